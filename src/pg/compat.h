@@ -1,0 +1,42 @@
+/*
+ * compat.h
+ *		What differs between PostgreSQL 15, 16, 17 and 18, in one place.
+ */
+#ifndef PE_COMPAT_H
+#define PE_COMPAT_H
+
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "profenrich needs PostgreSQL 15 or later"
+#endif
+
+/* Before 16 modules export by default and the marker is empty. */
+#ifndef PGDLLEXPORT
+#define PGDLLEXPORT
+#endif
+
+/* From 17 on an extension can name its own wait events. */
+#if PG_VERSION_NUM >= 170000
+#define PE_WAIT_EVENT(name) WaitEventExtensionNew(name)
+#else
+#define PE_WAIT_EVENT(name) PG_WAIT_EXTENSION
+#endif
+
+/* 16 renamed the ownership checks and the ACL check on objects without a shortcut. */
+#if PG_VERSION_NUM >= 160000
+#define pe_foreign_server_aclcheck(oid, role, mode) object_aclcheck(ForeignServerRelationId, oid, role, mode)
+#define pe_namespace_aclcheck(oid, role, mode) object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define pe_relation_ownercheck(oid, role) object_ownercheck(RelationRelationId, oid, role)
+#define pe_foreign_server_ownercheck(oid, role) object_ownercheck(ForeignServerRelationId, oid, role)
+#else
+#define pe_foreign_server_aclcheck(oid, role, mode) pg_foreign_server_aclcheck(oid, role, mode)
+#define pe_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
+#define pe_relation_ownercheck(oid, role) pg_class_ownercheck(oid, role)
+#define pe_foreign_server_ownercheck(oid, role) pg_foreign_server_ownercheck(oid, role)
+#endif
+
+#endif /* PE_COMPAT_H */

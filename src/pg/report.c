@@ -1,0 +1,78 @@
+/*
+ * report.c
+ *		The one place where a pure layer's error becomes an ereport.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "pg/report.h"
+
+int
+pe_sqlstate(pe_status status)
+{
+	switch (status)
+	{
+		case PE_OK:
+			return ERRCODE_SUCCESSFUL_COMPLETION;
+		case PE_CANCELLED:
+			return ERRCODE_QUERY_CANCELED;
+		case PE_OUT_OF_MEMORY:
+			return ERRCODE_OUT_OF_MEMORY;
+		case PE_INVALID_OPTION:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case PE_INVALID_DATA:
+			return ERRCODE_DATA_EXCEPTION;
+		case PE_NOT_FOUND:
+			return ERRCODE_UNDEFINED_OBJECT;
+		case PE_CORRUPT:
+			return ERRCODE_DATA_CORRUPTED;
+		case PE_UNSUPPORTED:
+			return ERRCODE_FEATURE_NOT_SUPPORTED;
+		case PE_TYPE_MISMATCH:
+			return ERRCODE_DATATYPE_MISMATCH;
+		case PE_LIMIT:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case PE_IO:
+			return ERRCODE_IO_ERROR;
+		case PE_CONFIGURATION:
+			return ERRCODE_CONFIG_FILE_ERROR;
+		case PE_UNREACHABLE:
+			return ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION;
+		case PE_UNTRUSTED:
+			return ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION;
+		case PE_UNAUTHORISED:
+			return ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+		case PE_REFUSED:
+			return ERRCODE_FDW_ERROR;
+		case PE_CONFLICT:
+			return ERRCODE_DUPLICATE_OBJECT;
+		case PE_BAD_REPLY:
+			return ERRCODE_FDW_REPLY_HANDLE;
+		case PE_INTERNAL:
+			return ERRCODE_INTERNAL_ERROR;
+	}
+	return ERRCODE_INTERNAL_ERROR;
+}
+
+void
+pe_raise(const pe_error *err)
+{
+	if (err->code == PE_CANCELLED)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("stopped before the work was done")));
+	}
+	ereport(ERROR,
+			(errcode(pe_sqlstate(err->code)), errmsg("%s", err->message[0] != '\0' ? err->message : "unknown error"),
+			 err->detail[0] != '\0' ? errdetail("%s", err->detail) : 0,
+			 err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	pg_unreachable();
+}
+
+void
+pe_check(pe_status status, const pe_error *err)
+{
+	if (status != PE_OK)
+		pe_raise(err);
+}

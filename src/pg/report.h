@@ -1,0 +1,25 @@
+/*
+ * report.h
+ *		Turns a pure layer's status and error record into an ereport.
+ */
+#ifndef PE_REPORT_H
+#define PE_REPORT_H
+
+#include "postgres.h"
+
+#include "pe_base.h"
+
+/* The SQLSTATE for a status, in the packed form of errcode(). */
+extern int pe_sqlstate(pe_status status);
+
+/*
+ * Raises err. A cancelled call first gives the pending interrupt its say
+ * (CHECK_FOR_INTERRUPTS), so that "canceling statement due to ..." is the error
+ * the user sees. Call it only when no foreign frame is on the stack.
+ */
+extern void pe_raise(const pe_error *err) pg_attribute_noreturn();
+
+/* Returns when status is PE_OK, else raises err. */
+extern void pe_check(pe_status status, const pe_error *err);
+
+#endif /* PE_REPORT_H */

@@ -1,0 +1,80 @@
+# test/lib.sh: what the test, demo and bench scripts share. Source it; it sets
+# ROOT (the source tree), PG_VERSION and the functions below.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PG_VERSION=${PG_VERSION:-15}
+PG_HOME=/usr/lib/postgresql/$PG_VERSION
+export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+
+# The person's own privileges, or sudo's: only packages need it.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# A server refuses to run as root: switch to the postgres user there.
+as_server_user() {
+	if [ "$(id -u)" = 0 ]; then
+		runuser -u postgres -- env HOME="${STAGE:-/tmp}" "$@"
+	else
+		"$@"
+	fi
+}
+
+# need_packages NAME...: install what is missing.
+need_packages() {
+	local missing=() name
+	for name in "$@"; do
+		dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'install ok installed' || missing+=("$name")
+	done
+	[ ${#missing[@]} = 0 ] && return 0
+	echo "installing: ${missing[*]}" >&2
+	# A package's own server must not start: every server here is a private one.
+	if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+		as_root mkdir -p /etc/postgresql-common
+		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		-o Dpkg::Options::=--force-confold "${missing[@]}" >&2
+}
+
+BUILD_PACKAGES="gcc make libc6-dev postgresql-$PG_VERSION postgresql-server-dev-$PG_VERSION
+	libcurl4-openssl-dev libjson-c-dev libsnappy-dev libzstd-dev liblz4-dev zlib1g-dev"
+RUN_PACKAGES="python3 openssl procps util-linux"
+TEST_PACKAGES="clang libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy"
+
+need_node() {
+	command -v node >/dev/null 2>&1 || need_packages nodejs
+	command -v npm >/dev/null 2>&1 || need_packages npm
+}
+
+# stage_server DIR: a private copy of the installed server under DIR, with the
+# extension in it; sets PGBIN and PG_CONFIG to it. Nothing is installed system-wide.
+stage_server() {
+	local prefix=$1$PG_HOME share=$1/usr/share/postgresql/$PG_VERSION
+	if [ ! -x "$prefix/bin/postgres" ]; then
+		mkdir -p "$prefix" "$(dirname "$share")"
+		cp -a "$PG_HOME/bin" "$prefix/bin"
+		cp -as "$PG_HOME/lib" "$prefix/lib"
+		cp -as "/usr/share/postgresql/$PG_VERSION" "$share"
+		ln -s /usr/include "$1/usr/include"
+	fi
+	PGBIN=$prefix/bin
+	PG_CONFIG=$prefix/bin/pg_config
+	export PGBIN PG_CONFIG
+	make -C "$ROOT" -s -j"$(nproc)" PG_CONFIG="$PG_CONFIG" all >&2 &&
+		make -C "$ROOT" -s PG_CONFIG="$PG_CONFIG" install >/dev/null
+}
+
+# new_stage NAME: a scratch directory that the server user can write; sets STAGE.
+new_stage() {
+	if [ -n "${STAGE_DIR:-}" ]; then
+		STAGE=$STAGE_DIR
+		mkdir -p "$STAGE"
+	else
+		STAGE=$(mktemp -d "/tmp/profenrich-$1.XXXXXX")
+	fi
+	chmod 755 "$STAGE"
+	[ "$(id -u)" = 0 ] && chown postgres "$STAGE"
+	export STAGE
+}
