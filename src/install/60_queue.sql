@@ -140,9 +140,15 @@ CREATE TABLE @extschema@.sender (
 INSERT INTO @extschema@.sender DEFAULT VALUES;
 COMMENT ON TABLE @extschema@.sender IS 'the fencing epoch: an acknowledgement of an earlier epoch is refused';
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.' OPERATOR(pg_catalog.||) name, '')
-  FROM pg_catalog.unnest(ARRAY['run', 'run_id_seq', 'profile_score', 'outbox', 'outbox_chunk_id_seq', 'retry',
-							   'dead_letter', 'delivery_log_default', 'delivery_state']) AS name;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.run', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.profile_score', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.outbox_chunk_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.retry', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.delivery_log_default', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.delivery_state', '');
 
 GRANT SELECT ON @extschema@.run, @extschema@.profile_score, @extschema@.outbox, @extschema@.retry, @extschema@.dead_letter,
 	@extschema@.delivery_log, @extschema@.delivery_log_default, @extschema@.delivery_state, @extschema@.sender
