@@ -1,0 +1,411 @@
+/*
+ * model.h
+ *		What a model is: learn, evaluate, predict, explain, store. The whole public
+ *		face of this layer; the glue includes nothing else from here.
+ *
+ * The order of use: pe_dataset_create, append rows, pe_train, pe_model_serialize;
+ * later pe_model_deserialize, then predict, explain and score as often as wished.
+ * Models are immutable: every call that takes a const pe_model is thread safe,
+ * allocates nothing and never reads out of bounds, whatever bytes it came from.
+ *
+ * The same rows in the same order with the same options and seed give the same
+ * artifact, byte for byte, on any number of threads.
+ */
+#ifndef PE_MODEL_H
+#define PE_MODEL_H
+
+#include "pe_base.h"
+
+typedef enum pe_task
+{
+	PE_TASK_PROPENSITY = 1, /* target 0 or 1; predictions are probabilities */
+	PE_TASK_VALUE = 2		/* target any finite number; predictions are expected values */
+} pe_task;
+
+typedef enum pe_algorithm
+{
+	PE_ALGORITHM_LOGISTIC = 1,	   /* propensity only */
+	PE_ALGORITHM_LINEAR = 2,	   /* value only */
+	PE_ALGORITHM_BOOSTED_TREES = 3 /* both */
+} pe_algorithm;
+
+typedef enum pe_feature_kind
+{
+	PE_FEATURE_NUMERIC = 1,
+	PE_FEATURE_CATEGORICAL = 2
+} pe_feature_kind;
+
+#define PE_MAX_FEATURES 16384
+#define PE_MAX_NAME 1023				/* bytes of a feature's name or source type */
+#define PE_MAX_LEVEL_LENGTH 1024		/* bytes of a level that are told apart; the rest is cut off */
+#define PE_MAX_DISTINCT_LEVELS 65535	/* levels a dataset tells apart in one feature */
+#define PE_MAX_MODEL_LEVELS 254			/* the most frequent ones, which a model keeps; the rest is pooled */
+#define PE_MAX_ROWS 2000000000
+
+/* Names as SQL spells them; NULL for a value that is none, 0 for an unknown name. */
+extern const char *pe_task_name(pe_task task);
+extern const char *pe_algorithm_name(pe_algorithm algorithm);
+extern pe_task pe_task_from_name(const char *name);
+extern pe_algorithm pe_algorithm_from_name(const char *name);
+/* PE_OK, or PE_INVALID_OPTION with a hint that names the algorithms of the task. */
+extern pe_status pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err);
+
+/*
+ * A stable hash, the same on every machine and in every version: of row keys for
+ * the holdout, of level texts. Never seeded by anything but its arguments.
+ */
+extern uint64_t pe_hash_bytes(const void *data, size_t length, uint64_t seed);
+
+/* ---- datasets ------------------------------------------------------------------------- */
+
+typedef struct pe_dataset pe_dataset;
+
+typedef struct pe_feature_spec
+{
+	const char *name;		 /* 1 to PE_MAX_NAME bytes, unique in the dataset */
+	const char *source_type; /* opaque to this layer, handed back by pe_model_feature; may be NULL */
+	pe_feature_kind kind;
+} pe_feature_spec;
+
+/*
+ * An empty dataset for the algorithm: boosted trees keep 4 bytes a cell, the linear
+ * family 8, since its coefficients must not suffer from rounded inputs. with_weights
+ * says whether append's weight is kept. Copies the specs. env must outlive the
+ * dataset. The dataset grows in blocks of 65,536 rows, never by copying.
+ */
+extern pe_status pe_dataset_create(const pe_env *env, pe_algorithm algorithm, const pe_feature_spec *features,
+								   int n_features, bool with_weights, pe_dataset **dataset, pe_error *err);
+extern void pe_dataset_free(pe_dataset *dataset); /* NULL is fine */
+
+/*
+ * The code of a categorical feature's level, made if it is new; this is what append
+ * takes as the feature's value. Beyond PE_MAX_DISTINCT_LEVELS all new levels share
+ * one code. Codes are the dataset's own; a model has others (pe_model_level).
+ */
+extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code,
+								  pe_error *err);
+
+/*
+ * Append one row. values[n_features]: numbers, level codes, NaN for missing. target:
+ * finite, and 0 or 1 where the task is propensity (pe_train checks that). weight: > 0
+ * or 0 to ignore the row, ignored without weights. key_hash: pe_hash_bytes of the row's key; without a key, of
+ * the row's number. Refuses infinite values for the linear family (PE_INVALID_DATA
+ * with row and column) and clamps them to the float range for trees.
+ */
+extern pe_status pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight,
+								   uint64_t key_hash, pe_error *err);
+
+extern uint64_t pe_dataset_rows(const pe_dataset *dataset);
+extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right now */
+
+/*
+ * The most memory that reading the rows and pe_train over them will have allocated
+ * at once, in bytes, with the given options' threads: announce it, and compare it
+ * with profenrich.training_memory before and, every block of rows, while reading.
+ * An upper bound; level texts beyond a few MB are not in it.
+ */
+struct pe_options;
+extern size_t pe_training_memory(const struct pe_options *options, int n_features, bool with_weights, uint64_t rows);
+/* The most rows for which that stays within bytes. */
+extern uint64_t pe_training_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
+										size_t bytes);
+
+/* ---- options -------------------------------------------------------------------------- */
+
+typedef enum pe_calibration_kind
+{
+	PE_CALIBRATION_NONE = 0,
+	PE_CALIBRATION_PLATT = 1,
+	PE_CALIBRATION_ISOTONIC = 2
+} pe_calibration_kind;
+
+#define PE_MAX_MONOTONE 64
+
+typedef struct pe_monotone
+{
+	char feature[128];
+	int direction; /* +1 never falls as the feature grows, -1 never rises */
+} pe_monotone;
+
+typedef struct pe_options
+{
+	pe_algorithm algorithm;
+	/* every algorithm */
+	double holdout; /* share of the rows, by hash of the key */
+	uint64_t seed;
+	int threads; /* including the calling one */
+	pe_calibration_kind calibrate;
+	/* boosted trees */
+	int trees;
+	int max_depth;	/* of the longest path, in splits */
+	int max_leaves; /* 0: no bound, grow by depth; else grow the best leaf first */
+	double learning_rate;
+	int max_bins;
+	double min_child_weight;
+	double min_gain;
+	double l1;
+	double l2; /* also: the ridge penalty of logistic and linear, default 0 there */
+	double row_sample;
+	double column_sample;
+	int early_stopping; /* rounds without progress; 0: never */
+	int n_monotone;
+	pe_monotone monotone[PE_MAX_MONOTONE];
+	/* logistic and linear */
+	int max_iterations;
+	double tolerance;
+	bool max_depth_given;
+} pe_options;
+
+extern void pe_options_init(pe_options *options, pe_algorithm algorithm);
+
+/*
+ * Set one option from its text, as jsonb prints a scalar without quotes: "200",
+ * "0.05", "true", "isotonic". An unknown name or one that the algorithm does not have,
+ * and a value that is no number or out of range: PE_INVALID_OPTION, with the valid
+ * names or the range in the hint. Named in the design but not built: PE_UNSUPPORTED.
+ */
+extern pe_status pe_options_set(pe_options *options, const char *name, const char *value, pe_error *err);
+/* One pair of {"monotone": {"feature": "increasing" | "decreasing" | "1" | "-1"}}. */
+extern pe_status pe_options_set_monotone(pe_options *options, const char *feature, const char *direction,
+										 pe_error *err);
+extern bool pe_options_known(pe_algorithm algorithm, const char *name);
+/* "trees, max_depth, ..." for the caller's own hints. Static text. */
+extern const char *pe_options_names(pe_algorithm algorithm);
+
+/* ---- evaluation ----------------------------------------------------------------------- */
+
+typedef enum pe_verdict
+{
+	PE_VERDICT_NOT_EVALUATED = 0,
+	PE_VERDICT_TOO_FEW,			 /* too few positives (or rows) to tell */
+	PE_VERDICT_LEAKAGE,			 /* one feature alone restates the target */
+	PE_VERDICT_POOR,
+	PE_VERDICT_FAIR,
+	PE_VERDICT_GOOD,
+	PE_VERDICT_EXCELLENT
+} pe_verdict;
+
+#define PE_MAX_ROC_POINTS 200
+
+/* One tenth of the rows, from the highest predictions (decile 1) down. */
+typedef struct pe_decile
+{
+	int64_t rows;
+	double weight;
+	double sum_target;		  /* positives, or the targets' sum */
+	double mean_target;		  /* response rate, or mean actual value */
+	double mean_prediction;
+	double lift;			  /* mean_target over the overall mean */
+	double cumulative_lift;
+	double cumulative_gain;	  /* share of all positives (value: of the sum) up to here */
+	double lowest_prediction;
+} pe_decile;
+
+typedef struct pe_roc_point
+{
+	double threshold; /* predictions >= threshold count as positive */
+	double false_positive_rate;
+	double true_positive_rate;
+} pe_roc_point;
+
+/* Rows by predicted probability, ten bins of equal count with ties kept together. */
+typedef struct pe_calibration_bin
+{
+	double lowest;
+	double highest;
+	int64_t rows;
+	double weight;
+	double mean_prediction;
+	double mean_target;
+} pe_calibration_bin;
+
+/*
+ * Metrics are NaN where they do not apply (regression ones for propensity, AUC with
+ * one class only). All weigh rows by their weight.
+ */
+typedef struct pe_evaluation
+{
+	pe_task task;
+	bool evaluated;			  /* false: holdout 0, only the counts and the verdict are set */
+	int64_t training_rows;	  /* of pe_train; 0 from pe_evaluate */
+	int64_t training_positives;
+	int64_t rows;			  /* evaluated */
+	int64_t positives;
+	double base_rate;		  /* weighted mean of the target */
+	/* propensity */
+	double auc;				  /* exact, ties count half */
+	double log_loss;
+	double brier;
+	double ks;
+	double average_precision; /* PR-AUC */
+	double ece;				  /* over the calibration bins, weighted */
+	int n_roc;
+	pe_roc_point roc[PE_MAX_ROC_POINTS];
+	int n_bins;
+	pe_calibration_bin bins[10];
+	/* value */
+	double rmse;
+	double mae;
+	double r2;
+	double gini;			  /* normalised: 1 is the perfect order, 0 a random one */
+	/* both */
+	int n_deciles;
+	pe_decile deciles[10];
+	/* in words */
+	pe_verdict verdict;
+	char sentence[512];		  /* one or two full sentences: the verdict and its cause */
+	double strongest_auc;	  /* the best AUC (value: share of variance) of one feature alone; NaN unless from pe_train */
+	char strongest_feature[128];
+} pe_evaluation;
+
+extern const char *pe_verdict_name(pe_verdict verdict); /* "good", "leakage suspected", ... */
+/* The figure the task is judged by, for headlines: "auc" or "gini", and its value. */
+extern const char *pe_evaluation_headline(const pe_evaluation *evaluation, double *value);
+
+/*
+ * Evaluate predictions against what happened. weights may be NULL. Targets of
+ * PE_TASK_PROPENSITY must be 0 or 1 (PE_INVALID_DATA otherwise). Allocates about
+ * 24 bytes a row while it runs.
+ */
+extern pe_status pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const double *targets,
+							 const double *weights, size_t rows, pe_evaluation *evaluation, pe_error *err);
+
+/* ---- training ------------------------------------------------------------------------- */
+
+typedef struct pe_model pe_model;
+
+/*
+ * Learn a model and evaluate it on the rows that were held out. options->algorithm
+ * must be the dataset's. The dataset's columns are used up: afterwards, also after
+ * a failure, only pe_dataset_free may be called on it. Ticks with the phases "bin",
+ * "fit", "evaluate". evaluation must not be NULL. *model is NULL unless PE_OK.
+ *
+ * PE_INVALID_DATA: no rows, one class only, a target that is not 0 or 1, a constant
+ * target, no feature with two different values, ... each naming the cause.
+ */
+extern pe_status pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options *options,
+						  pe_model **model, pe_evaluation *evaluation, pe_error *err);
+extern void pe_model_free(pe_model *model); /* NULL is fine; the env it was made with must still work */
+
+/* ---- what is in a model --------------------------------------------------------------- */
+
+extern pe_task pe_model_task(const pe_model *model);
+extern pe_algorithm pe_model_algorithm(const pe_model *model);
+extern size_t pe_model_bytes(const pe_model *model); /* memory it takes, for a cache */
+extern int pe_model_tree_count(const pe_model *model);
+extern int64_t pe_model_training_rows(const pe_model *model);
+extern double pe_model_base_rate(const pe_model *model); /* mean target of the training rows */
+extern pe_calibration_kind pe_model_calibration(const pe_model *model);
+
+/* Things its user should know ("TotalCharges: 11 missing values count as the median 1397.475"). */
+extern int pe_model_note_count(const pe_model *model);
+extern const char *pe_model_note(const pe_model *model, int note);
+
+typedef struct pe_model_feature
+{
+	const char *name;
+	const char *source_type; /* never NULL */
+	pe_feature_kind kind;
+	int n_levels;			 /* categorical: the levels that the model tells apart */
+	bool used;				 /* does any split or coefficient look at it? */
+	double gain;			 /* share of the total gain; linear family: share of the summed mean |contribution| */
+	int64_t splits;			 /* trees: the number of splits on it */
+	double mean_contribution; /* mean |SHAP| on up to 2,000 held-out rows, on the margin scale */
+} pe_model_feature;
+
+extern int pe_model_feature_count(const pe_model *model);
+/* The texts live as long as the model. feature out of range: all zero. */
+extern pe_model_feature pe_model_get_feature(const pe_model *model, int feature);
+extern int pe_model_find_feature(const pe_model *model, const char *name); /* -1: there is none */
+
+/* What predict takes for a categorical value that is none of the model's levels. */
+#define PE_UNKNOWN_LEVEL (-1)
+/* The code of a text, or PE_UNKNOWN_LEVEL. */
+extern int32_t pe_model_level(const pe_model *model, int feature, const char *text, size_t length);
+extern const char *pe_model_level_text(const pe_model *model, int feature, int32_t code); /* NULL: no such code */
+
+/* One row of the coefficient table of logistic and linear models; the intercept is row 0. */
+typedef struct pe_coefficient
+{
+	int feature;			/* -1: the intercept */
+	const char *name;		/* "(intercept)" or the feature's name */
+	const char *level;		/* the categorical's level, "(missing)", "(other)", or NULL */
+	double estimate;		/* on the feature's own scale */
+	double standard_error;	/* these three are NaN where they are not defined (base, alias, penalty) */
+	double statistic;		/* z for logistic, t for linear */
+	double p_value;
+	bool aliased;			/* dropped: it is a combination of the ones before it */
+} pe_coefficient;
+
+extern int pe_model_coefficient_count(const pe_model *model); /* 0 for trees */
+extern pe_coefficient pe_model_get_coefficient(const pe_model *model, int row);
+extern double pe_model_log_likelihood(const pe_model *model); /* of the training rows; NaN for trees */
+extern double pe_model_null_deviance(const pe_model *model);
+extern double pe_model_deviance(const pe_model *model);
+extern int pe_model_iterations(const pe_model *model);
+
+/* ---- predict, explain, score ---------------------------------------------------------- */
+
+/*
+ * values[pe_model_feature_count]: numbers, pe_model_level codes, NaN for missing, in
+ * the model's order of features. The margin is the sum of trees or terms before the
+ * link (log-odds for propensity), the prediction the calibrated probability or value.
+ */
+extern double pe_model_margin(const pe_model *model, const double *values);
+extern double pe_model_predict(const pe_model *model, const double *values);
+
+/* The same for rows one after another, stride doubles apart: much quicker a row. */
+extern void pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows,
+								   double *predictions);
+
+/*
+ * The signed contribution of each feature to the margin of this row; contributions
+ * and *base sum to pe_model_margin within 1e-9. scratch: pe_model_explain_scratch
+ * bytes, aligned as malloc does, one for each thread; may be NULL when that is 0.
+ */
+extern size_t pe_model_explain_scratch(const pe_model *model);
+extern void pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
+							 double *base);
+
+typedef enum pe_bucket
+{
+	PE_BUCKET_VERY_LOW = 1,
+	PE_BUCKET_LOW,
+	PE_BUCKET_MEDIUM,
+	PE_BUCKET_HIGH,
+	PE_BUCKET_VERY_HIGH
+} pe_bucket;
+
+/*
+ * Where a prediction stands among those that the model made when it was trained: on
+ * its held-out rows when they were 1,000 or more, else on all its rows. score 0-100
+ * is the share of them below it, ties counted half, in percent, rounded; percentile
+ * is 1 for the lowest hundredth and 100 for the highest; bucket is the percentile's
+ * fifth. Depends on the model and the prediction alone.
+ */
+typedef struct pe_score
+{
+	int score;
+	int percentile;
+	pe_bucket bucket;
+} pe_score;
+
+extern pe_score pe_model_score(const pe_model *model, double prediction);
+extern const char *pe_bucket_name(pe_bucket bucket); /* "very low", "low", "medium", "high", "very high" */
+
+/* ---- the artifact --------------------------------------------------------------------- */
+
+/*
+ * Bytes that hold the whole model, little-endian on every machine, with a format
+ * version and a checksum. *bytes is from env's allocator and the caller's to free.
+ */
+extern pe_status pe_model_serialize(const pe_env *env, const pe_model *model, uint8_t **bytes, size_t *length,
+									pe_error *err);
+/*
+ * Any bytes at all may be given: what is not a whole, consistent artifact is
+ * PE_CORRUPT, one of a later format version PE_UNSUPPORTED.
+ */
+extern pe_status pe_model_deserialize(const pe_env *env, const uint8_t *bytes, size_t length, pe_model **model,
+									  pe_error *err);
+
+#endif /* PE_MODEL_H */
