@@ -1,0 +1,71 @@
+/*
+ * owner.c
+ *		Queries on the extension's own tables, as its owner.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+
+#include "pg/owner.h"
+
+Oid
+pe_extension_owner(void)
+{
+	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+	Oid owner = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("profenrich"));
+	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	if (!OidIsValid(owner))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"profenrich\" is not installed in this database"),
+						errhint("Run CREATE EXTENSION profenrich.")));
+	return owner;
+}
+
+int
+pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls, bool read_only,
+				 long limit)
+{
+	Oid user;
+	int context;
+	int guc_level;
+	int result;
+
+	/* An operator that the caller made must not be found before the server's own. */
+	guc_level = NewGUCNestLevel();
+	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	result = SPI_execute_with_args(sql, nargs, (Oid *) types, (Datum *) values, nulls, read_only, limit);
+	if (result < 0)
+		elog(ERROR, "query on the extension's tables failed: %s", SPI_result_code_string(result));
+	SetUserIdAndSecContext(user, context);
+	AtEOXact_GUC(true, guc_level);
+	return result;
+}
+
+bool
+pe_is_member(const char *role_name)
+{
+	Oid role = get_role_oid(role_name, true);
+
+	return OidIsValid(role) ? has_privs_of_role(GetUserId(), role) : superuser();
+}
