@@ -17,6 +17,45 @@
 int pe_threads = 2;
 int pe_training_memory = 4096;
 int pe_model_cache_size = 256;
+char *pe_secret_directory = NULL;
+bool pe_allow_secret_option = false;
+bool pe_allow_insecure_loopback = false;
+bool pe_allow_private_addresses = false;
+char *pe_sender_identity_setting = NULL;
+int pe_ready_after = -1;
+
+static bool
+check_secret_directory(char **value, void **extra, GucSource source)
+{
+	if (**value == '\0' || is_absolute_path(*value))
+		return true;
+	GUC_check_errdetail("The directory must be an absolute path.");
+	return false;
+}
+
+static void
+define_connection_settings(void)
+{
+	DefineCustomStringVariable("profenrich.secret_directory", "Directory of the secret files that user mappings name.",
+							   "Owned by the server's user or root, writable by nobody else; each file 0600.",
+							   &pe_secret_directory, "", PGC_SUSET, 0, check_secret_directory, NULL, NULL);
+	DefineCustomBoolVariable("profenrich.allow_secret_option",
+							 "Accepts client_secret as an option of a user mapping.",
+							 "Off by default: dumps, logs and statistics show such a secret.", &pe_allow_secret_option,
+							 false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("profenrich.allow_insecure_loopback", "Allows plain http to a loopback address.", NULL,
+							 &pe_allow_insecure_loopback, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("profenrich.allow_private_addresses",
+							 "Allows platform hosts that resolve to private, link-local or loopback addresses.", NULL,
+							 &pe_allow_private_addresses, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("profenrich.sender_identity", "Name under which this cluster sends.",
+							   "Unset: the system identifier and data directory. A copied database has the identity of "
+							   "the original in its enrichments, and so stays silent until they are adopted.",
+							   &pe_sender_identity_setting, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.ready_after", "Time after provisioning during which nothing is sent.",
+							"-1: five minutes after a new flow, fifteen after a schema change.", &pe_ready_after, -1,
+							-1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+}
 
 void
 pe_define_settings(void)
@@ -29,5 +68,6 @@ pe_define_settings(void)
 							&pe_training_memory, 4096, 16, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.model_cache_size", "Memory for models a session keeps loaded.", NULL,
 							&pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	define_connection_settings();
 	MarkGUCPrefixReserved("profenrich");
 }

@@ -12,6 +12,14 @@ extern int pe_threads;			/* profenrich.threads */
 extern int pe_training_memory;	/* profenrich.training_memory, in MB */
 extern int pe_model_cache_size; /* profenrich.model_cache_size, in MB */
 
+/* Connecting (connection.c, secret.c): all of them the superuser's. */
+extern char *pe_secret_directory;		/* profenrich.secret_directory; "" when unset */
+extern bool pe_allow_secret_option;		/* profenrich.allow_secret_option */
+extern bool pe_allow_insecure_loopback; /* profenrich.allow_insecure_loopback */
+extern bool pe_allow_private_addresses; /* profenrich.allow_private_addresses */
+extern char *pe_sender_identity_setting; /* profenrich.sender_identity; "" when unset */
+extern int pe_ready_after;				/* profenrich.ready_after, in s; -1: by what provisioning changed */
+
 extern void pe_define_settings(void);
 
 #endif /* PE_GUC_H */
