@@ -26,7 +26,7 @@ COMMENT ON TABLE @extschema@.run IS 'one row for each refresh: how many profiles
 -- The newest value of each profile. The wire record is made from it at send time.
 CREATE TABLE @extschema@.profile_score (
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	profile_key		text NOT NULL,
+	profile_key		text COLLATE "C" NOT NULL,
 	version			bigint NOT NULL,
 	hash			bigint NOT NULL,
 	changed_at		timestamptz NOT NULL,
@@ -58,7 +58,7 @@ COMMENT ON COLUMN @extschema@.outbox.not_before IS 'an earlier value of these pr
 -- Keys whose last try failed in a way that may pass, or whose fate is unknown.
 CREATE TABLE @extschema@.retry (
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	profile_key		text NOT NULL,
+	profile_key		text COLLATE "C" NOT NULL,
 	shard			smallint NOT NULL,
 	version			bigint NOT NULL,
 	attempts		integer NOT NULL DEFAULT 1,
@@ -75,7 +75,7 @@ COMMENT ON TABLE @extschema@.retry IS 'profiles to try again, and when';
 -- Keys that the platform refuses for good, until redriven or superseded.
 CREATE TABLE @extschema@.dead_letter (
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	profile_key		text NOT NULL,
+	profile_key		text COLLATE "C" NOT NULL,
 	version			bigint NOT NULL,
 	attempts		integer NOT NULL DEFAULT 1,
 	class			text NOT NULL,
