@@ -1,0 +1,49 @@
+/*
+ * enrichment.h
+ *		The definition of an enrichment, read from its row: which source goes to which
+ *		attributes, under which identity.
+ */
+#ifndef PE_ENRICHMENT_H
+#define PE_ENRICHMENT_H
+
+#include "postgres.h"
+
+/* One attribute: a column of the source, under its own name on the platform. */
+typedef struct PeAttribute
+{
+	const char *name;  /* column and attribute name */
+	Oid type;		   /* the column's SQL type */
+	const char *shape; /* the platform's type as text: integer, number, map<integer>, array<...> */
+} PeAttribute;
+
+typedef struct PeEnrichment
+{
+	int32 enrichment_id;
+	const char *name;
+	Oid owner;
+	const char *server;
+	const char *source; /* schema-qualified when it is a relation's name */
+	const char *identity_column;
+	const char *namespace_code;
+	int nattributes;
+	PeAttribute *attributes; /* in the source's column order, the identity left out */
+	bool paused;
+	bool provisioned; /* has a row in enrichment_target */
+
+	/* options */
+	bool retract_absent;		  /* on_absent: "retract" (else "keep", the default) */
+	double max_retract;			  /* share of the profiles that one refresh may retract; default 0.05 */
+	const char *duplicate_column; /* on_duplicate: {"highest": column} or {"lowest": column}; NULL: an error */
+	bool duplicate_highest;
+} PeEnrichment;
+
+/*
+ * Reads an enrichment and its attributes, allocated in the current context. The
+ * source is described (not run) as the enrichment's owner. With must_own, raises
+ * unless the current user is the owner or a member of it. Raises: no such
+ * enrichment; a source that is gone or whose columns can no longer be sent. SPI need
+ * not be connected.
+ */
+extern PeEnrichment *pe_enrichment_load(const char *name, bool must_own);
+
+#endif /* PE_ENRICHMENT_H */
