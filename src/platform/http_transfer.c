@@ -1,0 +1,484 @@
+/*
+ * http_transfer.c
+ *		One exchange as libcurl sees it: its settings and its callbacks.
+ *
+ * The callbacks copy into memory of the client's allocator, which returns NULL and
+ * never jumps, and answer failure by returning short; what went wrong is said
+ * after libcurl has returned.
+ */
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "platform/address.h"
+#include "platform/http_internal.h"
+#include "platform/utf8.h"
+
+#ifndef PE_VERSION
+#define PE_VERSION "dev"
+#endif
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or newer is needed: older ones block in a cancel until the name is resolved"
+#endif
+
+#define LOW_SPEED_BYTES   100L
+#define LOW_SPEED_SECONDS 10L
+#define MAX_URL_BYTES     8000
+#define MAX_HEADER_VALUE  16384
+
+/* Grow *data so that needed bytes and a NUL fit. */
+static bool
+grow(pe_http_exchange *exchange, char **data, size_t *capacity, size_t needed)
+{
+	size_t wanted = *capacity == 0 ? 1024 : *capacity;
+	char *bigger;
+
+	if (needed < *capacity)
+		return true;
+	while (wanted <= needed)
+		wanted *= 2;
+	bigger = pe_realloc(&exchange->client->env, *data, wanted);
+	if (bigger == NULL)
+	{
+		exchange->out_of_memory = true;
+		return false;
+	}
+	*data = bigger;
+	*capacity = wanted;
+	return true;
+}
+
+/* One header line. A new status line begins a new block and drops the one before. */
+static size_t
+take_header(char *line, size_t size, size_t count, void *userp)
+{
+	pe_http_exchange *exchange = userp;
+	pe_http_response *response = &exchange->response;
+	size_t length = size * count;
+
+	exchange->header_seen += length;
+	if (exchange->header_seen > PE_HTTP_MAX_HEADER_BYTES)
+	{
+		exchange->too_large = true;
+		return 0;
+	}
+	if (length >= 5 && memcmp(line, "HTTP/", 5) == 0)
+		response->header_length = 0;
+	if (!grow(exchange, &response->headers, &exchange->header_capacity, response->header_length + length))
+		return 0;
+	memcpy(response->headers + response->header_length, line, length);
+	response->header_length += length;
+	response->headers[response->header_length] = '\0';
+	return length;
+}
+
+/* Only a 2xx goes to the sink; what else a server says is an error to be read. */
+static bool
+goes_to_sink(pe_http_exchange *exchange)
+{
+	long status = 0;
+
+	if (exchange->sink == NULL)
+		return false;
+	curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status >= 200 && status < 300;
+}
+
+static size_t
+take_body(char *data, size_t size, size_t count, void *userp)
+{
+	pe_http_exchange *exchange = userp;
+	pe_http_response *response = &exchange->response;
+	size_t length = size * count;
+	bool to_sink = goes_to_sink(exchange);
+	size_t cap = exchange->sink != NULL && !to_sink ? PE_HTTP_MAX_ERROR_BYTES : exchange->max_body;
+
+	if (length > cap - response->body_length)
+	{
+		exchange->too_large = true;
+		return 0;
+	}
+	if (to_sink)
+	{
+		if (length > 0 && !exchange->sink(exchange->sink_ctx, data, length))
+		{
+			exchange->sink_stopped = true;
+			return 0;
+		}
+	}
+	else
+	{
+		if (!grow(exchange, &response->body, &exchange->body_capacity, response->body_length + length))
+			return 0;
+		memcpy(response->body + response->body_length, data, length);
+	}
+	response->body_length += length;
+	return length;
+}
+
+static size_t
+give_body(char *buffer, size_t size, size_t count, void *userp)
+{
+	pe_http_exchange *exchange = userp;
+	size_t length = size * count;
+
+	if (length > exchange->body_length - exchange->body_given)
+		length = exchange->body_length - exchange->body_given;
+	if (length > 0)
+		memcpy(buffer, exchange->body + exchange->body_given, length);
+	exchange->body_given += length;
+	if (length > 0)
+		exchange->response.body_sent = true;
+	return length;
+}
+
+/* libcurl starts over when a kept connection turns out to be dead. */
+static int
+rewind_body(void *userp, curl_off_t offset, int origin)
+{
+	pe_http_exchange *exchange = userp;
+
+	if (origin != SEEK_SET || offset < 0 || (uint64_t) offset > exchange->body_length)
+		return CURL_SEEKFUNC_FAIL;
+	exchange->body_given = (size_t) offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+/* Called for each resolved address before it is connected to: the place to refuse one. */
+static curl_socket_t
+open_socket(void *userp, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	pe_http_exchange *exchange = userp;
+	const pe_http *client = exchange->client;
+	bool allowed = false;
+
+	switch (pe_address_classify(&address->addr, address->addrlen))
+	{
+		case PE_ADDRESS_PUBLIC:
+			allowed = !exchange->plain;
+			break;
+		case PE_ADDRESS_PRIVATE:
+			allowed = !exchange->plain && client->allow_private_addresses;
+			break;
+		case PE_ADDRESS_LOOPBACK:
+			allowed =
+			    client->allow_insecure_loopback || (!exchange->plain && client->allow_private_addresses);
+			break;
+		case PE_ADDRESS_UNUSABLE:
+			break;
+	}
+	if (!allowed)
+	{
+		exchange->address_refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	exchange->address_accepted = true;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static bool
+known_method(const char *method)
+{
+	static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
+
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (strcmp(method, methods[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Scheme, host and credentials of the URL; *plain tells whether it is http. */
+static pe_status
+check_target(const pe_http *client, const char *url, bool *plain, pe_error *err)
+{
+	CURLU *parsed;
+	char *scheme = NULL;
+	char *user = NULL;
+	char *password = NULL;
+	pe_status status = PE_OK;
+
+	if (strlen(url) > MAX_URL_BYTES)
+		return pe_fail(err, PE_LIMIT, "a request's URL is longer than %d bytes", MAX_URL_BYTES);
+	for (const char *p = url; *p != '\0'; p++)
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F)
+			return pe_fail(err, PE_CONFIGURATION, "a request's URL holds a blank or a control character");
+	parsed = curl_url();
+	if (parsed == NULL)
+		return pe_fail_memory(err);
+	if (curl_url_set(parsed, CURLUPART_URL, url, 0) != CURLUE_OK ||
+	    curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK)
+		status = pe_fail(err, PE_CONFIGURATION, "a request's URL is not valid");
+	else if (curl_url_get(parsed, CURLUPART_USER, &user, 0) == CURLUE_OK ||
+	         curl_url_get(parsed, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK)
+		status = pe_fail(err, PE_CONFIGURATION, "a request's URL holds a user or password");
+	else
+	{
+		*plain = strcmp(scheme, "http") == 0;
+		if (*plain ? !client->allow_insecure_loopback : strcmp(scheme, "https") != 0)
+			status = pe_fail(err, PE_CONFIGURATION, "a request's URL is not https");
+	}
+	curl_free(scheme);
+	curl_free(user);
+	curl_free(password);
+	curl_url_cleanup(parsed);
+	return status;
+}
+
+static pe_status
+add_header(pe_http_exchange *exchange, const char *name, const char *value, pe_error *err)
+{
+	struct curl_slist *longer;
+	size_t name_length = strlen(name);
+	size_t value_length = strlen(value);
+	char *line;
+
+	for (const char *p = name; *p != '\0'; p++)
+		if ((unsigned char) *p <= ' ' || (unsigned char) *p >= 0x7F || *p == ':')
+			return pe_fail(err, PE_CONFIGURATION, "a request header's name is not valid");
+	for (const char *p = value; *p != '\0'; p++)
+		if ((unsigned char) *p < ' ' || (unsigned char) *p >= 0x7F)
+			return pe_fail(err, PE_CONFIGURATION,
+			               "the value of request header %.40s holds a character outside ASCII", name);
+	if (value_length > MAX_HEADER_VALUE)
+		return pe_fail(err, PE_LIMIT, "the value of request header %.40s is longer than %d bytes", name,
+		               MAX_HEADER_VALUE);
+	line = pe_alloc(&exchange->client->env, name_length + value_length + 3);
+	if (line == NULL)
+		return pe_fail_memory(err);
+	memcpy(line, name, name_length);
+	memcpy(line + name_length, ": ", 2);
+	memcpy(line + name_length + 2, value, value_length + 1);
+	longer = curl_slist_append(exchange->headers, line);
+	explicit_bzero(line, name_length + value_length + 2);
+	pe_free(&exchange->client->env, line);
+	if (longer == NULL)
+		return pe_fail_memory(err);
+	exchange->headers = longer;
+	return PE_OK;
+}
+
+static pe_status
+set_headers(pe_http_exchange *exchange, const pe_http_request *request, pe_error *err)
+{
+	pe_status status = PE_OK;
+	struct curl_slist *longer;
+
+	for (int i = 0; i < request->header_count && status == PE_OK; i++)
+		status = add_header(exchange, request->headers[i].name, request->headers[i].value, err);
+	if (status != PE_OK)
+		return status;
+	/*
+	 * A name without a value takes away what libcurl would add by itself: "Expect"
+	 * would cost a round trip, and its default content type is a form's. The value a
+	 * caller gave stays.
+	 */
+	longer = curl_slist_append(exchange->headers, "Expect:");
+	if (longer != NULL)
+	{
+		exchange->headers = longer;
+		longer = curl_slist_append(exchange->headers, "Content-Type:");
+	}
+	return longer != NULL ? PE_OK : pe_fail_memory(err);
+}
+
+#define SET(option, value)                                                                                   \
+	do                                                                                                       \
+	{                                                                                                        \
+		if (code == CURLE_OK)                                                                                \
+			code = curl_easy_setopt(easy, option, value);                                                    \
+	} while (0)
+
+/* How the peer is chosen and trusted. */
+static CURLcode
+set_trust(CURL *easy, pe_http_exchange *exchange)
+{
+	const pe_http *client = exchange->client;
+	const char *schemes = client->allow_insecure_loopback ? "https,http" : "https";
+	CURLcode code = CURLE_OK;
+
+	SET(CURLOPT_PROTOCOLS_STR, schemes);
+	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_MAXREDIRS, 0L);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NOPROXY, "*");
+	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SET(CURLOPT_UNRESTRICTED_AUTH, 0L);
+	SET(CURLOPT_HTTP09_ALLOWED, 0L);
+	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, exchange);
+	if (client->ca_file != NULL)
+	{
+		SET(CURLOPT_CAINFO, client->ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
+	return code;
+}
+
+/* Time limits, threads and signals, and where bytes go. */
+static CURLcode
+set_limits(CURL *easy, pe_http_exchange *exchange, int total_timeout_ms)
+{
+	const pe_http *client = exchange->client;
+	CURLcode code = CURLE_OK;
+
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L); /* a cancel does not wait for the resolver's thread */
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) client->connect_timeout_ms);
+	SET(CURLOPT_TIMEOUT_MS, total_timeout_ms < 0 ? 0L : (long) total_timeout_ms);
+	SET(CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
+	SET(CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SECONDS);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	SET(CURLOPT_USERAGENT, "profenrich/" PE_VERSION);
+	SET(CURLOPT_HEADERFUNCTION, take_header);
+	SET(CURLOPT_HEADERDATA, exchange);
+	SET(CURLOPT_WRITEFUNCTION, take_body);
+	SET(CURLOPT_WRITEDATA, exchange);
+	SET(CURLOPT_ERRORBUFFER, exchange->curl_text);
+	SET(CURLOPT_PRIVATE, exchange);
+	return code;
+}
+
+static CURLcode
+set_message(CURL *easy, pe_http_exchange *exchange, const pe_http_request *request)
+{
+	bool has_body = request->body != NULL || strcmp(request->method, "POST") == 0 ||
+	                strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
+	CURLcode code = CURLE_OK;
+
+	SET(CURLOPT_URL, request->url);
+	SET(CURLOPT_HTTPHEADER, exchange->headers);
+	if (has_body)
+	{
+		SET(CURLOPT_POST, 1L);
+		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) exchange->body_length);
+		SET(CURLOPT_READFUNCTION, give_body);
+		SET(CURLOPT_READDATA, exchange);
+		SET(CURLOPT_SEEKFUNCTION, rewind_body);
+		SET(CURLOPT_SEEKDATA, exchange);
+	}
+	if (strcmp(request->method, "HEAD") == 0)
+		SET(CURLOPT_NOBODY, 1L);
+	else
+		SET(CURLOPT_CUSTOMREQUEST, request->method);
+	return code;
+}
+
+pe_status
+pe_http_prepare(pe_http_exchange *exchange, const pe_http_request *request, pe_error *err)
+{
+	const pe_http *client = exchange->client;
+	pe_status status;
+	CURLcode code;
+
+	if (!known_method(request->method))
+		return pe_fail(err, PE_INTERNAL, "unknown request method");
+	status = check_target(client, request->url, &exchange->plain, err);
+	if (status == PE_OK)
+		status = set_headers(exchange, request, err);
+	if (status != PE_OK)
+		return status;
+	exchange->body = request->body;
+	exchange->body_length = request->body != NULL ? request->body_length : 0;
+	exchange->sink = request->sink;
+	exchange->sink_ctx = request->sink_ctx;
+	exchange->max_body = request->max_body;
+	if (request->max_body == 0)
+		exchange->max_body = request->sink != NULL ? SIZE_MAX : PE_HTTP_MAX_BODY_BYTES;
+	exchange->easy = curl_easy_init();
+	if (exchange->easy == NULL)
+		return pe_fail_memory(err);
+	code = set_trust(exchange->easy, exchange);
+	if (code == CURLE_OK)
+		code =
+		    set_limits(exchange->easy, exchange,
+		               request->total_timeout_ms != 0 ? request->total_timeout_ms : client->total_timeout_ms);
+	if (code == CURLE_OK)
+		code = set_message(exchange->easy, exchange, request);
+	if (code == CURLE_OUT_OF_MEMORY)
+		return pe_fail_memory(err);
+	if (code != CURLE_OK)
+		return pe_fail(err, PE_INTERNAL, "libcurl refused a setting: %s", curl_easy_strerror(code));
+	return PE_OK;
+}
+
+static pe_http_failure
+failure_of(const pe_http_exchange *exchange, CURLcode code)
+{
+	if (exchange->out_of_memory)
+		return PE_HTTP_MEMORY;
+	if (exchange->too_large)
+		return PE_HTTP_TOO_LARGE;
+	if (exchange->sink_stopped)
+		return PE_HTTP_SINK;
+	switch (code)
+	{
+		case CURLE_OK:
+			return PE_HTTP_DONE;
+		case CURLE_OUT_OF_MEMORY:
+			return PE_HTTP_MEMORY;
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_RESOLVE_PROXY:
+			return PE_HTTP_RESOLVE;
+		case CURLE_COULDNT_CONNECT:
+			return exchange->address_refused && !exchange->address_accepted ? PE_HTTP_ADDRESS
+			                                                                : PE_HTTP_CONNECT;
+		case CURLE_OPERATION_TIMEDOUT:
+			return PE_HTTP_TIMEOUT;
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+			return PE_HTTP_UNTRUSTED;
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_ENGINE_INITFAILED:
+			return PE_HTTP_TLS;
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_URL_MALFORMAT:
+			return PE_HTTP_SETTING;
+		case CURLE_UNSUPPORTED_PROTOCOL: /* an answer without a status line */
+		case CURLE_WEIRD_SERVER_REPLY:
+		case CURLE_BAD_CONTENT_ENCODING:
+			return PE_HTTP_GARBAGE;
+		default:
+			return PE_HTTP_RESET;
+	}
+}
+
+void
+pe_http_conclude(pe_http_exchange *exchange, CURLcode code)
+{
+	pe_http_response *response = &exchange->response;
+	curl_off_t ready_us = 0;
+	long status = 0;
+	long request_size = 0;
+
+	curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(exchange->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_us);
+	curl_easy_getinfo(exchange->easy, CURLINFO_REQUEST_SIZE, &request_size);
+	response->failure = failure_of(exchange, code);
+	response->status = (int) status;
+	response->connected = ready_us > 0 || request_size > 0;
+	if (exchange->body_length == 0)
+		response->body_sent = request_size > 0;
+	response->elapsed_us = pe_monotonic_us() - exchange->started_us;
+	if (response->failure == PE_HTTP_DONE && response->body == NULL && !goes_to_sink(exchange) &&
+	    !grow(exchange, &response->body, &exchange->body_capacity, 0))
+		response->failure = PE_HTTP_MEMORY;
+	if (response->body != NULL)
+		response->body[response->body_length] = '\0';
+	if (response->failure != PE_HTTP_DONE)
+	{
+		const char *text = exchange->curl_text[0] != '\0' ? exchange->curl_text : curl_easy_strerror(code);
+
+		pe_utf8_printable(text, strlen(text), response->reason, sizeof(response->reason));
+	}
+	pe_http_read_headers(response);
+}
