@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "pe_base.h"
+
 struct pe_platform;
 
 /* A server's options, with defaults filled in. Strings are never NULL unless noted. */
@@ -61,7 +63,10 @@ extern PeServer *pe_server_load_checked(const char *name, Oid roleid);
  */
 extern PeConnection *pe_connection_open(const char *server, Oid roleid, MemoryContext parent);
 
-/* Ends the session and frees it. */
+/* Could the secret be read now, and may it go where the server's options would send it? */
+extern pe_status pe_connection_check_secret(PeConnection *connection, pe_error *err);
+
+/* Ends the connection and frees it. */
 extern void pe_connection_close(PeConnection *connection);
 
 /*

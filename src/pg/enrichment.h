@@ -30,6 +30,13 @@ typedef struct PeEnrichment
 	bool paused;
 	bool provisioned; /* has a row in enrichment_target */
 
+	/*
+	 * An attribute that the platform does not know, or knows with another type: a
+	 * refresh must stop and ask for provision, since its records would be refused.
+	 * NULL when all fit, or when nothing was provisioned.
+	 */
+	const char *unprovisioned;
+
 	/* options */
 	bool retract_absent;		  /* on_absent: "retract" (else "keep", the default) */
 	double max_retract;			  /* share of the profiles that one refresh may retract; default 0.05 */
