@@ -1,0 +1,611 @@
+/*
+ * sender.c
+ *		The sender's events: what is known of servers, enrichments and slots.
+ *
+ * What a reply means for the keys is in sender_reply.c, what to do next in
+ * sender_plan.c.
+ */
+#include "platform/sender.h"
+
+#include "platform/message.h"
+#include "platform/sender_internal.h"
+
+const char *
+pe_block_name(pe_block block)
+{
+	switch (block)
+	{
+		case PE_BLOCK_NONE:
+			break;
+		case PE_BLOCK_AUTHORISATION:
+			return "authorisation";
+		case PE_BLOCK_CONFIGURATION:
+			return "configuration";
+		case PE_BLOCK_SCHEMA:
+			return "schema";
+		case PE_BLOCK_IDENTITY:
+			return "identity";
+	}
+	return "none";
+}
+
+pe_status
+pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, pe_sender **result, pe_error *err)
+{
+	pe_sender *sender = pe_calloc(env, 1, sizeof(*sender));
+
+	if (sender == NULL)
+		return pe_fail_memory(err);
+	sender->env = env;
+	sender->random = seed;
+	sender->scan_at = now;
+	*result = sender;
+	return PE_OK;
+}
+
+/* The handle's members are the first of the slot. */
+slot *
+pe_slot_of(pe_slot *public)
+{
+	return (slot *) public;
+}
+
+static void
+free_work(pe_sender *sender, slot *s)
+{
+	for (int i = 0; i < s->public.key_count; i++)
+		pe_free(sender->env, s->public.keys[i].reason);
+	pe_free(sender->env, s->public.keys);
+	pe_free(sender->env, s->order);
+	pe_free(sender->env, s->groups);
+	s->public.keys = NULL;
+	s->public.key_count = 0;
+	s->order = NULL;
+	s->groups = NULL;
+	s->group_count = 0;
+}
+
+void
+pe_sender_close(pe_sender *sender)
+{
+	if (sender == NULL)
+		return;
+	for (enrichment *e = sender->enrichments, *next; e != NULL; e = next)
+	{
+		next = e->next;
+		for (int i = 0; i < PE_SHARDS; i++)
+			free_work(sender, &e->slots[i]);
+		pe_free(sender->env, e);
+	}
+	for (server *v = sender->servers, *next; v != NULL; v = next)
+	{
+		next = v->next;
+		pe_free(sender->env, v);
+	}
+	pe_free(sender->env, sender);
+}
+
+static server *
+find_server(pe_sender *sender, int id)
+{
+	server *v = sender->servers;
+
+	while (v != NULL && v->id != id)
+		v = v->next;
+	return v;
+}
+
+static enrichment *
+find_enrichment(pe_sender *sender, int id)
+{
+	enrichment *e = sender->enrichments;
+
+	while (e != NULL && e->id != id)
+		e = e->next;
+	return e;
+}
+
+void
+pe_sender_wake(pe_sender *sender)
+{
+	sender->wake = true;
+}
+
+void
+pe_sender_scan_begin(pe_sender *sender)
+{
+	sender->wake = false;
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		e->seen = false;
+}
+
+pe_status
+pe_sender_server(pe_sender *sender, int id, const pe_throttle_limits *limits, int64_t now)
+{
+	server *v = find_server(sender, id);
+
+	if (v != NULL)
+	{
+		pe_throttle_configure(&v->throttle, limits);
+		return PE_OK;
+	}
+	v = pe_calloc(sender->env, 1, sizeof(*v));
+	if (v == NULL)
+		return PE_OUT_OF_MEMORY;
+	v->id = id;
+	v->max_bytes = PE_MESSAGE_MAX_BYTES;
+	pe_throttle_init(&v->throttle, limits, now);
+	v->next = sender->servers;
+	sender->servers = v;
+	return PE_OK;
+}
+
+static enrichment *
+add_enrichment(pe_sender *sender, int id)
+{
+	enrichment *e = pe_calloc(sender->env, 1, sizeof(*e));
+
+	if (e == NULL)
+		return NULL;
+	e->id = id;
+	e->next_probe = PE_NEVER;
+	e->last_accepted = INT64_MIN;
+	for (int i = 0; i < PE_SHARDS; i++)
+	{
+		e->slots[i].owner = e;
+		e->slots[i].due_at = PE_NEVER;
+		e->slots[i].public.enrichment = id;
+		e->slots[i].public.shard = i;
+	}
+	e->next = sender->enrichments;
+	sender->enrichments = e;
+	return e;
+}
+
+/* Does the slot hold work of its present server? */
+static bool
+is_busy(const slot *s)
+{
+	return s->state != SLOT_IDLE;
+}
+
+static bool
+has_busy_slot(const enrichment *e)
+{
+	for (int i = 0; i < PE_SHARDS; i++)
+		if (is_busy(&e->slots[i]))
+			return true;
+	return false;
+}
+
+/* The slot forgets its work; what was not committed is loaded again some time. */
+void
+pe_slot_release(pe_sender *sender, slot *s)
+{
+	if (s->state != SLOT_IDLE && s->state != SLOT_LOADING)
+		s->owner->server->loaded--;
+	free_work(sender, s);
+	s->state = SLOT_IDLE;
+	s->has_work = true;
+	if (s->owner->probe == s)
+		s->owner->probe = NULL;
+}
+
+/*
+ * Nothing more is sent from a slot that is ready: what was decided is committed,
+ * the rest stays queued.
+ */
+void
+pe_slot_give_up(pe_sender *sender, slot *s)
+{
+	bool decided = false;
+
+	if (s->state != SLOT_READY)
+		return;
+	for (int i = 0; i < s->public.key_count; i++)
+	{
+		if (s->public.keys[i].state == PE_KEY_PENDING)
+			s->public.keys[i].state = PE_KEY_KEPT;
+		else if (s->public.keys[i].state != PE_KEY_KEPT)
+			decided = true;
+	}
+	s->group_count = 0;
+	if (!decided)
+		pe_slot_release(sender, s);
+	else
+	{
+		s->state = SLOT_DONE;
+		if (s->owner->probe == s)
+			s->owner->probe = NULL;
+	}
+}
+
+/* Refusals of keys that are not committed yet are taken back: the schema is the culprit. */
+static void
+take_back_refusals(slot *s)
+{
+	if (s->state == SLOT_COMMITTING)
+		return;
+	for (int i = 0; i < s->public.key_count; i++)
+	{
+		pe_key *key = &s->public.keys[i];
+
+		if ((key->state == PE_KEY_DEAD || key->state == PE_KEY_RETRY) &&
+			(key->outcome == PE_OUTCOME_REFUSED || key->outcome == PE_OUTCOME_FAULT))
+			key->state = PE_KEY_KEPT;
+	}
+}
+
+void
+pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char *reason, int64_t now)
+{
+	e->report = true;
+	e->news = e->news || e->block != block;
+	e->block = block;
+	e->blocked_by_token = false;
+	(void) snprintf(e->reason, sizeof(e->reason), "%s", reason != NULL ? reason : "");
+	e->next_probe = block == PE_BLOCK_IDENTITY ? PE_NEVER : now + PE_PROBE_PERIOD;
+	e->probe = NULL;
+	e->verdicts = e->refused = 0;
+	e->healthy = false;
+	for (int i = 0; i < PE_SHARDS; i++)
+	{
+		if (block == PE_BLOCK_SCHEMA)
+			take_back_refusals(&e->slots[i]);
+		pe_slot_give_up(sender, &e->slots[i]);
+	}
+}
+
+void
+pe_enrichment_unblock(enrichment *e)
+{
+	if (e->block == PE_BLOCK_NONE)
+		return;
+	e->block = PE_BLOCK_NONE;
+	e->blocked_by_token = false;
+	e->reason[0] = '\0';
+	e->next_probe = PE_NEVER;
+	e->probe = NULL;
+	e->report = e->news = true;
+	e->verdicts = e->refused = 0;
+	e->healthy = false;
+}
+
+bool
+pe_enrichment_may_send(const enrichment *e, int64_t now)
+{
+	return !e->gone && !e->paused && e->hold_until <= now &&
+		   (e->block == PE_BLOCK_NONE || (e->block != PE_BLOCK_IDENTITY && e->next_probe <= now));
+}
+
+/* What the tables say of a block, against what is known here. */
+static void
+reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_info *info, bool is_new, int64_t now)
+{
+	if (is_new && info->stored_block != PE_BLOCK_NONE)
+	{
+		pe_enrichment_block(sender, e, info->stored_block, info->stored_reason, now);
+		e->next_probe = info->stored_probe_at;
+		e->report = e->news = false;
+		e->stored_blocked = true;
+	}
+	/* resume() cleared it behind our back. */
+	else if (!is_new && e->stored_blocked && info->stored_block == PE_BLOCK_NONE)
+	{
+		pe_enrichment_unblock(e);
+		e->report = e->news = false;
+		e->stored_blocked = false;
+	}
+	if (!info->identity_matches && e->block != PE_BLOCK_IDENTITY)
+		pe_enrichment_block(sender, e, PE_BLOCK_IDENTITY,
+							"this database was provisioned by another cluster: it may be a copy", now);
+	else if (info->identity_matches && e->block == PE_BLOCK_IDENTITY)
+		pe_enrichment_unblock(e);
+}
+
+pe_status
+pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now)
+{
+	enrichment *e = find_enrichment(sender, info->id);
+	server *v = find_server(sender, info->server);
+	bool is_new = e == NULL;
+
+	if (v == NULL)
+		return PE_NOT_FOUND;
+	if (is_new && (e = add_enrichment(sender, info->id)) == NULL)
+		return PE_OUT_OF_MEMORY;
+	e->seen = true;
+	e->gone = false;
+	/* A slot in use finishes under the server it began with. */
+	if (e->server != v && !has_busy_slot(e))
+	{
+		e->server = v;
+		for (int i = 0; i < PE_SHARDS; i++)
+			e->slots[i].public.server = v->id;
+	}
+	e->paused = info->paused;
+	e->hold_until = info->hold_until;
+	reconcile_block(sender, e, info, is_new, now);
+	if (e->paused || e->server != v)
+		for (int i = 0; i < PE_SHARDS; i++)
+			pe_slot_give_up(sender, &e->slots[i]);
+	return PE_OK;
+}
+
+void
+pe_sender_has_work(pe_sender *sender, int id, int shard)
+{
+	enrichment *e = find_enrichment(sender, id);
+
+	if (e != NULL && shard >= 0 && shard < PE_SHARDS)
+		e->slots[shard].has_work = true;
+}
+
+static void
+remove_gone(pe_sender *sender)
+{
+	enrichment **link = &sender->enrichments;
+
+	while (*link != NULL)
+	{
+		enrichment *e = *link;
+
+		if (!e->gone || has_busy_slot(e))
+		{
+			link = &e->next;
+			continue;
+		}
+		*link = e->next;
+		pe_free(sender->env, e);
+	}
+}
+
+void
+pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan)
+{
+	sender->scanning = false;
+	sender->scan_at = next_scan;
+	if (!ok)
+		return;
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+	{
+		if (e->seen)
+			continue;
+		e->gone = true;
+		for (int i = 0; i < PE_SHARDS; i++)
+			pe_slot_give_up(sender, &e->slots[i]);
+	}
+	remove_gone(sender);
+}
+
+pe_status
+pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind kind, int count,
+				 const pe_key_past *past)
+{
+	slot *s = pe_slot_of(public);
+
+	s->state = SLOT_IDLE;
+	if (count == 0)
+	{
+		s->has_work = false;
+		if (s->owner->probe == s)
+			s->owner->probe = NULL;
+		return PE_OK;
+	}
+	if (count > PE_CHUNK_KEYS)
+	{
+		pe_sender_load_failed(sender, public, now);
+		return PE_LIMIT;
+	}
+	s->public.keys = pe_calloc(sender->env, (size_t) count, sizeof(pe_key));
+	s->order = pe_calloc(sender->env, (size_t) count, sizeof(int));
+	s->groups = pe_calloc(sender->env, (size_t) count + 1, sizeof(group));
+	if (s->public.keys == NULL || s->order == NULL || s->groups == NULL)
+	{
+		s->public.key_count = 0;
+		free_work(sender, s);
+		pe_sender_load_failed(sender, public, now);
+		return PE_OUT_OF_MEMORY;
+	}
+	s->public.kind = kind;
+	s->public.key_count = count;
+	s->public.prefer_retry = kind == PE_WORK_CHUNK;
+	for (int i = 0; i < count; i++)
+	{
+		s->order[i] = i;
+		s->public.keys[i].attempts = past != NULL ? past[i].attempts : 0;
+		s->public.keys[i].refused_before = past != NULL && past[i].refused;
+	}
+	s->groups[0].length = count;
+	s->group_count = 1;
+	s->state = SLOT_READY;
+	s->tries = 0;
+	s->owner->server->loaded++;
+	/* The enrichment may have been paused or blocked meanwhile. */
+	if (s->owner->gone || s->owner->paused || (s->owner->block != PE_BLOCK_NONE && s->owner->probe != s))
+		pe_slot_give_up(sender, s);
+	return PE_OK;
+}
+
+void
+pe_sender_load_failed(pe_sender *sender, pe_slot *public, int64_t now)
+{
+	slot *s = pe_slot_of(public);
+
+	s->state = SLOT_IDLE;
+	s->next_try = now + pe_backoff(&sender->random, s->tries++);
+	if (s->owner->probe == s)
+		s->owner->probe = NULL;
+}
+
+/* Stops the group's keys listed in chosen from being in it, giving them a state. */
+static void
+decide(slot *s, const int *chosen, int count, pe_key_state state, pe_outcome outcome, bool *left)
+{
+	for (int i = 0; i < count; i++)
+	{
+		s->public.keys[chosen[i]].state = state;
+		s->public.keys[chosen[i]].outcome = outcome;
+		left[chosen[i]] = false;
+	}
+}
+
+void
+pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built *built)
+{
+	slot *s = pe_slot_of(public);
+	group current = s->groups[--s->group_count];
+	server *v = s->owner->server;
+	bool left[PE_CHUNK_KEYS];
+	int rest = 0;
+
+	if (built->sent_count + built->superseded_count + built->too_big_count == 0)
+	{
+		s->group_count++;
+		pe_sender_build_failed(sender, public, now, false);
+		return;
+	}
+	memset(left, 0, sizeof(left));
+	for (int i = 0; i < current.length; i++)
+		left[s->order[current.start + i]] = true;
+	decide(s, built->superseded, built->superseded_count, PE_KEY_SUPERSEDED, PE_OUTCOME_ACCEPTED, left);
+	decide(s, built->too_big, built->too_big_count, PE_KEY_DEAD, PE_OUTCOME_TOO_BIG, left);
+	for (int i = 0; i < built->sent_count; i++)
+		left[built->sent[i]] = false;
+
+	/* First what waits for a later request, then what is in this one. */
+	for (int i = 0; i < s->public.key_count; i++)
+		if (left[i])
+			s->order[current.start + rest++] = i;
+	for (int i = 0; i < built->sent_count; i++)
+		s->order[current.start + rest + i] = built->sent[i];
+	if (rest > 0)
+	{
+		s->groups[s->group_count] = current;
+		s->groups[s->group_count++].length = rest;
+	}
+	s->state = SLOT_READY;
+	if (built->sent_count == 0)
+	{
+		pe_slot_settle(sender, s);
+		return;
+	}
+	current.start += rest;
+	current.length = built->sent_count;
+	s->groups[s->group_count++] = current;
+	s->started = now;
+	s->bytes = built->bytes;
+	s->token_generation = v->token_generation;
+	pe_throttle_start(&v->throttle, now, built->sent_count);
+	s->state = SLOT_SENT;
+	if (!PE_RULE(RULE_COMMIT_AFTER_REPLY))
+	{
+		pe_result lie = {.transport = PE_OK, .http_status = 200, .readable = true, .single = true};
+		pe_response_summary summary;
+
+		pe_sender_response(sender, public, now, &lie, &summary);
+	}
+}
+
+void
+pe_sender_build_failed(pe_sender *sender, pe_slot *public, int64_t now, bool token_gone)
+{
+	slot *s = pe_slot_of(public);
+
+	s->state = SLOT_READY;
+	if (token_gone)
+		s->owner->server->token = TOKEN_NONE;
+	else
+		s->next_try = now + pe_backoff(&sender->random, s->tries++);
+	pe_slot_settle(sender, s);
+}
+
+void
+pe_sender_committed(pe_sender *sender, pe_slot *public, int64_t now, bool ok)
+{
+	slot *s = pe_slot_of(public);
+
+	if (!ok)
+	{
+		s->state = SLOT_DONE;
+		sender->halted = true;
+		sender->halted_until = now + pe_backoff(&sender->random, sender->halts++);
+		if (!PE_RULE(RULE_KEEP_UNTIL_COMMITTED))
+			pe_slot_release(sender, s);
+		return;
+	}
+	sender->halted = false;
+	sender->halts = 0;
+	for (int i = 0; i < s->public.key_count; i++)
+		if (s->public.keys[i].state == PE_KEY_RETRY && now + s->public.keys[i].delay < s->due_at)
+			s->due_at = now + s->public.keys[i].delay;
+	pe_slot_release(sender, s);
+	if (s->owner->gone)
+		remove_gone(sender);
+}
+
+void
+pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const char *reason)
+{
+	server *v = find_server(sender, id);
+
+	if (v == NULL)
+		return;
+	if (status == PE_OK)
+	{
+		v->token = TOKEN_HELD;
+		v->token_generation++;
+		v->token_tries = 0;
+		for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+			if (e->server == v && e->blocked_by_token)
+				pe_enrichment_unblock(e);
+		return;
+	}
+	v->token = TOKEN_NONE;
+	v->token_try_at = now + pe_backoff(&sender->random, v->token_tries++);
+	if (status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
+		return;
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		if (e->server == v && e->block != PE_BLOCK_IDENTITY)
+		{
+			pe_enrichment_block(sender, e,
+								status == PE_UNAUTHORISED ? PE_BLOCK_AUTHORISATION : PE_BLOCK_CONFIGURATION, reason,
+								now);
+			e->blocked_by_token = true;
+		}
+}
+
+void
+pe_sender_reported(pe_sender *sender, int id, bool ok, int64_t now)
+{
+	enrichment *e = find_enrichment(sender, id);
+
+	if (e == NULL)
+		return;
+	if (ok)
+		e->stored_blocked = e->block != PE_BLOCK_NONE;
+	else
+	{
+		/* The tables cannot be written: as with an acknowledgement, stop until they can. */
+		e->report = e->news = true;
+		sender->halted = true;
+		sender->halted_until = now + pe_backoff(&sender->random, sender->halts++);
+	}
+}
+
+void
+pe_sender_count(const pe_sender *sender, int64_t now, pe_sender_numbers *numbers)
+{
+	memset(numbers, 0, sizeof(*numbers));
+	numbers->halted = sender->halted;
+	for (const server *v = sender->servers; v != NULL; v = v->next)
+	{
+		numbers->in_flight += v->throttle.in_flight;
+		numbers->loaded += v->loaded;
+		numbers->breaker_open |= v->throttle.open;
+		if (v->throttle.paused_until > now && v->throttle.paused_until > numbers->paused_until)
+			numbers->paused_until = v->throttle.paused_until;
+	}
+	for (const enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		numbers->blocked += e->block != PE_BLOCK_NONE;
+}

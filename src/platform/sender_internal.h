@@ -1,0 +1,137 @@
+/*
+ * sender_internal.h
+ *		What sender.c (events), sender_reply.c (what a reply means) and sender_plan.c
+ *		(what to do next) share.
+ */
+#ifndef PE_SENDER_INTERNAL_H
+#define PE_SENDER_INTERNAL_H
+
+#include "platform/sender.h"
+
+/*
+ * A rule that a test may break on purpose, to prove that the simulation would
+ * notice. Always kept in the product.
+ */
+#ifndef PE_RULE
+#define PE_RULE(rule) true
+#endif
+
+#define REASON_SIZE 256
+
+/* The sample that tells bad records from a bad schema. */
+#define TRIAL_KEYS 20
+
+/* 500 that many times is the data's fault. */
+#define MAX_FAULTS 3
+
+typedef enum slot_state
+{
+	SLOT_IDLE,
+	SLOT_LOADING,
+	SLOT_READY,	   /* loaded; the top group is next */
+	SLOT_BUILDING, /* SEND was asked for */
+	SLOT_SENT,	   /* a request is in flight */
+	SLOT_DONE,	   /* waits for its commit */
+	SLOT_COMMITTING
+} slot_state;
+
+/* Keys that go out together: order[start .. start + length). The last of a slot's groups is next. */
+typedef struct group
+{
+	int start;
+	int length;
+	int faults; /* 500s so far */
+	int64_t first_fault;
+	bool alone;
+	bool token_tried; /* had its one more try with a new token */
+} group;
+
+typedef struct slot
+{
+	pe_slot public;
+	struct enrichment *owner;
+	slot_state state;
+	bool has_work;
+	int64_t due_at;	  /* committed retries become due; PE_NEVER */
+	int64_t next_try; /* backoff */
+	int tries;		  /* in a row without an answer */
+	int *order;
+	group *groups;
+	int group_count;
+	int64_t started;
+	size_t bytes;
+	int token_generation;
+	int reserved; /* messages taken from the bucket */
+} slot;
+
+typedef struct enrichment
+{
+	int id;
+	struct server *server;
+	bool paused;
+	bool gone;
+	bool seen;
+	int64_t hold_until;
+	pe_block block;
+	bool blocked_by_token;
+	char reason[REASON_SIZE];
+	int64_t next_probe;
+	slot *probe;
+	bool report;
+	bool news;
+	bool stored_blocked; /* the tables know of the block */
+	int verdicts;		 /* of the present sample */
+	int refused;
+	bool healthy; /* the last whole sample was */
+	int64_t last_accepted;
+	slot slots[PE_SHARDS];
+	struct enrichment *next;
+} enrichment;
+
+typedef enum token_state
+{
+	TOKEN_NONE,
+	TOKEN_FETCHING,
+	TOKEN_HELD
+} token_state;
+
+typedef struct server
+{
+	int id;
+	pe_throttle throttle;
+	size_t max_bytes;
+	token_state token;
+	int token_generation;
+	int token_tries;
+	int64_t token_try_at;
+	int loaded; /* slots that hold work */
+	struct server *next;
+} server;
+
+struct pe_sender
+{
+	const pe_env *env;
+	uint64_t random;
+	server *servers;
+	enrichment *enrichments;
+	int turn; /* counts passes, so that slots take turns */
+	bool wake;
+	bool scanning;
+	int64_t scan_at;
+	bool halted;
+	int halts;
+	int64_t halted_until;
+};
+
+/* sender.c */
+extern slot *pe_slot_of(pe_slot *public);
+extern void pe_slot_release(pe_sender *sender, slot *s);
+extern void pe_slot_give_up(pe_sender *sender, slot *s);
+extern void pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char *reason, int64_t now);
+extern void pe_enrichment_unblock(enrichment *e);
+extern bool pe_enrichment_may_send(const enrichment *e, int64_t now);
+
+/* sender_reply.c */
+extern void pe_slot_settle(pe_sender *sender, slot *s);
+
+#endif /* PE_SENDER_INTERNAL_H */
