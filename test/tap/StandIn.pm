@@ -53,8 +53,9 @@ sub start
 		open STDIN,  '<',  '/dev/null';
 		open STDOUT, '>>', "$self->{state}/log";
 		open STDERR, '>>', "$self->{state}/log";
-		exec '/usr/bin/python3', "$here/../platform/server", '--state', $self->{state},
-		  '--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ());
+		my @server = ('/usr/bin/python3', "$here/../platform/server", '--state', $self->{state},
+			'--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ()));
+		{ exec { $server[0] } @server }
 		POSIX::_exit(127);
 	}
 	$self->{pid} = $pid;
