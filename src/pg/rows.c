@@ -11,14 +11,26 @@
 
 #include "pg/rows.h"
 
-void
-pe_rows_begin(FunctionCallInfo fcinfo, PeRow *row)
+static void
+begin(FunctionCallInfo fcinfo, PeRow *row, bits32 flags)
 {
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, flags);
 	memset(row, 0, sizeof(*row));
 	row->result = (ReturnSetInfo *) fcinfo->resultinfo;
 	if (row->result->setDesc->natts > lengthof(row->values))
 		elog(ERROR, "too many result columns: %d", row->result->setDesc->natts);
+}
+
+void
+pe_rows_begin(FunctionCallInfo fcinfo, PeRow *row)
+{
+	begin(fcinfo, row, 0);
+}
+
+void
+pe_rows_begin_single(FunctionCallInfo fcinfo, PeRow *row)
+{
+	begin(fcinfo, row, MAT_SRF_USE_EXPECTED_DESC);
 }
 
 void

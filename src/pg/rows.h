@@ -22,6 +22,9 @@ typedef struct PeRow
 /* Makes fcinfo's call return a materialised set; row is ready for its first column. */
 extern void pe_rows_begin(FunctionCallInfo fcinfo, PeRow *row);
 
+/* The same for a function that returns a set of one scalar. */
+extern void pe_rows_begin_single(FunctionCallInfo fcinfo, PeRow *row);
+
 extern void pe_row_add(PeRow *row, Datum value);
 extern void pe_row_add_null(PeRow *row);
 

@@ -36,12 +36,13 @@ main(int argc, char **argv)
 		uint8_t *data;
 		size_t size;
 
-		if (entries[i]->d_name[0] == '.')
-			continue;
 		snprintf(path, sizeof(path), "%s/%s", argv[1], entries[i]->d_name);
-		file = fopen(path, "rb");
+		file = entries[i]->d_name[0] == '.' ? NULL : fopen(path, "rb");
 		if (file == NULL)
+		{
+			free(entries[i]);
 			continue;
+		}
 		fseek(file, 0, SEEK_END);
 		size = (size_t) ftell(file);
 		rewind(file);

@@ -1,0 +1,161 @@
+/*
+ * preview.c
+ *		preview(): the messages that would be sent, with nothing sent.
+ */
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "platform/identity_rules.h"
+#include "platform/message.h"
+#include "pg/connection.h"
+#include "pg/enrichment_define.h"
+#include "pg/enrichment_target.h"
+#include "pg/env.h"
+#include "pg/report.h"
+#include "pg/rows.h"
+#include "pg/wire_value.h"
+
+PG_FUNCTION_INFO_V1(pe_preview);
+
+#define MAX_PREVIEW 1000
+#define PLACEHOLDER "(known after provision)"
+
+typedef struct Preview
+{
+	const PeEnrichment *e;
+	pe_message_target target;
+	int identity; /* column in the slot */
+	FmgrInfo identity_output;
+	PeWireColumn *wire;
+	int wanted;
+	List *messages; /* char *, in context */
+	MemoryContext context;
+} Preview;
+
+/* One record as the whole body of a single-message call. */
+static char *
+build_message(Preview *preview, const char *key, const char *value)
+{
+	pe_env env = pe_server_env(CurrentMemoryContext);
+	pe_message_body body = {0};
+	pe_message_record record = {
+		.key = key,
+		.key_length = strlen(key),
+		.value = value,
+		.value_length = strlen(value),
+		.scored_at = GetCurrentTimestamp() +
+					 (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC,
+	};
+	pe_error err = {0};
+
+	pe_check(pe_message_begin(&body, &env, &preview->target, PE_MESSAGE_MAX_BYTES, true, &err), &err);
+	pe_check(pe_message_add(&body, &record, &err), &err);
+	pe_check(pe_message_end(&body, &err), &err);
+	return pnstrdup(body.data, body.length);
+}
+
+/* Rows that refresh would skip are no messages. */
+static bool
+preview_row(void *arg, TupleTableSlot *slot)
+{
+	Preview *preview = arg;
+	StringInfoData value;
+	MemoryContext before;
+	const char *key;
+
+	if (slot->tts_isnull[preview->identity])
+		return true;
+	key = pe_to_utf8(OutputFunctionCall(&preview->identity_output, slot->tts_values[preview->identity]));
+	if (pe_identity_refusal(preview->e->namespace_code, key, strlen(key)) != NULL)
+		return true;
+	initStringInfo(&value);
+	appendStringInfoChar(&value, '{');
+	for (int i = 0; i < preview->e->nattributes; i++)
+	{
+		int column = preview->wire[i].column;
+
+		if (!slot->tts_isnull[column] && pe_wire_append(&value, &preview->wire[i], slot->tts_values[column]) != NULL)
+			return true;
+	}
+	appendStringInfoChar(&value, '}');
+	before = MemoryContextSwitchTo(preview->context);
+	preview->messages = lappend(preview->messages, build_message(preview, key, pe_to_utf8(value.data)));
+	MemoryContextSwitchTo(before);
+	return list_length(preview->messages) < preview->wanted;
+}
+
+static void
+fill_target(Preview *preview, const PeEnrichment *e)
+{
+	const PeTarget *target = pe_target_load(e->enrichment_id);
+	pe_message_target *to = &preview->target;
+
+	to->enrichment = e->name;
+	to->namespace = e->namespace_code;
+	if (target != NULL)
+	{
+		to->schema_id = target->schema_id;
+		to->org_id = target->org_id;
+		to->dataset_id = target->dataset_id;
+		to->flow_id = target->flow_id;
+		to->tenant = target->tenant;
+		return;
+	}
+	to->schema_id = to->dataset_id = to->flow_id = to->tenant = PLACEHOLDER;
+	to->org_id = pe_server_load(e->server)->org_id;
+	if (to->org_id == NULL)
+		to->org_id = PLACEHOLDER;
+}
+
+/* Index of the column in the slot, and how it is written. */
+static void
+prepare_columns(Preview *preview, const PeSource *source)
+{
+	const PeEnrichment *e = preview->e;
+	Oid output;
+	bool varlena;
+
+	preview->identity = pe_source_need_column(source, e->identity_column, "identity");
+	getTypeOutputInfo(TupleDescAttr(source->desc, preview->identity)->atttypid, &output, &varlena);
+	fmgr_info(output, &preview->identity_output);
+	preview->wire = palloc0(sizeof(PeWireColumn) * e->nattributes);
+	for (int i = 0; i < e->nattributes; i++)
+		pe_wire_column_init(&preview->wire[i], pe_source_need_column(source, e->attributes[i].name, "attribute"),
+							e->attributes[i].name, e->attributes[i].type);
+}
+
+/* preview(name, n) */
+Datum
+pe_preview(PG_FUNCTION_ARGS)
+{
+	PeEnrichment *e = pe_enrichment_load(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	Preview preview = {.e = e, .wanted = PG_GETARG_INT32(1), .context = CurrentMemoryContext};
+	PeOwnerSwitch before;
+	PeSource *source;
+	ListCell *cell;
+	PeRow row;
+
+	if (preview.wanted < 1 || preview.wanted > MAX_PREVIEW)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("n is %d", preview.wanted),
+						errhint("Preview shows between 1 and %d messages.", MAX_PREVIEW)));
+	pe_rows_begin_single(fcinfo, &row);
+	fill_target(&preview, e);
+	before = pe_enrichment_enter_owner(e->owner);
+	source = pe_source_open(e->source, "source");
+	prepare_columns(&preview, source);
+	(void) pe_source_read(source, NULL, source->desc->natts, 0, preview_row, &preview);
+	pe_enrichment_leave_owner(&before);
+	foreach (cell, preview.messages)
+	{
+		pe_row_add(&row, DirectFunctionCall1(jsonb_in, CStringGetDatum(pe_from_utf8(lfirst(cell)))));
+		pe_row_put(&row);
+	}
+	return (Datum) 0;
+}
