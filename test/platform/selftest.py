@@ -324,7 +324,7 @@ class Registry(Case):
             body = self.p.api('GET', REG + '/fieldgroups?limit=2&property=title~%5Epage' + start,
                               Accept='application/vnd.adobe.xed-id+json')[1]
             seen += [r['title'] for r in body['results']]
-            if not body['_page']['next']:
+            if 'next' not in body['_page']:
                 break
             start = '&start=' + urllib.parse.quote(body['_page']['next'], safe='')
         self.assertEqual(seen, ['page %d' % i for i in range(5)])

@@ -365,8 +365,10 @@ def _page(request, resources, order, summary):
     at = next((i for i, key in enumerate(keys) if start is None or key >= start), len(keys))
     following = keys[at + limit] if at + limit < len(keys) else None
     links = {'next': {'href': request.path + '?start=' + following}} if following else {}
-    return {'results': [summary(r) for r in resources[at:at + limit]],
-            '_page': {'orderby': order, 'next': following, 'count': len(resources[at:at + limit])}, '_links': links}
+    page = {'orderby': order, 'count': len(resources[at:at + limit])}
+    if following:
+        page['next'] = following
+    return {'results': [summary(r) for r in resources[at:at + limit]], '_page': page, '_links': links}
 
 
 def listing(world, request, word):
