@@ -181,6 +181,7 @@ pe_status pe_snapshot_next(pe_snapshot_file *file, pe_snapshot_batch *batch, pe_
 #define PE_SNAPSHOT_MAX_PAGE		 (256u << 20)  /* bytes of a page, before and after decompression */
 #define PE_SNAPSHOT_MAX_ELEMENTS	 (16u << 20)   /* list elements of one leaf in the rows of a batch */
 #define PE_SNAPSHOT_MAX_JSON		 (256u << 20)  /* bytes of one row's JSON value */
-#define PE_SNAPSHOT_BATCH_ROWS		 4096
+#define PE_SNAPSHOT_MAX_MEMORY	 (UINT64_C(2) << 30) /* bytes a file object holds, all together */
+#define PE_SNAPSHOT_BATCH_ROWS	 4096
 
 #endif /* PE_SNAPSHOT_H */
