@@ -39,4 +39,18 @@
 #define pe_foreign_server_ownercheck(oid, role) pg_foreign_server_ownercheck(oid, role)
 #endif
 
+/*
+ * Indexes of a table of our own (the includer needs commands/defrem.h): 16 added a
+ * count for progress reports. And attribute maps, which from 16 on may skip columns.
+ */
+#if PG_VERSION_NUM >= 160000
+#define pe_define_index(relid, statement) \
+	DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, -1, false, true, false, false, true)
+#define pe_attribute_map(to, from) build_attrmap_by_name(to, from, false)
+#else
+#define pe_define_index(relid, statement) \
+	DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, false, true, false, false, true)
+#define pe_attribute_map(to, from) build_attrmap_by_name(to, from)
+#endif
+
 #endif /* PE_COMPAT_H */

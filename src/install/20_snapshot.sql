@@ -1,0 +1,67 @@
+-- Loading profile snapshots, and what was loaded.
+
+CREATE TABLE @extschema@.snapshot_load (
+	schema_name		text NOT NULL,
+	partition_name	text NOT NULL,
+	snapshot_date	date NOT NULL,
+	loaded_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	loaded_by		text NOT NULL,
+	source			text NOT NULL,
+	server			text,
+	dataset			text,
+	batch			text,
+	mapping			jsonb,
+	rows			bigint NOT NULL,
+	files			bigint NOT NULL,
+	bytes			bigint NOT NULL,
+	PRIMARY KEY (schema_name, partition_name)
+);
+COMMENT ON TABLE @extschema@.snapshot_load IS 'one row for each loaded day: its partition, by name so that a restore finds it';
+COMMENT ON COLUMN @extschema@.snapshot_load.mapping IS 'the columns argument of the load; a later load without one uses it again';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_load', '');
+
+-- The table is found through its partition: renamed tables stay listed, dropped ones are not.
+CREATE VIEW @extschema@.snapshots AS
+	SELECT i.inhparent::pg_catalog.regclass AS into_table, s.snapshot_date, s.loaded_at, s.loaded_by, s.source, s.server,
+		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition
+	  FROM @extschema@.snapshot_load s
+	  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) s.schema_name::pg_catalog.name
+	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+								AND c.relname OPERATOR(pg_catalog.=) s.partition_name::pg_catalog.name
+	  JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
+	 WHERE pg_catalog.has_any_column_privilege(i.inhparent, 'SELECT');
+COMMENT ON VIEW @extschema@.snapshots IS 'the loaded days of the tables that you may read';
+COMMENT ON COLUMN @extschema@.snapshots.into_table IS 'table that was loaded into';
+COMMENT ON COLUMN @extschema@.snapshots.snapshot_date IS 'day of the snapshot';
+COMMENT ON COLUMN @extschema@.snapshots.loaded_at IS 'when it was loaded';
+COMMENT ON COLUMN @extschema@.snapshots.loaded_by IS 'role that loaded it';
+COMMENT ON COLUMN @extschema@.snapshots.source IS 'path on the server, or name of the data set';
+COMMENT ON COLUMN @extschema@.snapshots.server IS 'foreign server it came from; null for files';
+COMMENT ON COLUMN @extschema@.snapshots.dataset IS 'id of the data set; null for files';
+COMMENT ON COLUMN @extschema@.snapshots.batch IS 'id of the batch; null for files';
+COMMENT ON COLUMN @extschema@.snapshots.rows IS 'profiles loaded';
+COMMENT ON COLUMN @extschema@.snapshots.files IS 'files read';
+COMMENT ON COLUMN @extschema@.snapshots.bytes IS 'bytes of the files as stored';
+COMMENT ON COLUMN @extschema@.snapshots.partition IS 'partition that holds the day';
+
+CREATE FUNCTION @extschema@.load_snapshot_file(path text, into_table text, columns jsonb DEFAULT NULL,
+	INOUT snapshot_date date DEFAULT CURRENT_DATE, format text DEFAULT 'auto',
+	OUT rows bigint, OUT files integer, OUT bytes bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_load_snapshot_file';
+COMMENT ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text) IS
+	'load exported profiles (Parquet, NDJSON, CSV; .gz as well) from a file or glob on the server into the partition of a day, replacing it';
+
+CREATE FUNCTION @extschema@.unload_snapshot(into_table text, snapshot_date date)
+RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_unload_snapshot';
+COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
+	'drop the partition of a day; the view of the newest day moves back if it was the newest';
+
+REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
+	@extschema@.unload_snapshot(text, date) FROM PUBLIC;
+GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
+	@extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;

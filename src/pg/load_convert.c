@@ -1,0 +1,197 @@
+/*
+ * load_convert.c
+ *		Values of files into datums, and errors that say where and never what: the
+ *		values are personal data.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "pg/load.h"
+#include "pg/report.h"
+
+LoadPosition load_position;
+
+/* What an input function's SQLSTATE means for a value. */
+static const char *
+complaint(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE:
+		case ERRCODE_DATETIME_FIELD_OVERFLOW:
+		case ERRCODE_INTERVAL_FIELD_OVERFLOW:
+			return "is out of range for";
+		case ERRCODE_STRING_DATA_RIGHT_TRUNCATION:
+			return "is too long for";
+		case ERRCODE_CHECK_VIOLATION:
+		case ERRCODE_NOT_NULL_VIOLATION:
+			return "is not allowed by";
+		case ERRCODE_CHARACTER_NOT_IN_REPERTOIRE:
+		case ERRCODE_UNTRANSLATABLE_CHARACTER:
+			return "has a character that cannot be stored in";
+		default:
+			return "does not fit";
+	}
+}
+
+static void
+raise_mismatch(const LoadColumn *column, int sqlstate)
+{
+	load_position.reading = false;
+	load_position.named = true;
+	ereport(ERROR, (errcode(sqlstate),
+					errmsg("a value for column \"%s\" in file \"%s\", %s " INT64_FORMAT ", %s type %s", column->name,
+						   load_position.file, load_position.unit, load_position.row, complaint(sqlstate),
+						   column->type_name),
+					errdetail("Nothing was loaded."),
+					errhint("Map the field to a column of a wider type, such as text, or correct the file.")));
+}
+
+void
+load_mismatch(const LoadColumn *column, int sqlstate)
+{
+	raise_mismatch(column, sqlstate);
+	pg_unreachable();
+}
+
+/* Is it about the data read, and not about the server or the session? */
+static bool
+about_data(const ErrorData *error)
+{
+	if (error->elevel != ERROR)
+		return false;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+			return true;
+		default:
+			return error->sqlerrcode == ERRCODE_BAD_COPY_FILE_FORMAT;
+	}
+}
+
+/* What is wrong with a line that no column is to blame for, without its words. */
+static const char *
+line_complaint(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_INVALID_TEXT_REPRESENTATION:
+			return "is not valid JSON";
+		case ERRCODE_STATEMENT_TOO_COMPLEX:
+			return "is nested too deeply";
+		case ERRCODE_UNTRANSLATABLE_CHARACTER:
+			return "holds a character that cannot be stored, such as \\u0000";
+		case ERRCODE_CHARACTER_NOT_IN_REPERTOIRE:
+			return "holds bytes that are not valid UTF-8";
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+			return "is too large";
+		case ERRCODE_BAD_COPY_FILE_FORMAT:
+			return "is not well-formed CSV";
+		default:
+			return "cannot be read";
+	}
+}
+
+void
+load_rethrow_constraint(MemoryContext context, const char *label)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (error->elevel != ERROR || ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		PG_RE_THROW();
+	FlushErrorState();
+	load_position.named = true;
+	ereport(ERROR, (errcode(error->sqlerrcode),
+					error->column_name != NULL
+						? errmsg("rows without a value violate the NOT NULL of column \"%s\" of %s", error->column_name, label)
+					: error->constraint_name != NULL
+						? errmsg("rows violate constraint or unique index \"%s\" of %s", error->constraint_name, label)
+						: errmsg("rows violate a constraint of %s", label),
+					load_position.file != NULL ? errdetail("Nothing was loaded. The file was \"%s\".", load_position.file)
+											   : errdetail("Nothing was loaded.")));
+	pg_unreachable();
+}
+
+void
+load_rethrow(MemoryContext context, const char *label)
+{
+	ErrorData *error;
+	LoadPosition position = load_position;
+
+	if (!position.reading || position.file == NULL)
+		load_rethrow_constraint(context, label);
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (!about_data(error))
+		PG_RE_THROW();
+	FlushErrorState();
+	load_position.reading = false;
+	load_position.named = true;
+	if (position.column != NULL)
+		raise_mismatch(position.column, error->sqlerrcode);
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
+					line_complaint(error->sqlerrcode)),
+			 errdetail("Nothing was loaded.")));
+	pg_unreachable();
+}
+
+void
+load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
+{
+	const char *column = NULL;
+
+	load_position.reading = false;
+	load_position.named = true;
+	if (err->code == PE_CANCELLED)
+		pe_raise(err);
+	for (int i = 0; plan != NULL && i < plan->count && err->column[0] != '\0'; i++)
+	{
+		if (plan->columns[i].path != NULL && strcmp(plan->columns[i].path, err->column) == 0)
+			column = plan->columns[i].name;
+	}
+	if (column != NULL && err->row > 0)
+		ereport(ERROR, (errcode(pe_sqlstate(err->code)),
+						errmsg("column \"%s\", file \"%s\", row " INT64_FORMAT ": %s", column, file->name,
+							   (int64) err->row, err->message),
+						errdetail("Nothing was loaded."), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	if (column != NULL)
+		ereport(ERROR, (errcode(pe_sqlstate(err->code)),
+						errmsg("column \"%s\", file \"%s\": %s", column, file->name, err->message),
+						errdetail("Nothing was loaded."), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	ereport(ERROR, (errcode(pe_sqlstate(err->code)),
+					strstr(err->message, file->name) != NULL ? errmsg("%s", err->message)
+															 : errmsg("file \"%s\": %s", file->name, err->message),
+					err->detail[0] != '\0' ? errdetail("%s", err->detail) : errdetail("Nothing was loaded."),
+					err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	pg_unreachable();
+}
+
+Datum
+load_text_datum(LoadColumn *column, char *text, size_t length)
+{
+	Datum value;
+
+	if (column->type == TEXTOID)
+		return PointerGetDatum(cstring_to_text_with_len(text, (int) length));
+	load_position.column = column;
+	/* A zone in the text counts, as it does in Parquet: the time is UTC (load.c sets the zone). */
+	if (column->type == TIMESTAMPOID)
+		value = DirectFunctionCall1(timestamptz_timestamp, DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+																			   ObjectIdGetDatum(InvalidOid),
+																			   Int32GetDatum(column->typmod)));
+	else
+		value = InputFunctionCall(&column->input, text, column->input_param, column->typmod);
+	load_position.column = NULL;
+	return value;
+}

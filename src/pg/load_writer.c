@@ -1,0 +1,177 @@
+/*
+ * load_writer.c
+ *		Rows into a table that this transaction has just made.
+ *
+ * The table has no index and no trigger yet, and nobody else can see it, so rows go
+ * to the table access method in batches with a bulk insert state. What the executor
+ * would do for columns that the files do not fill is done here: defaults, generated
+ * columns, and constraints where the user's table has any.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "pg/load_writer.h"
+
+struct LoadWriter
+{
+	Relation rel;
+	EState *estate;
+	ResultRelInfo *info;
+	BulkInsertState bulk;
+	MemoryContext context;
+	MemoryContext batch;
+	TupleTableSlot *slots[LOAD_BATCH_ROWS];
+	ExprState **defaults; /* by attnum - 1; NULL: no default, or filled */
+	int *defaulted;		  /* attnum - 1 of those with one */
+	int ndefaulted;
+	int date_attr;
+	Datum date;
+	bool check;	   /* evaluate constraints */
+	bool generate; /* there are generated columns */
+	CommandId command;
+	int64 rows;
+};
+
+static void
+prepare_defaults(LoadWriter *writer, const bool *filled)
+{
+	TupleDesc desc = RelationGetDescr(writer->rel);
+
+	writer->defaults = palloc0(sizeof(ExprState *) * desc->natts);
+	writer->defaulted = palloc(sizeof(int) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		Expr *expression;
+
+		if (attr->attisdropped || filled[i])
+			continue;
+		if (attr->attgenerated != '\0')
+		{
+			writer->generate = true;
+			continue;
+		}
+		expression = (Expr *) build_column_default(writer->rel, i + 1);
+		if (expression == NULL)
+			continue;
+		writer->defaults[i] = ExecInitExpr(expression_planner(expression), NULL);
+		writer->defaulted[writer->ndefaulted++] = i;
+	}
+}
+
+LoadWriter *
+load_writer_open(Oid relid, const bool *filled, bool trusted, int date_attnum, Datum date)
+{
+	LoadWriter *writer = palloc0(sizeof(LoadWriter));
+
+	writer->context = CurrentMemoryContext;
+	writer->date_attr = date_attnum - 1;
+	writer->date = date;
+	writer->rel = table_open(relid, RowExclusiveLock);
+	writer->estate = CreateExecutorState();
+	writer->info = makeNode(ResultRelInfo);
+	InitResultRelInfo(writer->info, writer->rel, 0, NULL, 0);
+	writer->bulk = GetBulkInsertState();
+	writer->batch = AllocSetContextCreate(CurrentMemoryContext, "profenrich load batch", ALLOCSET_DEFAULT_SIZES);
+	writer->command = GetCurrentCommandId(true);
+	prepare_defaults(writer, filled);
+	writer->check = !trusted || writer->generate;
+	return writer;
+}
+
+MemoryContext
+load_writer_memory(LoadWriter *writer)
+{
+	return writer->batch;
+}
+
+TupleTableSlot *
+load_writer_slot(LoadWriter *writer, int i)
+{
+	TupleTableSlot *slot = writer->slots[i];
+
+	if (slot == NULL)
+	{
+		/* The caller is in the batch's memory, which the slot outlives. */
+		MemoryContext caller = MemoryContextSwitchTo(writer->context);
+
+		slot = writer->slots[i] = table_slot_create(writer->rel, NULL);
+		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
+		MemoryContextSwitchTo(caller);
+	}
+	return slot;
+}
+
+static void
+complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
+{
+	slot->tts_values[writer->date_attr] = writer->date;
+	slot->tts_isnull[writer->date_attr] = false;
+	for (int i = 0; i < writer->ndefaulted; i++)
+	{
+		int attr = writer->defaulted[i];
+
+		slot->tts_values[attr] =
+			ExecEvalExpr(writer->defaults[attr], context, &slot->tts_isnull[attr]);
+	}
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(writer->rel);
+	if (writer->generate)
+		ExecComputeStoredGenerated(writer->info, writer->estate, slot, CMD_INSERT);
+	if (writer->check)
+		ExecConstraints(writer->info, slot, writer->estate);
+}
+
+void
+load_writer_flush(LoadWriter *writer, int rows)
+{
+	MemoryContext caller = MemoryContextSwitchTo(writer->batch);
+	ExprContext *context = GetPerTupleExprContext(writer->estate);
+
+	for (int i = 0; i < rows; i++)
+		complete_row(writer, writer->slots[i], context);
+	if (rows > 0)
+		table_multi_insert(writer->rel, writer->slots, rows, writer->command, TABLE_INSERT_SKIP_FSM, writer->bulk);
+	writer->rows += rows;
+	for (int i = 0; i < rows; i++)
+	{
+		TupleTableSlot *slot = writer->slots[i];
+
+		ExecClearTuple(slot);
+		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(writer->batch);
+	ResetPerTupleExprContext(writer->estate);
+	CHECK_FOR_INTERRUPTS();
+}
+
+int64
+load_writer_rows(const LoadWriter *writer)
+{
+	return writer->rows;
+}
+
+void
+load_writer_close(LoadWriter *writer)
+{
+	FreeBulkInsertState(writer->bulk);
+	table_finish_bulk_insert(writer->rel, TABLE_INSERT_SKIP_FSM);
+	for (int i = 0; i < LOAD_BATCH_ROWS && writer->slots[i] != NULL; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	FreeExecutorState(writer->estate);
+	table_close(writer->rel, NoLock);
+	MemoryContextDelete(writer->batch);
+	pfree(writer);
+}

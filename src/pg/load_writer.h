@@ -1,0 +1,39 @@
+/*
+ * load_writer.h
+ *		Rows into a table that this transaction has just made, in batches through the
+ *		table access method's multi-insert.
+ */
+#ifndef PE_LOAD_WRITER_H
+#define PE_LOAD_WRITER_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+
+/* Rows of a batch. */
+#define LOAD_BATCH_ROWS 1000
+
+typedef struct LoadWriter LoadWriter;
+
+/*
+ * relid is a plain table without indexes and triggers, owned by the caller.
+ * filled[attnum - 1] says which columns the caller gives values for; the others get
+ * their default. The column numbered date_attnum is date in every row. trusted:
+ * constraints need no check.
+ */
+extern LoadWriter *load_writer_open(Oid relid, const bool *filled, bool trusted, int date_attnum, Datum date);
+
+/*
+ * Slot i of the batch being filled, i < LOAD_BATCH_ROWS: write tts_values and
+ * tts_isnull (attnum - 1) of the filled columns; all others are kept by the writer.
+ * Values live in load_writer_memory until the batch is flushed.
+ */
+extern TupleTableSlot *load_writer_slot(LoadWriter *writer, int i);
+extern MemoryContext load_writer_memory(LoadWriter *writer);
+
+/* Insert the first rows slots, and forget their memory. */
+extern void load_writer_flush(LoadWriter *writer, int rows);
+extern int64 load_writer_rows(const LoadWriter *writer);
+extern void load_writer_close(LoadWriter *writer);
+
+#endif /* PE_LOAD_WRITER_H */
