@@ -12,7 +12,7 @@ COMMENT ON FOREIGN DATA WRAPPER experience_platform IS
 
 CREATE FUNCTION @extschema@.check_connection(server text)
 RETURNS TABLE (step text, ok boolean, detail text)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 6
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 7
 AS 'MODULE_PATHNAME', 'pe_check_connection';
 COMMENT ON FUNCTION @extschema@.check_connection(text) IS
 	'tries each step of reaching the platform through a server, and says what is wrong';
@@ -30,6 +30,12 @@ LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 20
 AS 'MODULE_PATHNAME', 'pe_identity_namespaces';
 COMMENT ON FUNCTION @extschema@.identity_namespaces(text) IS 'identity namespaces of the organisation';
 
+CREATE FUNCTION @extschema@.create_identity_namespace(server text, code text, name text DEFAULT NULL)
+RETURNS text LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_create_identity_namespace';
+COMMENT ON FUNCTION @extschema@.create_identity_namespace(text, text, text) IS
+	'makes an identity namespace for ids of people across devices, unless its code exists; it cannot be deleted again';
+
 CREATE FUNCTION @extschema@.platform_profile(server text, namespace text, id text)
 RETURNS jsonb LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_platform_profile';
@@ -38,8 +44,10 @@ COMMENT ON FUNCTION @extschema@.platform_profile(text, text, text) IS
 
 REVOKE ALL ON FUNCTION @extschema@.experience_platform_validator(text[], oid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.check_connection(text), @extschema@.datasets(text),
-	@extschema@.identity_namespaces(text), @extschema@.platform_profile(text, text, text) FROM PUBLIC;
+	@extschema@.identity_namespaces(text), @extschema@.create_identity_namespace(text, text, text),
+	@extschema@.platform_profile(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.check_connection(text), @extschema@.datasets(text),
 	@extschema@.identity_namespaces(text) TO profenrich_analyst, profenrich_operator, profenrich_admin;
-GRANT EXECUTE ON FUNCTION @extschema@.platform_profile(text, text, text) TO profenrich_operator, profenrich_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.create_identity_namespace(text, text, text),
+	@extschema@.platform_profile(text, text, text) TO profenrich_operator, profenrich_admin;
 GRANT USAGE ON FOREIGN DATA WRAPPER experience_platform TO profenrich_admin;

@@ -83,6 +83,21 @@ step_catalog(PeConnection *connection, char *detail, size_t size, pe_error *err)
 	return status;
 }
 
+/* Any reply will do: that there is one proves name, route and certificate. No token goes out. */
+static pe_status
+step_streaming(PeConnection *connection, char *detail, size_t size, pe_error *err)
+{
+	char *url = psprintf("%s/", connection->server.collection_url);
+	pe_http_request request = {.method = "GET", .url = url, .max_body = 64 * 1024};
+	pe_http_response response;
+	pe_status status = pe_http_perform(pe_platform_http(connection->platform), &request, &response, err);
+
+	if (status == PE_OK)
+		snprintf(detail, size, "reached in %d ms", (int) (response.elapsed_us / 1000));
+	pe_http_response_free(&response);
+	return status;
+}
+
 static const struct
 {
 	const char *name;
@@ -93,6 +108,7 @@ static const struct
 	{"organisation and sandbox", step_organisation},
 	{"identity namespaces", step_namespaces},
 	{"catalog", step_catalog},
+	{"streaming host", step_streaming},
 };
 
 /* message, detail and hint in one text. */

@@ -93,8 +93,9 @@ pe_http_limits(const char *ca_file)
 static void
 invalid_value(const char *name, const char *hint)
 {
+	/* Some put the secret itself where its file's name belongs. */
 	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", name),
-					errhint("%s", hint)));
+					errhint("%s", hint), errhidestmt(true)));
 }
 
 static bool

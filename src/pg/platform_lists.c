@@ -13,11 +13,13 @@
 #include "platform/identity.h"
 #include "platform/profile.h"
 #include "pg/connection.h"
+#include "pg/enrichment_define.h"
 #include "pg/report.h"
 #include "pg/rows.h"
 
 PG_FUNCTION_INFO_V1(pe_datasets);
 PG_FUNCTION_INFO_V1(pe_identity_namespaces);
+PG_FUNCTION_INFO_V1(pe_create_identity_namespace);
 PG_FUNCTION_INFO_V1(pe_platform_profile);
 
 static PeConnection *
@@ -102,6 +104,31 @@ pe_identity_namespaces(PG_FUNCTION_ARGS)
 	PG_END_TRY();
 	pe_connection_close(connection);
 	return (Datum) 0;
+}
+
+/*
+ * create_identity_namespace(server, code, name) -> created or found. A namespace for
+ * people's ids across devices; it cannot be deleted again, so nothing else makes one.
+ */
+Datum
+pe_create_identity_namespace(PG_FUNCTION_ARGS)
+{
+	char *code;
+	char *name;
+	PeConnection *connection;
+	bool created = false;
+	pe_error err = {0};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "server" : "code")));
+	code = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	name = PG_ARGISNULL(2) ? code : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	pe_enrichment_check_namespace(code);
+	connection = connect_as_caller(PG_GETARG_TEXT_PP(0));
+	pe_check(pe_identity_ensure(connection->platform, code, pe_to_utf8(name), &created, &err), &err);
+	pe_connection_close(connection);
+	PG_RETURN_TEXT_P(cstring_to_text(created ? "created" : "found"));
 }
 
 /* What the platform has for one identity, as its merged entity; NULL when it knows none. */

@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -20,7 +21,6 @@
 #include "platform/flow.h"
 #include "platform/identity.h"
 #include "platform/registry.h"
-#include "platform/secret_file.h"
 #include "platform/xdm_shape.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
@@ -76,10 +76,11 @@ provision_tenant(Provision *p)
 		   psprintf("organisation %s, sandbox %s", p->connection->server.org_id, p->connection->server.sandbox));
 }
 
-/* Codes that the user may have meant; all custom ones when none is near. */
+/* Codes that the user may have meant, else some of those there are. Codes compare without case. */
 static char *
 similar_namespaces(const pe_namespace_list *list, const char *code)
 {
+	char *wanted = asc_tolower(code, strlen(code));
 	StringInfoData similar;
 
 	initStringInfo(&similar);
@@ -90,9 +91,8 @@ similar_namespaces(const pe_namespace_list *list, const char *code)
 			const char *known = list->items[i].code;
 			int length = strlen(known);
 
-			if (pass == 1 ? !list->items[i].custom
-						  : length > 100 || varstr_levenshtein_less_equal(code, strlen(code), known, length, 1, 1, 1, 3,
-																		 true) > 3)
+			if (pass == 0 && (length > 100 || varstr_levenshtein_less_equal(wanted, strlen(wanted), asc_tolower(known, length),
+																			length, 1, 1, 1, 2, true) > 2))
 				continue;
 			appendStringInfo(&similar, "%s%s", shown++ > 0 ? ", " : "", pe_from_utf8(known));
 		}
@@ -120,8 +120,8 @@ provision_namespace(Provision *p)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("organisation has no identity namespace \"%s\"", p->e->namespace_code),
 					 similar[0] != '\0' ? errdetail("Namespaces it has: %s.", similar) : 0,
-					 errhint("Name an existing one with profenrich.alter_enrichment, or create it on the platform under "
-							 "Identities: a namespace cannot be deleted again.")));
+					 errhint("Name an existing one with profenrich.alter_enrichment, or make it with "
+							 "profenrich.create_identity_namespace: it cannot be deleted again.")));
 		}
 		/* As the platform writes it: the code's case varies, and records carry it. */
 		p->e->namespace_code = pe_from_utf8(found->code);
@@ -279,23 +279,7 @@ provision_dataset(Provision *p)
 	report(p, "data set", p->dataset_id, found ? "enabled" : "created", name);
 }
 
-/* Every record and the token go to the inlet's host, so it must be the server's. */
-static void
-check_inlet(const Provision *p)
-{
-	char given[256] = "";
-	char wanted[256] = "";
-
-	if (pe_url_host(p->inlet.inlet_url, given, sizeof(given)) &&
-		pe_url_host(p->connection->server.collection_url, wanted, sizeof(wanted)) && pg_strcasecmp(given, wanted) == 0 &&
-		strncmp(p->inlet.inlet_url, p->connection->server.collection_url,
-				strcspn(p->connection->server.collection_url, ":")) == 0)
-		return;
-	ereport(ERROR, (errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
-					errmsg("the platform gave an inlet at host \"%s\", which is not the server's", given),
-					errhint("If records shall go there, set the server's option collection_url.")));
-}
-
+/* The platform layer refuses an inlet that is not at collection_url: the token goes there. */
 static void
 provision_flow(Provision *p)
 {
@@ -304,7 +288,6 @@ provision_flow(Provision *p)
 	pe_error err = {0};
 
 	pe_check(pe_flow_ensure_inlet(p->platform, name, &p->inlet, &created, &err), &err);
-	check_inlet(p);
 	report(p, "inlet", p->inlet.inlet_id, created ? "created" : "found", p->inlet.inlet_url);
 	pe_check(pe_flow_ensure_flow(p->platform, name, &p->inlet, p->schema.id, p->dataset_id, p->flow_id,
 								 sizeof(p->flow_id), &p->flow_created, &err),
