@@ -35,7 +35,7 @@ class Platform:
             if os.path.exists(self.path(name)):
                 os.unlink(self.path(name))
         self.process = subprocess.Popen(['/usr/bin/python3', os.path.join(HERE, 'server'), '--state', self.directory,
-                                         '--port', str(port), *more], stdout=subprocess.DEVNULL)
+                                         '--with-parent', '--port', str(port), *more], stdout=subprocess.DEVNULL)
         until = time.monotonic() + 20
         while not os.path.exists(self.path('port')):
             if self.process.poll() is not None or time.monotonic() > until:
@@ -254,6 +254,13 @@ class Gateway(Case):
         time.sleep(0.1)
         self.assertEqual(self.p.api('GET', CAT + '/dataSets', Authorization='Bearer ' + token)[0], 401)
         self.p.control('POST', '/settings', {'token_life': 86399})
+
+    def test_revoked_token(self):
+        token = self.p.ask_token()[1]['access_token']
+        self.assertEqual(self.p.api('GET', CAT + '/dataSets', Authorization='Bearer ' + token)[0], 200)
+        self.assertIn(token, self.p.control('GET', '/tokens'))
+        self.p.control('DELETE', '/tokens/' + token)
+        self.assertEqual(self.p.api('GET', CAT + '/dataSets', Authorization='Bearer ' + token)[0], 401)
 
     def test_sandboxes_are_apart(self):
         self.assertEqual(self.p.api('GET', CAT + '/dataSets', x_sandbox_name='dev'), (200, {}))

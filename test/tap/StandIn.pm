@@ -54,7 +54,7 @@ sub start
 		open STDOUT, '>>', "$self->{state}/log";
 		open STDERR, '>>', "$self->{state}/log";
 		my @server = ('/usr/bin/python3', "$here/../platform/server", '--state', $self->{state},
-			'--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ()));
+			'--with-parent', '--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ()));
 		{ exec { $server[0] } @server }
 		POSIX::_exit(127);
 	}

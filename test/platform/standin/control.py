@@ -48,6 +48,17 @@ def expire_tokens(world, request):
     return Reply(200, {})
 
 
+def list_tokens(world, request):
+    with world.lock:
+        return Reply(200, dict(world.store.all('', 'tokens')))
+
+
+def revoke_token(world, request, token):
+    with world.lock:
+        world.store.delete('', 'tokens', token)
+    return Reply(200, {})
+
+
 def _which(request):
     kind = request.argument('kind', 'message')
     return {'kind': None if kind == 'all' else kind, 'dataset': request.argument('dataset'),
@@ -168,7 +179,8 @@ def routes(router):
             ('GET', '', status), ('POST', '/settings', settings),
             ('GET', '/faults', list_faults), ('POST', '/faults', add_faults), ('DELETE', '/faults', clear_faults),
             ('DELETE', '/faults/([^/]+)', remove_fault), ('POST', '/connections', connections),
-            ('POST', '/expire-tokens', expire_tokens), ('GET', '/journal', journal),
+            ('POST', '/expire-tokens', expire_tokens),
+            ('GET', '/tokens', list_tokens), ('DELETE', '/tokens/([^/]+)', revoke_token), ('GET', '/journal', journal),
             ('GET', '/journal/summary', journal_summary), ('GET', '/counters', counters),
             ('DELETE', '/counters', clear_counters), ('GET', '/requests', requests), ('POST', '/profiles', seed),
             ('GET', '/profiles', profile_list), ('GET', '/profile', profile), ('GET', '/objects/([^/]+)/([^/]+)', objects), ('POST', '/reset', reset),

@@ -305,10 +305,18 @@ def write_file(directory, name, text):
     os.replace(path + '.part', path)
 
 
+def end_with_parent():
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(prog='server', description='A stand-in Experience Platform on the loopback address.')
     parser.add_argument('--state', required=True, metavar='DIR', help='where everything is kept, and port and pid written')
     parser.add_argument('--port', type=int, default=0, help='0: any free one')
+    parser.add_argument('--with-parent', action='store_true', help='end when the process that started it ends')
     parser.add_argument('--plain', action='store_true', help='HTTP without TLS')
     options = parser.parse_args(arguments)
     directory = os.path.realpath(options.state)
@@ -332,6 +340,8 @@ def main(arguments):
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     threading.Thread(target=controls.serve_forever, daemon=True).start()
+    if options.with_parent:
+        threading.Thread(target=end_with_parent, daemon=True).start()
     write_file(directory, 'pid', '%d\n' % os.getpid())
     write_file(directory, 'control-port', '%d\n' % controls.server_port)
     # last: who waits for it finds everything else in place
