@@ -91,6 +91,17 @@ SELECT profenrich.alter_enrichment('churn', source => 'SELECT score FROM churn_s
 SELECT profenrich.alter_enrichment('churn', options => '{"on_absent": "never"}');
 SELECT profenrich.alter_enrichment('churm', namespace => 'Email');
 
+-- Names in a query mean what they meant where it was defined.
+CREATE SCHEMA regress_pe_else;
+CREATE TABLE regress_pe_else.churn_scores (crm_id text, score text);
+SET search_path = regress_pe_else;
+SELECT profenrich.alter_enrichment('churn', namespace => 'Email');
+SELECT jsonb_path_query(m, '$.body.xdmEntity.*.churn') - 'scoredAt' FROM profenrich.preview('churn', 1) m;
+SHOW search_path;
+RESET search_path;
+SELECT search_path FROM profenrich.enrichment WHERE name = 'churn';
+DROP SCHEMA regress_pe_else CASCADE;
+
 -- Once provisioned, some things are for good.
 INSERT INTO profenrich.enrichment_target (enrichment_id, tenant, field_group_id, schema_id, dataset_id, inlet_url, flow_id,
 	org_id, sandbox, attributes, sender_identity, ready_at)

@@ -6,6 +6,7 @@ CREATE TABLE @extschema@.enrichment (
 	owner			regrole NOT NULL,
 	server			text NOT NULL,
 	source			text NOT NULL,
+	search_path		text,
 	identity_column	text NOT NULL,
 	namespace		text NOT NULL,
 	attributes		jsonb NOT NULL DEFAULT '{}',
@@ -18,6 +19,8 @@ COMMENT ON COLUMN @extschema@.enrichment.name IS 'name of the enrichment, and of
 COMMENT ON COLUMN @extschema@.enrichment.owner IS 'role that the source is read as and whose user mapping sends';
 COMMENT ON COLUMN @extschema@.enrichment.server IS 'foreign server that names the organisation and sandbox';
 COMMENT ON COLUMN @extschema@.enrichment.source IS 'table, view or query with the identity column and one column for each attribute';
+COMMENT ON COLUMN @extschema@.enrichment.search_path IS
+	'search_path of the session that gave the source: its names mean the same in every session';
 COMMENT ON COLUMN @extschema@.enrichment.attributes IS 'declared shapes: column to type, for columns whose SQL type does not tell';
 COMMENT ON COLUMN @extschema@.enrichment.options IS 'on_absent, on_duplicate, max_retract and the like; see the README';
 

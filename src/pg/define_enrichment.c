@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -31,9 +32,9 @@ typedef struct Definition
 } Definition;
 
 /* The columns that create and alter write, as parameters $2 and on; $1 is the name. */
-#define DEFINITION_COUNT 8
+#define DEFINITION_COUNT 9
 static const Oid definition_types[DEFINITION_COUNT] = {TEXTOID, OIDOID,	 TEXTOID,  TEXTOID,
-													   TEXTOID, TEXTOID, JSONBOID, JSONBOID};
+													   TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID};
 
 static Jsonb *
 empty_object(void)
@@ -66,6 +67,7 @@ definition_values(const Definition *d, Datum *values)
 	values[5] = CStringGetTextDatum(d->e.namespace_code);
 	values[6] = JsonbPGetDatum(d->declared);
 	values[7] = JsonbPGetDatum(d->options);
+	values[8] = CStringGetTextDatum(d->e.search_path);
 }
 
 static void
@@ -96,6 +98,7 @@ pe_create_enrichment(PG_FUNCTION_ARGS)
 	d.e.owner = GetUserId();
 	d.e.server = text_argument(fcinfo, 1, NULL);
 	d.e.source = text_argument(fcinfo, 2, NULL);
+	d.e.search_path = namespace_search_path;
 	d.e.identity_column = text_argument(fcinfo, 3, NULL);
 	d.e.namespace_code = text_argument(fcinfo, 4, NULL);
 	d.declared = PG_ARGISNULL(5) ? empty_object() : PG_GETARG_JSONB_P(5);
@@ -104,7 +107,7 @@ pe_create_enrichment(PG_FUNCTION_ARGS)
 	definition_values(&d, values);
 	SPI_connect();
 	pe_owner_execute("INSERT INTO profenrich.enrichment (name, owner, server, source, identity_column, namespace,"
-					 " attributes, options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING",
+					 " attributes, options, search_path) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING",
 					 DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("enrichment \"%s\" already exists", d.e.name),
@@ -146,7 +149,7 @@ lock_row(const char *name, StoredRow *stored)
 	bool null;
 
 	pe_owner_execute("SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
-					 " e.attributes, e.options, t.org_id, t.sandbox"
+					 " e.attributes, e.options, t.org_id, t.sandbox, e.search_path"
 					 " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
 					 " WHERE e.name = $1 FOR NO KEY UPDATE OF e",
 					 1, types, values, NULL, false, 0);
@@ -167,6 +170,7 @@ lock_row(const char *name, StoredRow *stored)
 	stored->d.options = copy_jsonb(row, 9);
 	stored->target_org = SPI_getvalue(row, desc, 10);
 	stored->target_sandbox = SPI_getvalue(row, desc, 11);
+	stored->d.e.search_path = SPI_getvalue(row, desc, 12);
 	stored->provisioned = stored->target_org != NULL;
 	pe_enrichment_check_owner(stored->d.e.name, stored->d.e.owner);
 }
@@ -209,6 +213,8 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	d = stored.d;
 	d.e.server = text_argument(fcinfo, 1, d.e.server);
 	d.e.source = text_argument(fcinfo, 2, d.e.source);
+	if (!PG_ARGISNULL(2) || d.e.search_path == NULL)
+		d.e.search_path = namespace_search_path;
 	d.e.identity_column = text_argument(fcinfo, 3, d.e.identity_column);
 	d.e.namespace_code = text_argument(fcinfo, 4, d.e.namespace_code);
 	if (!PG_ARGISNULL(5))
@@ -219,7 +225,7 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	check_provisioned_change(&stored, &d);
 	definition_values(&d, values);
 	pe_owner_execute("UPDATE profenrich.enrichment SET owner = $2, server = $3, source = $4, identity_column = $5,"
-					 " namespace = $6, attributes = $7, options = $8 WHERE name = $1",
+					 " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",
 					 DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	SPI_finish();
 	PG_RETURN_VOID();

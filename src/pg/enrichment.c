@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -54,8 +55,20 @@ pe_enrichment_enter_owner(Oid owner)
 {
 	PeOwnerSwitch before;
 
+	before.guc_level = NewGUCNestLevel();
 	GetUserIdAndSecContext(&before.user, &before.context);
 	SetUserIdAndSecContext(owner, before.context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	return before;
+}
+
+PeOwnerSwitch
+pe_enrichment_enter(const PeEnrichment *e)
+{
+	PeOwnerSwitch before = pe_enrichment_enter_owner(e->owner);
+
+	if (e->search_path != NULL)
+		(void) set_config_option("search_path", e->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 	return before;
 }
 
@@ -63,6 +76,7 @@ void
 pe_enrichment_leave_owner(const PeOwnerSwitch *before)
 {
 	SetUserIdAndSecContext(before->user, before->context);
+	AtEOXact_GUC(true, before->guc_level);
 }
 
 /* What tells a person apart must be exact and print one way only. */
@@ -248,7 +262,7 @@ check_attribute_name(const char *name)
 PeSource *
 pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 {
-	PeOwnerSwitch before = pe_enrichment_enter_owner(e->owner);
+	PeOwnerSwitch before = pe_enrichment_enter(e);
 	PeSource *source = pe_source_open(e->source, "source");
 	int identity;
 
@@ -340,7 +354,7 @@ pe_enrichment_load(const char *name, bool must_own)
 
 	SPI_connect();
 	pe_owner_execute("SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
-					 " e.paused, e.attributes, e.options, t.attributes"
+					 " e.paused, e.attributes, e.options, t.attributes, e.search_path"
 					 " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
 					 " WHERE e.name = $1",
 					 1, types, values, NULL, false, 1);
@@ -359,6 +373,7 @@ pe_enrichment_load(const char *name, bool must_own)
 	declared = copy_jsonb(row, 9);
 	options = copy_jsonb(row, 10);
 	provisioned = copy_jsonb(row, 11);
+	e->search_path = SPI_getvalue(row, SPI_tuptable->tupdesc, 12);
 	MemoryContextSwitchTo(query);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);

@@ -23,6 +23,7 @@ typedef struct PeEnrichment
 	Oid owner;
 	const char *server;
 	const char *source; /* schema-qualified when it is a relation's name */
+	const char *search_path; /* what the names in source are looked up by; NULL: the session's */
 	const char *identity_column;
 	const char *namespace_code;
 	int nattributes;

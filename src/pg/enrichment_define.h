@@ -38,15 +38,19 @@ extern PeSource *pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared);
 extern void pe_enrichment_check_owner(const char *name, Oid owner);
 
 /*
- * Makes the current user e's owner, as the server does when it reads a table for a
- * view's owner: no settings or temporary objects of the caller can leak in. Undo with
+ * Makes the current user an enrichment's owner, for its source to be described or
+ * read: what the source calls can change no settings of the session and make no
+ * objects, and its names mean what they meant when it was given. Undo with
  * pe_enrichment_leave_owner; an error undoes it by itself.
  */
 typedef struct PeOwnerSwitch
 {
 	Oid user;
 	int context;
+	int guc_level;
 } PeOwnerSwitch;
+extern PeOwnerSwitch pe_enrichment_enter(const PeEnrichment *e);
+/* The same with the session's search_path. */
 extern PeOwnerSwitch pe_enrichment_enter_owner(Oid owner);
 extern void pe_enrichment_leave_owner(const PeOwnerSwitch *before);
 

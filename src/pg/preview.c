@@ -147,7 +147,7 @@ pe_preview(PG_FUNCTION_ARGS)
 						errhint("Preview shows between 1 and %d messages.", MAX_PREVIEW)));
 	pe_rows_begin_single(fcinfo, &row);
 	fill_target(&preview, e);
-	before = pe_enrichment_enter_owner(e->owner);
+	before = pe_enrichment_enter(e);
 	source = pe_source_open(e->source, "source");
 	prepare_columns(&preview, source);
 	(void) pe_source_read(source, NULL, source->desc->natts, 0, preview_row, &preview);
