@@ -191,28 +191,23 @@ pe_server_load_checked(const char *name, Oid roleid)
 	return server;
 }
 
-/* The mapping of roleid, else the one for PUBLIC. */
+/* Whose mapping serves roleid: its own, else the one for PUBLIC (InvalidOid). Raises when there is none. */
 static Oid
-find_mapping(const PeServer *server, Oid roleid, Oid *mapped)
+mapped_role(const PeServer *server, Oid roleid)
 {
-	Oid umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid, ObjectIdGetDatum(roleid),
-							   ObjectIdGetDatum(server->serverid));
+	const char *name;
 
-	*mapped = roleid;
-	if (!OidIsValid(umid))
-	{
-		*mapped = InvalidOid;
-		umid = GetSysCacheOid2(USERMAPPINGUSERSERVER, Anum_pg_user_mapping_oid, ObjectIdGetDatum(InvalidOid),
-							   ObjectIdGetDatum(server->serverid));
-	}
-	if (!OidIsValid(umid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("server \"%s\" has no user mapping for role \"%s\"", server->name,
-						GetUserNameFromId(roleid, false)),
-				 errhint("Make it with CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id ..., secret_file ...).",
-						 quote_identifier(GetUserNameFromId(roleid, false)), quote_identifier(server->name))));
-	return umid;
+	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(roleid), ObjectIdGetDatum(server->serverid)))
+		return roleid;
+	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
+		return InvalidOid;
+	name = GetUserNameFromId(roleid, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("server \"%s\" has no user mapping for role \"%s\"", server->name, name),
+			 errhint("Make it with CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id ..., secret_file ...).",
+					 quote_identifier(name), quote_identifier(server->name))));
+	return InvalidOid; /* not reached */
 }
 
 static const char *
@@ -327,15 +322,12 @@ pe_connection_open(const char *server, Oid roleid, MemoryContext parent)
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Connection *connection = palloc0(sizeof(Connection));
 	PeServer *checked = pe_server_load_checked(server, roleid);
-	UserMapping *mapping;
-	Oid mapped;
-	Oid umid = find_mapping(checked, roleid, &mapped);
+	Oid mapped = mapped_role(checked, roleid);
+	UserMapping *mapping = GetUserMapping(roleid, checked->serverid);
 
-	mapping = GetUserMapping(roleid, checked->serverid);
-	Assert(mapping->umid == umid);
 	connection->public.server = *checked;
 	connection->public.roleid = mapped;
-	connection->public.umid = umid;
+	connection->public.umid = mapping->umid;
 	connection->public.client_id = pe_option_value(mapping->options, "client_id");
 	connection->public.context = context;
 	register_callbacks();

@@ -395,6 +395,8 @@ pe_provision(PG_FUNCTION_ARGS)
 	p->e = pe_enrichment_load(name, true);
 	p->before = pe_target_load(p->e->enrichment_id);
 	check_sender(p->e, p->before);
+	/* Also when an earlier call changed the field group and then failed. */
+	p->schema_changed = p->e->unprovisioned != NULL;
 	/* With the credential that will send. */
 	p->connection = pe_connection_open(p->e->server, p->e->owner, CurrentMemoryContext);
 	p->platform = p->connection->platform;

@@ -90,9 +90,19 @@ span_is(span text, const char *word)
 	return text.length == strlen(word) && memcmp(text.start, word, text.length) == 0;
 }
 
+/* An IPv6 address may be written with the brackets it has in a URL, or without. */
+static span
+unbracket(span host)
+{
+	if (host.length > 2 && host.start[0] == '[' && host.start[host.length - 1] == ']')
+		return (span){host.start + 1, host.length - 2};
+	return host;
+}
+
 static bool
 hosts_contain(span hosts, const char *host)
 {
+	span wanted = unbracket((span){host, strlen(host)});
 	size_t at = 0;
 
 	while (at < hosts.length)
@@ -102,8 +112,8 @@ hosts_contain(span hosts, const char *host)
 
 		while (end < hosts.length && hosts.start[end] != ',')
 			end++;
-		item = trim(hosts.start + at, end - at);
-		if (item.length == strlen(host) && strncasecmp(item.start, host, item.length) == 0)
+		item = unbracket(trim(hosts.start + at, end - at));
+		if (item.length == wanted.length && strncasecmp(item.start, wanted.start, item.length) == 0)
 			return true;
 		at = end + 1;
 	}

@@ -152,6 +152,19 @@ $platform->clear_faults;
 ($good, $wrong) = check('aep');
 is($wrong, '', 'all well again');
 
+# A session that was cancelled in the middle of a call goes on with the next.
+$session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query_safe("SELECT count(*) FROM profenrich.datasets('aep')");
+$platform->fault(path => 'dataSets', count => 1, action => { delay_ms => 20000 });
+$session->query("SET statement_timeout = '300ms'; SELECT count(*) FROM profenrich.datasets('aep')");
+like($session->{stderr}, qr/canceling statement/, 'cancelled in the middle');
+$session->{stderr} = '';
+$before = tokens();
+is($session->query_safe("SET statement_timeout = 0; SELECT count(*) FROM profenrich.datasets('aep')"), '0', 'and alive');
+is(tokens(), $before, 'with its token');
+$session->quit;
+$platform->clear_faults;
+
 # Plain http: only with leave.
 my $plain = StandIn->new(plain => 1);
 ($code, $out, $err) = $node->psql('postgres', "CREATE SERVER plain FOREIGN DATA WRAPPER experience_platform OPTIONS (org_id '$StandIn::ORG', ims_url '" . $plain->url . "')");

@@ -52,6 +52,23 @@ test_good(void)
 }
 
 static void
+test_addresses(void)
+{
+	static const char *const literal[] = {"[::1]", "::1"};
+	pe_secret_request request = {.name = "aep", .org_id = "AB12@AdobeOrg", .hosts = literal, .host_count = 2};
+	static const char *const files[] = {GOOD_ORG "hosts = ::1\nclient_secret = x", GOOD_ORG "hosts=[::1]\nclient_secret=x"};
+	char secret[8];
+
+	for (int i = 0; i < 2; i++)
+	{
+		pe_error err = {0};
+
+		IS_INT(pe_secret_parse(&request, files[i], strlen(files[i]), secret, sizeof(secret), &err), PE_OK,
+			   "an IPv6 address, brackets or not: %d", i);
+	}
+}
+
+static void
 test_wrong(void)
 {
 	static const struct
@@ -173,6 +190,7 @@ main(void)
 	if (mkdtemp(directory) == NULL)
 		return 1;
 	test_good();
+	test_addresses();
 	test_wrong();
 	test_files();
 	test_names();
