@@ -35,6 +35,16 @@ pe_status pe_get_text(pe_platform *platform, pe_text *path, const char *accept, 
 /* ["@/dataSets/642d..."] -> the id behind the last slash. */
 pe_status pe_created_id(pe_json *json, const char *what, char *id, size_t size, pe_error *err);
 
+/*
+ * Was a creation refused in a way that may mean "there is one already"? Older
+ * deployments say it with a plain 400, so whoever created looks again.
+ */
+static inline bool
+pe_may_exist(pe_status status)
+{
+	return status == PE_CONFLICT || status == PE_REFUSED;
+}
+
 /* Ids that we put into paths: letters, digits and -_.: only. */
 bool pe_plain_id(const char *id);
 

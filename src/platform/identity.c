@@ -122,16 +122,16 @@ pe_identity_ensure(pe_platform *platform, const char *code, const char *name, bo
 	status = pe_platform_call(platform, &call, &response, err);
 	pe_http_response_free(&response);
 	pe_text_free(&body);
-	if (status == PE_CONFLICT)
+	if (pe_may_exist(status))
 	{
 		/* somebody else was quicker; or the code is taken where we cannot see it */
-		pe_error conflict = *err;
+		pe_error refusal = *err;
 
 		status = code_exists(platform, code, &exists, err);
 		if (status == PE_OK && !exists)
 		{
-			*err = conflict;
-			status = PE_CONFLICT;
+			*err = refusal;
+			status = refusal.code;
 		}
 		return status;
 	}

@@ -120,7 +120,7 @@ static const known_code known_codes[] = {
      "The client id does not belong to the organisation in org_id, or the API is not added to its project."},
     {"400003", PE_CONFIGURATION, "Check the server option org_id."},
     {"XDM-3005-400", PE_CONFLICT,
-     "The title is already used by another resource of the organisation; choose another name."},
+     "Often the title is already used by another resource of the organisation: choose another name."},
 };
 
 static const char permissions_hint[] =

@@ -343,7 +343,7 @@ pe_registry_ensure_field_group(pe_platform *platform, const char *tenant, const 
 
 		status = create_group(platform, tenant, title, description, fields, count, group, err);
 		*created = status == PE_OK;
-		if (status != PE_CONFLICT)
+		if (!pe_may_exist(status))
 			return status;
 		/* somebody else was quicker, or the title belongs to a resource of another kind */
 		refusal = *err;
@@ -351,7 +351,7 @@ pe_registry_ensure_field_group(pe_platform *platform, const char *tenant, const 
 		if (status == PE_OK && !group->found)
 		{
 			*err = refusal;
-			status = PE_CONFLICT;
+			status = refusal.code;
 		}
 		if (status != PE_OK)
 			return status;

@@ -117,14 +117,14 @@ pe_registry_ensure_schema(pe_platform *platform, const char *title, const char *
 
 		status = create_schema(platform, title, description, group_id, schema, err);
 		*created = status == PE_OK;
-		if (status != PE_CONFLICT)
+		if (!pe_may_exist(status))
 			return status;
 		refusal = *err;
 		status = pe_registry_find(platform, "schemas", title, schema, err);
 		if (status == PE_OK && !schema->found)
 		{
 			*err = refusal;
-			status = PE_CONFLICT;
+			status = refusal.code;
 		}
 		if (status != PE_OK)
 			return status;
@@ -243,7 +243,7 @@ pe_registry_ensure_identity(pe_platform *platform, const char *schema_id, const 
 	    pe_registry_send(platform, "POST", "descriptors", NULL, "new identity descriptor", &body, &json, err);
 	pe_json_free(json);
 	*created = status == PE_OK;
-	if (status == PE_CONFLICT)
+	if (pe_may_exist(status))
 	{
 		pe_error refusal = *err;
 
@@ -253,7 +253,7 @@ pe_registry_ensure_identity(pe_platform *platform, const char *schema_id, const 
 		if (status == PE_OK && !search.same)
 		{
 			*err = refusal;
-			status = PE_CONFLICT;
+			status = refusal.code;
 		}
 	}
 	return status;
