@@ -170,6 +170,8 @@ finite_value(const pe_leaf *leaf, const void *value)
 		memcpy(&narrow, value, sizeof(narrow));
 		return isfinite(narrow);
 	}
+	if (leaf->meaning == PE_MEANS_FLOAT16)
+		return isfinite(pe_float16((const uint8_t *) ((const pe_slice *) value)->data));
 	return leaf->meaning != PE_MEANS_NULL;
 }
 
