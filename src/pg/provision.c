@@ -46,6 +46,7 @@ typedef struct Provision
 	pe_platform *platform;
 	const PeTarget *before; /* NULL the first time */
 	PeRow row;
+	const char *step; /* for an error's context */
 	char tenant[128];
 	pe_resource group;
 	pe_resource schema;
@@ -261,22 +262,20 @@ provision_dataset(Provision *p)
 	char *name = psprintf("profenrich %s", p->e->name);
 	char *description = psprintf("Records of enrichment %s. profenrich is its only writer.", p->e->name);
 	bool found = false;
+	bool complete = false;
 	bool enabled = false;
 	pe_error err = {0};
 
-	pe_check(find_dataset(p, name, &found, &enabled, &err), &err);
+	pe_check(find_dataset(p, name, &found, &complete, &err), &err);
 	if (!found)
 		pe_check(pe_catalog_create_dataset(p->platform, name, description, p->schema.id, p->dataset_id,
 										   sizeof(p->dataset_id), &err),
 				 &err);
-	else if (!enabled)
+	else if (!complete)
 		pe_check(pe_catalog_enable_profile(p->platform, p->dataset_id, &enabled, &err), &err);
-	else
-	{
-		report(p, "data set", p->dataset_id, "found", name);
-		return;
-	}
-	report(p, "data set", p->dataset_id, found ? "enabled" : "created", name);
+	/* Two writers would overwrite each other's records, and only people can tell. */
+	report(p, "data set", p->dataset_id, !found ? "created" : enabled ? "enabled" : "found",
+		   found && p->before == NULL ? psprintf("%s; was there before: nothing else may write to it", name) : name);
 }
 
 /* The platform layer refuses an inlet that is not at collection_url: the token goes there. */
@@ -382,12 +381,32 @@ save(Provision *p)
 		   psprintf("records are sent from %s", timestamptz_to_str(target.ready_at)));
 }
 
+/* What was being found or made when an error came, and that nothing is lost by it. */
+static void
+add_context(void *arg)
+{
+	const Provision *p = arg;
+
+	errcontext("provisioning the %s of enrichment \"%s\"", p->step, p->e->name);
+}
+
+static const struct
+{
+	const char *name;
+	void (*run)(Provision *p);
+} steps[] = {
+	{"tenant", provision_tenant},	  {"identity namespace", provision_namespace}, {"field group", provision_field_group},
+	{"schema", provision_schema},	  {"primary identity", provision_identity},	   {"data set", provision_dataset},
+	{"inlet and flow", provision_flow},
+};
+
 /* provision(name) -> (object, id, action, detail) */
 Datum
 pe_provision(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Provision *p = palloc0(sizeof(Provision));
+	ErrorContextCallback context;
 
 	PreventCommandIfReadOnly("provision()");
 	pe_rows_begin(fcinfo, &p->row);
@@ -401,13 +420,16 @@ pe_provision(PG_FUNCTION_ARGS)
 	p->connection = pe_connection_open(p->e->server, p->e->owner, CurrentMemoryContext);
 	p->platform = p->connection->platform;
 	check_place(p);
-	provision_tenant(p);
-	provision_namespace(p);
-	provision_field_group(p);
-	provision_schema(p);
-	provision_identity(p);
-	provision_dataset(p);
-	provision_flow(p);
+	context.callback = add_context;
+	context.arg = p;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	for (int i = 0; i < lengthof(steps); i++)
+	{
+		p->step = steps[i].name;
+		steps[i].run(p);
+	}
+	error_context_stack = context.previous;
 	save(p);
 	pe_connection_close(p->connection);
 	return (Datum) 0;

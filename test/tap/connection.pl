@@ -165,6 +165,18 @@ is(tokens(), $before, 'with its token');
 $session->quit;
 $platform->clear_faults;
 
+# What a session keeps does not grow with its calls, nor with their errors.
+$session = $node->background_psql('postgres', on_error_stop => 0);
+my $kept = "SELECT sum(used_bytes) FROM pg_backend_memory_contexts WHERE name ~ '^profenrich (session|connection)' OR name = 'TopMemoryContext'";
+my $calls = "SELECT count(*) FROM generate_series(1, %d) n, LATERAL profenrich.identity_namespaces(CASE WHEN n > 0 THEN 'aep' END)";
+$session->query_safe(sprintf($calls, 10));
+$session->query_safe("DO \$\$BEGIN PERFORM 1 / 0 FROM profenrich.datasets('aep') RIGHT JOIN (VALUES (1)) v ON true; EXCEPTION WHEN division_by_zero THEN NULL; END\$\$");
+my $used = $session->query_safe($kept);
+$session->query_safe(sprintf($calls, 200));
+$session->query_safe("DO \$\$BEGIN FOR i IN 1..50 LOOP BEGIN PERFORM 1 / 0 FROM profenrich.datasets('aep') RIGHT JOIN (VALUES (1)) v ON true; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END\$\$");
+cmp_ok($session->query_safe($kept), '<', $used + 20000, "memory of a session stays ($used bytes)");
+$session->quit;
+
 # Plain http: only with leave.
 my $plain = StandIn->new(plain => 1);
 ($code, $out, $err) = $node->psql('postgres', "CREATE SERVER plain FOREIGN DATA WRAPPER experience_platform OPTIONS (org_id '$StandIn::ORG', ims_url '" . $plain->url . "')");
@@ -201,6 +213,11 @@ like(slurp_file($dump), qr/secret_file 'standin'/, 'which names the file');
 $node->psql('postgres', "CREATE USER MAPPING FOR PUBLIC SERVER aep OPTIONS (client_id 'x', client_secret '$StandIn::SECRET')");
 $node->psql('postgres', "CREATE USER MAPPING FOR PUBLIC SERVER aep OPTIONS (client_id 'x', secret '$StandIn::SECRET')");
 $node->psql('postgres', "ALTER USER MAPPING FOR CURRENT_USER SERVER aep OPTIONS (SET secret_file '../$StandIn::SECRET')");
+# Preloaded, the postmaster stays with its one thread.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'profenrich'\n");
+$node->restart;
+my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+is(scalar(() = glob("/proc/$postmaster/task/*")), 1, 'one thread in the postmaster');
 $node->stop;
 my $log = slurp_file($node->logfile);
 unlike($log, qr/$StandIn::SECRET/, 'not in the log, not even with a refused statement');

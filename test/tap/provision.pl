@@ -95,7 +95,7 @@ for my $step (@steps)
 {
 	my ($name, $method, $path) = @$step;
 	$platform->fault(path => $path, method => $method, count => 1, action => { status => 503 });
-	like(provision('steps'), qr/ERROR:/, "$name fails");
+	like(provision('steps'), qr/ERROR:.*CONTEXT:  provisioning the .* of enrichment "steps"/s, "$name fails");
 	$platform->clear_faults;
 }
 like(provision('steps'), qr/^tenant:found .* flow:created$/, 'and in the end all is there');
