@@ -120,7 +120,7 @@ SELECT * FROM profenrich.provision('churn');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.adopt('detail');
 SELECT profenrich.adopt('churn');
-SELECT sender_identity <> 'another cluster' AS adopted FROM profenrich.enrichment_target;
+SELECT sender_identity = profenrich.sender_identity() AS adopted FROM profenrich.enrichment_target;
 SELECT * FROM profenrich.provision('churn');
 \echo :LAST_ERROR_SQLSTATE
 

@@ -35,14 +35,14 @@ CREATE TABLE @extschema@.enrichment_target (
 	flow_id			text NOT NULL,
 	org_id			text NOT NULL,
 	sandbox			text NOT NULL,
-	attributes		jsonb NOT NULL,
+	attributes		jsonb,
 	sender_identity	text NOT NULL,
 	provisioned_at	timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	ready_at		timestamptz NOT NULL
 );
 COMMENT ON TABLE @extschema@.enrichment_target IS 'the platform objects an enrichment writes to, as provisioning found or made them';
 COMMENT ON COLUMN @extschema@.enrichment_target.tenant IS 'tenant id without underscore: attributes live under _tenant.enrichment';
-COMMENT ON COLUMN @extschema@.enrichment_target.attributes IS 'attribute to type, as the platform has them';
+COMMENT ON COLUMN @extschema@.enrichment_target.attributes IS 'attribute to type, as the platform has them; null when not known';
 COMMENT ON COLUMN @extschema@.enrichment_target.sender_identity IS 'the cluster that may send; a copy of the database has another one and stays silent';
 COMMENT ON COLUMN @extschema@.enrichment_target.ready_at IS 'nothing is sent before: a new flow or schema loses early records';
 

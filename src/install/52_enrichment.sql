@@ -28,6 +28,12 @@ AS 'MODULE_PATHNAME', 'pe_provision';
 COMMENT ON FUNCTION @extschema@.provision(text) IS
 	'finds or makes on the platform all that an enrichment writes through: field group, schema, identity, data set, inlet, flow';
 
+CREATE FUNCTION @extschema@.sender_identity()
+RETURNS text LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'pe_sender_identity_sql';
+COMMENT ON FUNCTION @extschema@.sender_identity() IS
+	'the name under which this cluster sends: enrichments provisioned under another one are blocked until adopted';
+
 CREATE FUNCTION @extschema@.adopt(name text)
 RETURNS void LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_adopt';
@@ -42,8 +48,10 @@ COMMENT ON FUNCTION @extschema@.preview(text, integer) IS
 
 REVOKE ALL ON FUNCTION @extschema@.create_enrichment(text, text, text, text, text, jsonb, jsonb),
 	@extschema@.alter_enrichment(text, text, text, text, text, jsonb, jsonb), @extschema@.drop_enrichment(text, boolean),
-	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer) FROM PUBLIC;
+	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer),
+	@extschema@.sender_identity() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.create_enrichment(text, text, text, text, text, jsonb, jsonb),
 	@extschema@.alter_enrichment(text, text, text, text, text, jsonb, jsonb), @extschema@.drop_enrichment(text, boolean),
-	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer)
+	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer),
+	@extschema@.sender_identity()
 	TO profenrich_operator, profenrich_admin;

@@ -354,7 +354,7 @@ pe_enrichment_load(const char *name, bool must_own)
 
 	SPI_connect();
 	pe_owner_execute("SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
-					 " e.paused, e.attributes, e.options, t.attributes, e.search_path"
+					 " e.paused, e.attributes, e.options, t.attributes, e.search_path, t.enrichment_id"
 					 " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
 					 " WHERE e.name = $1",
 					 1, types, values, NULL, false, 1);
@@ -373,6 +373,7 @@ pe_enrichment_load(const char *name, bool must_own)
 	declared = copy_jsonb(row, 9);
 	options = copy_jsonb(row, 10);
 	provisioned = copy_jsonb(row, 11);
+	e->provisioned = SPI_getvalue(row, SPI_tuptable->tupdesc, 13) != NULL;
 	e->search_path = SPI_getvalue(row, SPI_tuptable->tupdesc, 12);
 	MemoryContextSwitchTo(query);
 	SPI_finish();
@@ -381,7 +382,6 @@ pe_enrichment_load(const char *name, bool must_own)
 		pe_enrichment_check_owner(e->name, e->owner);
 	pe_enrichment_parse_options(options, e);
 	(void) pe_enrichment_resolve(e, declared);
-	e->provisioned = provisioned != NULL;
 	e->unprovisioned = provisioned != NULL ? find_unprovisioned(e, provisioned) : NULL;
 	return e;
 }

@@ -49,7 +49,7 @@ define_connection_settings(void)
 							 "Allows platform hosts that resolve to private, link-local or loopback addresses.", NULL,
 							 &pe_allow_private_addresses, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("profenrich.sender_identity", "Name under which this cluster sends.",
-							   "Unset: the system identifier and data directory. A copied database has the identity of "
+							   "Unset: the system identifier, data directory and database. A copied database has the identity of "
 							   "the original in its enrichments, and so stays silent until they are adopted.",
 							   &pe_sender_identity_setting, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.ready_after", "Time after provisioning during which nothing is sent.",

@@ -137,6 +137,19 @@ like(provision('churn'), qr/was provisioned by another cluster.*the copy.*the or
 $node->safe_psql('postgres', "SELECT profenrich.adopt('churn')");
 is(provision('churn'), $all_found, 'until it adopts');
 
+# Without a name of its own, a database copied inside the cluster is another sender too.
+$node->append_conf('postgresql.conf', "profenrich.sender_identity = ''\n");
+$node->reload;
+$node->poll_query_until('postgres', "SELECT profenrich.sender_identity() <> 'the copy'");
+$node->safe_psql('postgres', "SELECT profenrich.adopt('churn')");
+is(provision('churn'), $all_found, 'the name of the cluster by default');
+$node->safe_psql('template1', 'CREATE DATABASE copied TEMPLATE postgres');
+my ($failed, undef, $why) = $node->psql('copied', "SELECT * FROM profenrich.provision('churn')");
+like($why, qr/was provisioned by another cluster/, 'and not of a copied database');
+$node->safe_psql('template1', 'DROP DATABASE copied');
+$node->append_conf('postgresql.conf', "profenrich.sender_identity = 'the copy'\n");
+$node->reload;
+
 # Two at once make everything once.
 create('race', source => 'SELECT crm_id, score FROM scores', attributes => '{}');
 $platform->fault(path => '/schemaregistry/stats', count => 1, action => { delay_ms => 1500 });
