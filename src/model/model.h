@@ -71,7 +71,7 @@ typedef struct pe_feature_spec
  * An empty dataset for the algorithm: boosted trees keep 4 bytes a cell, the linear
  * family 8, since its coefficients must not suffer from rounded inputs. with_weights
  * says whether append's weight is kept. Copies the specs. env must outlive the
- * dataset. The dataset grows in blocks of 65,536 rows, never by copying.
+ * dataset. The dataset grows in blocks of at most 4 MB or 1,024 rows, never by copying.
  */
 extern pe_status pe_dataset_create(const pe_env *env, pe_algorithm algorithm, const pe_feature_spec *features,
 								   int n_features, bool with_weights, pe_dataset **dataset, pe_error *err);
@@ -87,10 +87,10 @@ extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *
 
 /*
  * Append one row. values[n_features]: numbers, level codes, NaN for missing. target:
- * finite, and 0 or 1 where the task is propensity (pe_train checks that). weight: > 0
- * or 0 to ignore the row, ignored without weights. key_hash: pe_hash_bytes of the row's key; without a key, of
- * the row's number. Refuses infinite values for the linear family (PE_INVALID_DATA
- * with row and column) and clamps them to the float range for trees.
+ * finite, and 0 or 1 where the task is propensity (pe_train checks that). weight: above
+ * 0, or 0 to leave the row out; not looked at without weights. key_hash: pe_hash_bytes
+ * of the row's key; without a key, of the row's number. Refuses infinite values for the
+ * linear family (PE_INVALID_DATA with row and column), clamps them to float for trees.
  */
 extern pe_status pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight,
 								   uint64_t key_hash, pe_error *err);

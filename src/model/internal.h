@@ -1,0 +1,334 @@
+/*
+ * internal.h
+ *		The two things this layer is made of, dataset and model, as its own files see
+ *		them. Nobody outside src/model includes this.
+ */
+#ifndef PE_MODEL_INTERNAL_H
+#define PE_MODEL_INTERNAL_H
+
+#include <math.h>
+
+#include "model/model.h"
+#include "model/pool.h"
+
+/*
+ * A categorical value's slot: 0 is missing, 1..n_levels are the model's levels in
+ * byte order, n_levels + 1 is "other": pooled rare levels and, in prediction,
+ * levels never seen. Trees use the slot as the bin, so it fits one byte.
+ */
+#define PE_SLOT_MISSING 0
+
+/* ---- dataset -------------------------------------------------------------------------- */
+
+/* The distinct texts of one categorical feature: an open-addressing hash over one text arena. */
+typedef struct pe_dictionary
+{
+	char *arena; /* the texts, one after another, not terminated */
+	size_t arena_used;
+	size_t arena_size;
+	uint32_t *starts; /* count + 1 offsets into arena */
+	uint32_t count;
+	uint32_t capacity;
+	uint32_t *table; /* code + 1, 0 is empty; table_size is a power of two */
+	uint32_t table_size;
+	bool overflowed; /* more than PE_MAX_DISTINCT_LEVELS: the rest has code count */
+} pe_dictionary;
+
+typedef struct pe_dataset_feature
+{
+	char *name;
+	char *source_type;
+	pe_feature_kind kind;
+	pe_dictionary levels;
+} pe_dataset_feature;
+
+typedef struct pe_block
+{
+	void *values;	  /* [feature][block_rows], float or double; NULL once binned */
+	double *targets;  /* this and the next two live until the dataset is freed */
+	double *weights;  /* NULL without weights */
+	uint64_t *hashes;
+} pe_block;
+
+struct pe_dataset
+{
+	const pe_env *env;
+	pe_algorithm algorithm;
+	bool exact; /* values are double */
+	bool with_weights;
+	int n_features;
+	pe_dataset_feature *features;
+	unsigned block_shift; /* rows in a block: 1 << block_shift */
+	uint64_t rows;
+	uint32_t n_blocks;
+	uint32_t blocks_capacity;
+	pe_block *blocks;
+	size_t bytes;
+	bool used_up;
+};
+
+static inline double
+pe_dataset_target(const pe_dataset *dataset, uint64_t row)
+{
+	return dataset->blocks[row >> dataset->block_shift].targets[row & ((1u << dataset->block_shift) - 1)];
+}
+
+static inline double
+pe_dataset_weight(const pe_dataset *dataset, uint64_t row)
+{
+	if (!dataset->with_weights)
+		return 1.0;
+	return dataset->blocks[row >> dataset->block_shift].weights[row & ((1u << dataset->block_shift) - 1)];
+}
+
+static inline uint64_t
+pe_dataset_hash(const pe_dataset *dataset, uint64_t row)
+{
+	return dataset->blocks[row >> dataset->block_shift].hashes[row & ((1u << dataset->block_shift) - 1)];
+}
+
+/* A cell as a number, whatever it is stored as. The block must not be used up. */
+static inline double
+pe_dataset_value(const pe_dataset *dataset, int feature, uint64_t row)
+{
+	const pe_block *block = &dataset->blocks[row >> dataset->block_shift];
+	size_t cell = ((size_t) feature << dataset->block_shift) + (row & ((1u << dataset->block_shift) - 1));
+
+	return dataset->exact ? ((const double *) block->values)[cell] : (double) ((const float *) block->values)[cell];
+}
+
+extern void pe_dataset_free_block_values(pe_dataset *dataset, uint32_t block);
+
+/* ---- model ---------------------------------------------------------------------------- */
+
+#define PE_NODE_CATEGORICAL 1u
+#define PE_NODE_MISSING_LEFT 2u
+
+/*
+ * One node of a tree; 12 bytes, so that five fit a cache line. Children lie side by
+ * side: left and left + 1, both after their parent. A leaf has left == 0.
+ */
+typedef struct pe_node
+{
+	union
+	{
+		float threshold; /* numeric: value <= threshold goes left */
+		uint32_t set;	 /* categorical: index into sets, a bit for each slot that goes left */
+	} test;
+	uint32_t left;
+	uint16_t feature;
+	uint16_t flags;
+} pe_node;
+
+typedef struct pe_level_set
+{
+	uint32_t bits[8];
+} pe_level_set;
+
+typedef struct pe_feature
+{
+	char *name;
+	char *source_type;
+	pe_feature_kind kind;
+	bool used;
+	bool pooled; /* categorical: training had levels beyond those kept: "other" was seen */
+	int n_levels;
+	char **levels; /* sorted by bytes, none twice */
+	double gain;
+	int64_t splits;
+	double mean_contribution;
+	/* linear family */
+	double fill;  /* numeric: what a missing value counts as */
+	double mean;  /* numeric: training mean of the filled column; categorical: mean term */
+	double slope; /* numeric: the coefficient */
+	double *terms; /* categorical: n_levels + 2 terms by slot */
+} pe_feature;
+
+typedef struct pe_term
+{
+	int32_t feature; /* -1: intercept */
+	int32_t slot;	 /* categorical: the dummy's slot; -1 for numeric and intercept */
+	bool aliased;
+	double estimate;
+	double standard_error;
+	double statistic;
+	double p_value;
+} pe_term;
+
+#define PE_DISTRIBUTION_POINTS 1001
+#define PE_MAX_TREE_DEPTH 64
+
+struct pe_model
+{
+	pe_env env; /* the allocator; never ticks */
+	pe_task task;
+	pe_algorithm algorithm;
+	int n_features;
+	pe_feature *features;
+	int64_t training_rows;
+	double base_rate;
+	int n_notes;
+	char **notes;
+
+	/* boosted trees */
+	double base_margin;
+	double expected_margin; /* the mean margin by cover: base of explain; computed, not stored */
+	uint32_t n_trees;
+	uint32_t n_nodes;
+	uint32_t n_sets;
+	uint32_t *roots; /* n_trees + 1: tree t owns the nodes roots[t] .. roots[t + 1] - 1 */
+	pe_node *nodes;
+	double *values; /* by node: leaf value (learning rate in), 0 inside; */
+	double *covers; /* by node: training rows that reached it, at least 1 */
+	pe_level_set *sets;
+	int max_depth; /* of any tree; computed */
+
+	/* linear family: the terms are the table to read, features hold what predict needs */
+	double intercept;
+	uint32_t n_terms;
+	pe_term *terms;
+	double log_likelihood;
+	double null_deviance;
+	double deviance;
+	int iterations;
+
+	/* calibration: platt has one point (slope, shift), isotonic margins and probabilities, both rising */
+	pe_calibration_kind calibration;
+	uint32_t n_calibration;
+	double *calibration_x;
+	double *calibration_y;
+
+	/* quantiles of the predictions, rising */
+	uint32_t n_distribution;
+	double *distribution;
+};
+
+/* The slot of a categorical feature's value as predict gets it. */
+static inline int
+pe_feature_slot(const pe_feature *feature, double value)
+{
+	if (isnan(value))
+		return PE_SLOT_MISSING;
+	if (value >= 0.0 && value < (double) feature->n_levels)
+		return 1 + (int) value;
+	return feature->n_levels + 1;
+}
+
+extern pe_status pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **model,
+								 pe_error *err);
+/* Adds a note, cut at 400 bytes; out of memory is the only failure. */
+extern pe_status __attribute__((format(printf, 3, 4)))
+pe_model_add_note(pe_model *model, pe_error *err, const char *format, ...);
+/* max_depth, expected_margin: what follows from the trees and is not stored. */
+extern void pe_model_finish_trees(pe_model *model);
+/* The link: margin to prediction, calibrated. */
+extern double pe_model_link(const pe_model *model, double margin);
+static inline double
+pe_sigmoid(double margin)
+{
+	return 1.0 / (1.0 + exp(-margin));
+}
+
+/* ---- the parts of training ------------------------------------------------------------ */
+
+#define PE_DRAW_HOLDOUT 0 /* purposes of pe_draw */
+#define PE_DRAW_CALIBRATION 1
+#define PE_DRAW_EARLY 2
+#define PE_DRAW_COLUMNS 3
+#define PE_DRAW_ROWS 16 /* and the tree's number */
+
+/*
+ * The model's levels of each categorical feature, from the training rows: the
+ * PE_MAX_MODEL_LEVELS most frequent, sorted. slots[f] (NULL for numeric features) maps dataset codes
+ * to slots; one allocation, freed by the caller.
+ */
+typedef struct pe_slot_map
+{
+	uint8_t **slots;
+	uint8_t *arena;
+} pe_slot_map;
+
+/* What is known about which rows serve what. Rows in ascending order. */
+typedef struct pe_split_rows
+{
+	uint32_t *train;
+	uint32_t n_train;
+	uint32_t *holdout;
+	uint32_t n_holdout;
+	int64_t train_positives;
+	double train_weight;
+	double train_sum; /* weighted sum of targets */
+	double largest_weight;
+} pe_split_rows;
+
+extern pe_status pe_choose_levels(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows,
+								  pe_pool *pool, pe_slot_map *map, pe_error *err);
+
+/* How well one feature alone tells the target: AUC for propensity, R squared for value. */
+typedef struct pe_strongest
+{
+	double strength;
+	int feature; /* -1: none */
+} pe_strongest;
+
+/*
+ * The two learners: fill in the model's own part, and put the margins of the training
+ * and the held-out rows into the arrays they are given.
+ */
+typedef struct pe_fit
+{
+	const pe_env *env;
+	pe_pool *pool;
+	pe_dataset *dataset;
+	const pe_options *options;
+	pe_task task;
+	pe_split_rows *rows;
+	pe_slot_map *map;
+	pe_model *model;
+	double *train_margins;	 /* n_train, filled by the learner; NULL: not wanted */
+	double *holdout_margins; /* n_holdout, filled by the learner */
+	pe_strongest strongest;
+	pe_error *err;
+} pe_fit;
+
+extern pe_status pe_fit_trees(pe_fit *fit);
+extern pe_status pe_fit_linear(pe_fit *fit);
+
+extern void pe_judge(pe_evaluation *evaluation, double strongest, const char *feature);
+
+/* Fit calibration on (margins, targets, weights) and store it in the model. */
+extern pe_status pe_fit_calibration(const pe_env *env, pe_model *model, pe_calibration_kind kind,
+									const double *margins, const double *targets, const double *weights, size_t rows,
+									pe_error *err);
+extern pe_status pe_fit_distribution(const pe_env *env, pe_model *model, double *predictions, size_t rows,
+									 pe_error *err);
+
+/*
+ * Sort keys rising and permute carried alike. scratch arrays of the same lengths.
+ * NaN must not occur. False when the tick asked to stop. carried may be NULL.
+ */
+extern bool pe_sort_doubles(const pe_env *env, double *keys, uint32_t *carried, double *key_scratch,
+							uint32_t *carried_scratch, size_t count);
+extern void pe_sort_floats(float *keys, float *scratch, size_t count);
+
+extern uint32_t pe_crc32c(const uint8_t *bytes, size_t length);
+
+static inline uint64_t
+pe_mix64(uint64_t x)
+{
+	x ^= x >> 32;
+	x *= UINT64_C(0xd6e8feb86659fd93);
+	x ^= x >> 32;
+	x *= UINT64_C(0xd6e8feb86659fd93);
+	x ^= x >> 32;
+	return x;
+}
+
+/* A number in [0, 1) that depends on the row's key, the seed and what it is drawn for. */
+static inline double
+pe_draw(uint64_t hash, uint64_t seed, uint64_t purpose)
+{
+	return (double) (pe_mix64(hash ^ pe_mix64(seed * UINT64_C(0x9e3779b97f4a7c15) + purpose + 1)) >> 11) * 0x1p-53;
+}
+
+#endif /* PE_MODEL_INTERNAL_H */

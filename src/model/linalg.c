@@ -1,0 +1,205 @@
+/*
+ * linalg.c
+ *		Dot products, the symmetric update, Cholesky's factor and two tail areas.
+ */
+#include <math.h>
+
+#include "model/linalg.h"
+
+typedef double vector4 __attribute__((vector_size(32)));
+
+/* Through memory, since vectors wider than the baseline's must not be passed by value. */
+static inline void
+add_products(vector4 *sum, const double *a, const double *b)
+{
+	vector4 left, right;
+
+	memcpy(&left, a, sizeof(left));
+	memcpy(&right, b, sizeof(right));
+	*sum += left * right;
+}
+
+static inline double
+sum4(const vector4 *v)
+{
+	return ((*v)[0] + (*v)[2]) + ((*v)[1] + (*v)[3]);
+}
+
+double
+pe_dot(const double *a, const double *b, size_t n)
+{
+	vector4 sum = {0, 0, 0, 0};
+	double rest = 0;
+	size_t i = 0;
+
+	for (; i + 4 <= n; i += 4)
+		add_products(&sum, a + i, b + i);
+	for (; i < n; i++)
+		rest += a[i] * b[i];
+	return sum4(&sum) + rest;
+}
+
+/* One row of the product against four columns: the row is loaded once for all four. */
+static void
+dot_four(const double *a, const double *b, size_t stride, size_t rows, double *out)
+{
+	vector4 s0 = {0, 0, 0, 0}, s1 = s0, s2 = s0, s3 = s0;
+	double r0 = 0, r1 = 0, r2 = 0, r3 = 0;
+	size_t i = 0;
+
+	for (; i + 4 <= rows; i += 4)
+	{
+		add_products(&s0, a + i, b + i);
+		add_products(&s1, a + i, b + stride + i);
+		add_products(&s2, a + i, b + 2 * stride + i);
+		add_products(&s3, a + i, b + 3 * stride + i);
+	}
+	for (; i < rows; i++)
+	{
+		r0 += a[i] * b[i];
+		r1 += a[i] * b[stride + i];
+		r2 += a[i] * b[2 * stride + i];
+		r3 += a[i] * b[3 * stride + i];
+	}
+	out[0] += sum4(&s0) + r0;
+	out[1] += sum4(&s1) + r1;
+	out[2] += sum4(&s2) + r2;
+	out[3] += sum4(&s3) + r3;
+}
+
+void
+pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		size_t j = 0;
+
+		for (; j + 4 <= i + 1; j += 4)
+			dot_four(wz + i * stride, z + j * stride, stride, rows, lower + i * n + j);
+		for (; j <= i; j++)
+			lower[i * n + j] += pe_dot(wz + i * stride, z + j * stride, rows);
+	}
+}
+
+bool
+pe_cholesky(pe_pool *pool, double *a, size_t n, double tolerance, bool *skip)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		double *row = a + pe_packed(i, 0);
+		double diagonal = row[i], left;
+
+		if (pe_pool_poll(pool, 0))
+			return false;
+		for (size_t j = 0; j < i && !skip[i]; j++)
+		{
+			const double *other = a + pe_packed(j, 0);
+
+			row[j] = skip[j] ? 0 : (row[j] - pe_dot(row, other, j)) / other[j];
+		}
+		left = diagonal - (skip[i] ? 0 : pe_dot(row, row, i));
+		if (skip[i] || !(left > tolerance * diagonal))
+		{
+			skip[i] = true;
+			memset(row, 0, (i + 1) * sizeof(*row));
+			continue;
+		}
+		row[i] = sqrt(left);
+	}
+	return true;
+}
+
+void
+pe_solve_lower(const double *l, size_t n, const bool *skip, double *x)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		const double *row = l + pe_packed(i, 0);
+
+		x[i] = skip[i] ? 0 : (x[i] - pe_dot(row, x, i)) / row[i];
+	}
+}
+
+void
+pe_solve_upper(const double *l, size_t n, const bool *skip, double *x)
+{
+	for (size_t i = n; i-- > 0;)
+	{
+		const double *row = l + pe_packed(i, 0);
+
+		if (skip[i])
+		{
+			x[i] = 0;
+			continue;
+		}
+		x[i] /= row[i];
+		for (size_t j = 0; j < i; j++)
+			x[j] -= row[j] * x[i];
+	}
+}
+
+/* ---- tail areas ----------------------------------------------------------------------- */
+
+double
+pe_normal_p(double z)
+{
+	return erfc(fabs(z) * M_SQRT1_2);
+}
+
+/* The continued fraction of the incomplete beta function, by Lentz's method. */
+static double
+beta_fraction(double a, double b, double x)
+{
+	const double tiny = 1e-300;
+	double c = 1, d = 1 - (a + b) * x / (a + 1), value;
+
+	d = 1 / (fabs(d) < tiny ? tiny : d);
+	value = d;
+	for (int m = 1; m <= 500; m++)
+	{
+		double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+		double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+		double factor;
+
+		d = 1 + even * d;
+		d = 1 / (fabs(d) < tiny ? tiny : d);
+		c = 1 + even / c;
+		c = fabs(c) < tiny ? tiny : c;
+		value *= c * d;
+		d = 1 + odd * d;
+		d = 1 / (fabs(d) < tiny ? tiny : d);
+		c = 1 + odd / c;
+		c = fabs(c) < tiny ? tiny : c;
+		factor = c * d;
+		value *= factor;
+		if (fabs(factor - 1) < 1e-15)
+			break;
+	}
+	return value;
+}
+
+/* lgamma's sign is a global of libm's; lgamma_r keeps threads and callers apart. */
+static double
+log_gamma(double x)
+{
+	int sign;
+
+	return lgamma_r(x, &sign);
+}
+
+double
+pe_student_p(double t, double df)
+{
+	double x = df / (df + t * t), a = df / 2, b = 0.5, front;
+
+	if (isnan(t) || !(df > 0))
+		return NAN;
+	if (isinf(t) || x <= 0)
+		return 0;
+	if (x >= 1)
+		return 1;
+	front = exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * log(x) + b * log1p(-x));
+	if (x < (a + 1) / (a + b + 2))
+		return front * beta_fraction(a, b, x) / a;
+	return 1 - front * beta_fraction(b, a, 1 - x) / b;
+}

@@ -1,0 +1,341 @@
+/*
+ * options.c
+ *		The options of training by name: one table says which algorithm has which, the
+ *		range of each and where it is kept.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "model/internal.h"
+
+typedef enum option_type
+{
+	OPTION_INTEGER,
+	OPTION_NUMBER,
+	OPTION_SEED,
+	OPTION_CALIBRATE,
+	OPTION_OBJECTIVE,
+	OPTION_GOSS,
+	OPTION_MONOTONE
+} option_type;
+
+#define FOR_TREES 1u
+#define FOR_LINEAR 2u /* logistic and linear */
+#define FOR_ALL (FOR_TREES | FOR_LINEAR)
+
+typedef struct option_entry
+{
+	const char *name;
+	option_type type;
+	unsigned algorithms;
+	size_t offset;
+	double lowest;
+	double highest;
+	bool above_lowest; /* the lowest value itself is not allowed */
+} option_entry;
+
+#define AT(field) offsetof(pe_options, field)
+
+static const option_entry option_table[] = {
+	{"trees", OPTION_INTEGER, FOR_TREES, AT(trees), 1, 10000, false},
+	{"max_depth", OPTION_INTEGER, FOR_TREES, AT(max_depth), 1, 32, false},
+	{"max_leaves", OPTION_INTEGER, FOR_TREES, AT(max_leaves), 2, 4096, false},
+	{"learning_rate", OPTION_NUMBER, FOR_TREES, AT(learning_rate), 0, 1, true},
+	{"max_bins", OPTION_INTEGER, FOR_TREES, AT(max_bins), 2, 255, false},
+	{"min_child_weight", OPTION_NUMBER, FOR_TREES, AT(min_child_weight), 0, 1e12, false},
+	{"min_gain", OPTION_NUMBER, FOR_TREES, AT(min_gain), 0, 1e12, false},
+	{"l1", OPTION_NUMBER, FOR_TREES, AT(l1), 0, 1e12, false},
+	{"l2", OPTION_NUMBER, FOR_ALL, AT(l2), 0, 1e12, false},
+	{"row_sample", OPTION_NUMBER, FOR_TREES, AT(row_sample), 0, 1, true},
+	{"column_sample", OPTION_NUMBER, FOR_TREES, AT(column_sample), 0, 1, true},
+	{"goss", OPTION_GOSS, FOR_TREES, 0, 0, 0, false},
+	{"objective", OPTION_OBJECTIVE, FOR_ALL, 0, 0, 0, false},
+	{"monotone", OPTION_MONOTONE, FOR_TREES, 0, 0, 0, false},
+	{"early_stopping", OPTION_INTEGER, FOR_TREES, AT(early_stopping), 0, 10000, false},
+	{"max_iterations", OPTION_INTEGER, FOR_LINEAR, AT(max_iterations), 1, 1000, false},
+	{"tolerance", OPTION_NUMBER, FOR_LINEAR, AT(tolerance), 1e-14, 0.1, false},
+	{"holdout", OPTION_NUMBER, FOR_ALL, AT(holdout), 0, 0.9, false},
+	{"seed", OPTION_SEED, FOR_ALL, AT(seed), 0, 0, false},
+	{"calibrate", OPTION_CALIBRATE, FOR_ALL, AT(calibrate), 0, 0, false},
+	{"threads", OPTION_INTEGER, FOR_ALL, AT(threads), 1, PE_MAX_THREADS, false},
+};
+
+#define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
+
+static unsigned
+algorithm_mask(pe_algorithm algorithm)
+{
+	return algorithm == PE_ALGORITHM_BOOSTED_TREES ? FOR_TREES : FOR_LINEAR;
+}
+
+void
+pe_options_init(pe_options *options, pe_algorithm algorithm)
+{
+	memset(options, 0, sizeof(*options));
+	options->algorithm = algorithm;
+	options->holdout = 0.2;
+	options->seed = 0;
+	options->threads = 1;
+	options->calibrate = PE_CALIBRATION_NONE;
+	options->trees = 100;
+	options->max_depth = 6;
+	options->max_leaves = 0;
+	options->learning_rate = 0.1;
+	options->max_bins = 255;
+	options->min_child_weight = 1;
+	options->min_gain = 0;
+	options->l1 = 0;
+	options->l2 = algorithm == PE_ALGORITHM_BOOSTED_TREES ? 1 : 0;
+	options->row_sample = 1;
+	options->column_sample = 1;
+	options->early_stopping = 0;
+	options->max_iterations = 100;
+	options->tolerance = 1e-10;
+}
+
+const char *
+pe_options_names(pe_algorithm algorithm)
+{
+	if (algorithm == PE_ALGORITHM_BOOSTED_TREES)
+		return "trees, max_depth, max_leaves, learning_rate, max_bins, min_child_weight, min_gain, l1, l2, "
+			   "row_sample, column_sample, objective, monotone, early_stopping, holdout, seed, calibrate, threads";
+	return "l2, max_iterations, tolerance, objective, holdout, seed, calibrate, threads";
+}
+
+static const option_entry *
+find_option(const char *name)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		if (strcmp(option_table[i].name, name) == 0)
+			return &option_table[i];
+	return NULL;
+}
+
+bool
+pe_options_known(pe_algorithm algorithm, const char *name)
+{
+	const option_entry *entry = find_option(name);
+
+	return entry != NULL && (entry->algorithms & algorithm_mask(algorithm)) != 0;
+}
+
+/* For each type of value: what was expected, as the hint says it. */
+static pe_status
+bad_value(pe_error *err, const option_entry *entry, const char *value)
+{
+	pe_fail(err, PE_INVALID_OPTION, "invalid value \"%.80s\" for option \"%s\"", value, entry->name);
+	if (entry->type == OPTION_SEED)
+		pe_error_hint(err, "It must be a whole number that is not negative.");
+	else if (entry->type == OPTION_CALIBRATE)
+		pe_error_hint(err, "It must be none, platt or isotonic.");
+	else if (entry->type == OPTION_MONOTONE)
+		pe_error_hint(err, "It must map features to \"increasing\" or \"decreasing\".");
+	else
+		pe_error_hint(err, "It must be a %s %s %.15g and at most %.15g.",
+					  entry->type == OPTION_INTEGER ? "whole number" : "number",
+					  entry->above_lowest ? "above" : "of at least", entry->lowest, entry->highest);
+	return PE_INVALID_OPTION;
+}
+
+static pe_status
+set_number(pe_options *options, const option_entry *entry, const char *value, pe_error *err)
+{
+	char *end = NULL;
+	double number = strtod(value, &end);
+	void *field = (char *) options + entry->offset;
+
+	if (end == value || *end != '\0' || !isfinite(number) || number < entry->lowest || number > entry->highest ||
+		(entry->above_lowest && number == entry->lowest) ||
+		(entry->type == OPTION_INTEGER && number != floor(number)))
+		return bad_value(err, entry, value);
+	if (entry->type == OPTION_INTEGER)
+		*(int *) field = (int) number;
+	else
+		*(double *) field = number;
+	if (field == (void *) &options->max_depth)
+		options->max_depth_given = true;
+	return PE_OK;
+}
+
+static pe_status
+set_seed(pe_options *options, const option_entry *entry, const char *value, pe_error *err)
+{
+	char *end = NULL;
+
+	if (value[0] < '0' || value[0] > '9')
+		return bad_value(err, entry, value);
+	errno = 0;
+	options->seed = strtoull(value, &end, 10);
+	if (*end != '\0' || errno != 0)
+		return bad_value(err, entry, value);
+	return PE_OK;
+}
+
+static pe_status
+set_calibrate(pe_options *options, const option_entry *entry, const char *value, pe_error *err)
+{
+	if (strcmp(value, "none") == 0 || strcmp(value, "false") == 0)
+		options->calibrate = PE_CALIBRATION_NONE;
+	else if (strcmp(value, "platt") == 0)
+		options->calibrate = PE_CALIBRATION_PLATT;
+	else if (strcmp(value, "isotonic") == 0 || strcmp(value, "true") == 0)
+		options->calibrate = PE_CALIBRATION_ISOTONIC;
+	else
+		return bad_value(err, entry, value);
+	return PE_OK;
+}
+
+/* What each algorithm fits anyway may be named; the design's other objectives are not built. */
+static pe_status
+set_objective(const pe_options *options, const char *value, pe_error *err)
+{
+	static const char *const later[] = {"absolute", "quantile", "poisson", "gamma", "tweedie", "multiclass"};
+	bool binary = options->algorithm != PE_ALGORITHM_LINEAR;
+	bool squared = options->algorithm != PE_ALGORITHM_LOGISTIC;
+
+	if ((binary && strcmp(value, "logistic") == 0) || (squared && strcmp(value, "squared") == 0))
+		return PE_OK;
+	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+		if (strcmp(value, later[i]) == 0)
+		{
+			pe_fail(err, PE_UNSUPPORTED, "objective \"%s\" is not available", value);
+			pe_error_hint(err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
+			return PE_UNSUPPORTED;
+		}
+	pe_fail(err, PE_INVALID_OPTION, "invalid value \"%.80s\" for option \"objective\"", value);
+	pe_error_hint(err, "It must be %s.", binary && squared ? "logistic or squared" : binary ? "logistic" : "squared");
+	return PE_INVALID_OPTION;
+}
+
+pe_status
+pe_options_set(pe_options *options, const char *name, const char *value, pe_error *err)
+{
+	const option_entry *entry = find_option(name);
+
+	if (entry == NULL || (entry->algorithms & algorithm_mask(options->algorithm)) == 0)
+	{
+		if (entry == NULL)
+			pe_fail(err, PE_INVALID_OPTION, "unknown option \"%.80s\"", name);
+		else
+			pe_fail(err, PE_INVALID_OPTION, "option \"%s\" does not apply to algorithm %s", name,
+					pe_algorithm_name(options->algorithm));
+		pe_error_hint(err, "The options of %s are: %s.", pe_algorithm_name(options->algorithm),
+					  pe_options_names(options->algorithm));
+		return PE_INVALID_OPTION;
+	}
+	switch (entry->type)
+	{
+		case OPTION_INTEGER:
+		case OPTION_NUMBER:
+			return set_number(options, entry, value, err);
+		case OPTION_SEED:
+			return set_seed(options, entry, value, err);
+		case OPTION_CALIBRATE:
+			return set_calibrate(options, entry, value, err);
+		case OPTION_OBJECTIVE:
+			return set_objective(options, value, err);
+		case OPTION_GOSS:
+			if (strcmp(value, "false") == 0)
+				return PE_OK;
+			pe_fail(err, PE_UNSUPPORTED, "option \"goss\" is not available");
+			pe_error_hint(err, "Use \"row_sample\" to train each tree on a part of the rows.");
+			return PE_UNSUPPORTED;
+		case OPTION_MONOTONE:
+			return bad_value(err, entry, value);
+	}
+	return pe_fail(err, PE_INTERNAL, "option \"%s\" has no type", name);
+}
+
+pe_status
+pe_options_set_monotone(pe_options *options, const char *feature, const char *direction, pe_error *err)
+{
+	int sign;
+	pe_monotone *monotone;
+
+	if (options->algorithm != PE_ALGORITHM_BOOSTED_TREES)
+		return pe_options_set(options, "monotone", direction, err);
+	if (strcmp(direction, "increasing") == 0 || strcmp(direction, "1") == 0)
+		sign = 1;
+	else if (strcmp(direction, "decreasing") == 0 || strcmp(direction, "-1") == 0)
+		sign = -1;
+	else if (strcmp(direction, "0") == 0)
+		return PE_OK;
+	else
+		return bad_value(err, find_option("monotone"), direction);
+	if (options->n_monotone >= PE_MAX_MONOTONE || strlen(feature) >= sizeof(options->monotone[0].feature))
+	{
+		pe_fail(err, PE_LIMIT, "too many or too long names in option \"monotone\"");
+		pe_error_hint(err, "At most %d features, of names below %zu bytes, can be held monotone.", PE_MAX_MONOTONE,
+					  sizeof(options->monotone[0].feature));
+		return PE_LIMIT;
+	}
+	monotone = &options->monotone[options->n_monotone++];
+	snprintf(monotone->feature, sizeof(monotone->feature), "%s", feature);
+	monotone->direction = sign;
+	return PE_OK;
+}
+
+const char *
+pe_task_name(pe_task task)
+{
+	switch (task)
+	{
+		case PE_TASK_PROPENSITY:
+			return "propensity";
+		case PE_TASK_VALUE:
+			return "value";
+	}
+	return NULL;
+}
+
+const char *
+pe_algorithm_name(pe_algorithm algorithm)
+{
+	switch (algorithm)
+	{
+		case PE_ALGORITHM_LOGISTIC:
+			return "logistic";
+		case PE_ALGORITHM_LINEAR:
+			return "linear";
+		case PE_ALGORITHM_BOOSTED_TREES:
+			return "boosted_trees";
+	}
+	return NULL;
+}
+
+pe_task
+pe_task_from_name(const char *name)
+{
+	for (int task = PE_TASK_PROPENSITY; task <= PE_TASK_VALUE; task++)
+		if (strcmp(pe_task_name((pe_task) task), name) == 0)
+			return (pe_task) task;
+	return (pe_task) 0;
+}
+
+pe_algorithm
+pe_algorithm_from_name(const char *name)
+{
+	for (int algorithm = PE_ALGORITHM_LOGISTIC; algorithm <= PE_ALGORITHM_BOOSTED_TREES; algorithm++)
+		if (strcmp(pe_algorithm_name((pe_algorithm) algorithm), name) == 0)
+			return (pe_algorithm) algorithm;
+	return (pe_algorithm) 0;
+}
+
+pe_status
+pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err)
+{
+	const char *task_name = pe_task_name(task);
+	const char *algorithm_name = pe_algorithm_name(algorithm);
+
+	if (task_name == NULL || algorithm_name == NULL)
+		return pe_fail(err, PE_INVALID_OPTION, "unknown task or algorithm");
+	if ((algorithm == PE_ALGORITHM_LOGISTIC && task != PE_TASK_PROPENSITY) ||
+		(algorithm == PE_ALGORITHM_LINEAR && task != PE_TASK_VALUE))
+	{
+		pe_fail(err, PE_INVALID_OPTION, "algorithm %s does not serve task %s", algorithm_name, task_name);
+		pe_error_hint(err, "The algorithms of %s are: boosted_trees, %s.", task_name,
+					  task == PE_TASK_PROPENSITY ? "logistic" : "linear");
+		return PE_INVALID_OPTION;
+	}
+	return PE_OK;
+}
