@@ -13,7 +13,7 @@
  */
 #include "model/internal.h"
 
-#define HEADER_BYTES 24
+#define HEADER_BYTES   24
 #define FORMAT_VERSION 1
 
 static const uint8_t magic[8] = {'P', 'E', 'M', 'O', 'D', 'E', 'L', '\n'};
@@ -433,7 +433,7 @@ check_tree(reader *r, const pe_model *model, uint32_t begin, uint32_t end, uint8
 		else if (node->left == 0)
 			continue;
 		else if (node->left <= i || node->left >= end - 1 || depths[node->left] != 0xff ||
-				 depths[node->left + 1] != 0xff)
+		         depths[node->left + 1] != 0xff)
 			fail(r, "a node's children are not its own");
 		else if (depths[i] >= PE_MAX_TREE_DEPTH || node->feature >= model->n_features || node->flags > 3)
 			fail(r, "a node is too deep, or tests nothing that there is");
@@ -442,7 +442,8 @@ check_tree(reader *r, const pe_model *model, uint32_t begin, uint32_t end, uint8
 		feature = &model->features[node->feature];
 		if (((node->flags & PE_NODE_CATEGORICAL) != 0) != (feature->kind == PE_FEATURE_CATEGORICAL))
 			fail(r, "a node's test is not for its feature's kind");
-		else if ((node->flags & PE_NODE_CATEGORICAL) ? node->test.set >= model->n_sets : isnan(node->test.threshold))
+		else if ((node->flags & PE_NODE_CATEGORICAL) ? node->test.set >= model->n_sets
+		                                             : isnan(node->test.threshold))
 			fail(r, "a node's test is out of range");
 		depths[node->left] = depths[node->left + 1] = (uint8_t) (depths[i] + 1);
 		children += 2;
@@ -515,7 +516,7 @@ read_terms(reader *r, pe_model *model)
 		term->statistic = get_double(r);
 		term->p_value = get_double(r);
 		if (term->feature < -1 || term->feature >= model->n_features || term->slot < -1 ||
-			(term->feature >= 0 && term->slot > model->features[term->feature].n_levels + 1))
+		    (term->feature >= 0 && term->slot > model->features[term->feature].n_levels + 1))
 			fail(r, "a coefficient is of no feature");
 	}
 	model->log_likelihood = get_double(r);
@@ -540,8 +541,8 @@ read_tables(reader *r, pe_model *model)
 	model->calibration = (pe_calibration_kind) kind;
 	model->n_calibration = get_count(r, 16, UINT32_MAX / 2);
 	if (kind > PE_CALIBRATION_ISOTONIC || (kind == PE_CALIBRATION_NONE && model->n_calibration != 0) ||
-		(kind == PE_CALIBRATION_PLATT && model->n_calibration != 1) ||
-		(kind == PE_CALIBRATION_ISOTONIC && model->n_calibration == 0))
+	    (kind == PE_CALIBRATION_PLATT && model->n_calibration != 1) ||
+	    (kind == PE_CALIBRATION_ISOTONIC && model->n_calibration == 0))
 		fail(r, "the calibration is of no known kind");
 	model->calibration_x = get_doubles(r, model->n_calibration, "the calibration is not finite");
 	model->calibration_y = get_doubles(r, model->n_calibration, "the calibration is not finite");
@@ -590,7 +591,7 @@ check_header(reader *r, pe_error *err)
 	if (version > FORMAT_VERSION)
 	{
 		pe_fail(err, PE_UNSUPPORTED, "the model has format version %u, and this build reads up to %d",
-				(unsigned) version, FORMAT_VERSION);
+		        (unsigned) version, FORMAT_VERSION);
 		pe_error_hint(err, "Install the newer version of the extension that trained it.");
 		return PE_UNSUPPORTED;
 	}

@@ -5,8 +5,8 @@
 #include "model/trees.h"
 
 #define SAMPLE_ROWS 200000 /* for quantiles; fewer rows are all looked at */
-#define CHUNK_ROWS 4096
-#define WAVE_BLOCKS 8	   /* blocks binned between two givings-back */
+#define CHUNK_ROWS  4096
+#define WAVE_BLOCKS 8 /* blocks binned between two givings-back */
 
 typedef struct edge_job
 {
@@ -86,7 +86,7 @@ choose_numeric(edge_job *job, int feature, int thread)
 			job->has_missing[feature] = true;
 		else
 			keys[count++] = value;
-		if (i % 16384 == 0 && pe_pool_poll(job->fit->pool, thread))
+		if (i % 16384 == 0 && pe_team_poll(job->fit->pool, thread))
 			return;
 	}
 	pe_sort_floats(keys, keys + job->n_sample, count);
@@ -105,11 +105,11 @@ choose_categorical(edge_job *job, int feature, int thread)
 	for (uint32_t i = 0; i < job->n_sample && !job->has_missing[feature]; i++)
 	{
 		job->has_missing[feature] = isnan(pe_dataset_value(job->fit->dataset, feature, sample_row(job, i)));
-		if (i % 16384 == 0 && pe_pool_poll(job->fit->pool, thread))
+		if (i % 16384 == 0 && pe_team_poll(job->fit->pool, thread))
 			return;
 	}
-	job->useful[feature] =
-		from->n_levels > 0 && from->n_levels + (from->pooled ? 1 : 0) + (job->has_missing[feature] ? 1 : 0) > 1;
+	job->useful[feature] = from->n_levels > 0 &&
+	                       from->n_levels + (from->pooled ? 1 : 0) + (job->has_missing[feature] ? 1 : 0) > 1;
 }
 
 static void
@@ -154,7 +154,7 @@ lay_out(edge_job *job)
 		/* Columns are at or before their features, so this never overwrites what is still needed. */
 		if (column != feature)
 			memcpy(job->edges + (size_t) column * PE_EDGES, job->edges + (size_t) feature * PE_EDGES,
-				   PE_EDGES * sizeof(float));
+			       PE_EDGES * sizeof(float));
 		bins->n_columns++;
 	}
 	bins->offsets[bins->n_columns] = cells;
@@ -180,14 +180,15 @@ pe_bins_choose(pe_fit *fit, pe_bins *bins)
 	memset(bins, 0, sizeof(*bins));
 	bins->rows = fit->dataset->rows;
 	job.n_sample = fit->rows->n_train < SAMPLE_ROWS ? fit->rows->n_train : SAMPLE_ROWS;
-	job.keys = pe_alloc(fit->env, (size_t) pe_pool_threads(fit->pool) * 2 * job.n_sample * sizeof(float));
+	job.keys = pe_alloc(fit->env, (size_t) pe_team_threads(fit->pool) * 2 * job.n_sample * sizeof(float));
 	job.edges = pe_alloc(fit->env, (size_t) n * PE_EDGES * sizeof(float));
 	job.n_edges = pe_calloc(fit->env, n, sizeof(uint16_t));
 	job.has_missing = pe_calloc(fit->env, n, sizeof(bool));
 	job.useful = pe_calloc(fit->env, n, sizeof(bool));
-	if (job.keys == NULL || job.edges == NULL || job.n_edges == NULL || job.has_missing == NULL || job.useful == NULL)
+	if (job.keys == NULL || job.edges == NULL || job.n_edges == NULL || job.has_missing == NULL ||
+	    job.useful == NULL)
 		status = pe_fail_memory(fit->err);
-	else if (!pe_pool_run(fit->pool, choose_work, &job, (uint32_t) n))
+	else if (!pe_team_run(fit->pool, choose_work, &job, (uint32_t) n))
 		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 	else
 		status = lay_out(&job);
@@ -261,10 +262,10 @@ fill_work(void *ctx, uint32_t item, int thread)
 	for (int column = 0; column < job->bins->n_columns; column++)
 	{
 		const float *values = (const float *) dataset->blocks[block].values +
-							  ((size_t) job->bins->features[column] << dataset->block_shift) + begin;
+		                      ((size_t) job->bins->features[column] << dataset->block_shift) + begin;
 
 		fill_column(job, values, count, column, job->bins->matrix + row * job->bins->stride + column);
-		if (pe_pool_poll(job->fit->pool, thread))
+		if (pe_team_poll(job->fit->pool, thread))
 			return;
 	}
 }
@@ -277,7 +278,7 @@ pe_bins_fill(pe_fit *fit, pe_bins *bins)
 	size_t bytes;
 
 	if (__builtin_mul_overflow((size_t) bins->rows, bins->stride, &bytes) ||
-		(bins->matrix = pe_alloc(fit->env, bytes)) == NULL)
+	    (bins->matrix = pe_alloc(fit->env, bytes)) == NULL)
 		return pe_fail_memory(fit->err);
 	job.chunk_rows = 1u << dataset->block_shift;
 	if (job.chunk_rows > CHUNK_ROWS)
@@ -287,9 +288,9 @@ pe_bins_fill(pe_fit *fit, pe_bins *bins)
 	{
 		uint32_t blocks = dataset->n_blocks - block < WAVE_BLOCKS ? dataset->n_blocks - block : WAVE_BLOCKS;
 
-		pe_pool_phase(fit->pool, "bin", block, dataset->n_blocks);
+		pe_team_phase(fit->pool, "bin", block, dataset->n_blocks);
 		job.first_block = block;
-		if (!pe_pool_run(fit->pool, fill_work, &job, blocks * job.chunks_in_block))
+		if (!pe_team_run(fit->pool, fill_work, &job, blocks * job.chunks_in_block))
 			return pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 		for (uint32_t i = 0; i < blocks; i++)
 			pe_dataset_free_block_values(dataset, block + i);

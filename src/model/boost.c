@@ -5,10 +5,10 @@
  */
 #include "model/trees.h"
 
-#define CHUNK_ROWS 8192
+#define CHUNK_ROWS           8192
 #define EARLY_STOPPING_SHARE 0.1
-#define IMPORTANCE_ROWS 2000
-#define IMPORTANCE_WORK 1.0e8 /* leaves times squared depth, summed over rows */
+#define IMPORTANCE_ROWS      2000
+#define IMPORTANCE_WORK      1.0e8 /* leaves times squared depth, summed over rows */
 
 typedef struct boost
 {
@@ -18,7 +18,7 @@ typedef struct boost
 	pe_grower grower;
 	double *margins; /* by row of the dataset */
 	pe_pair *pairs;
-	uint32_t *rows;	 /* that trees are grown on, then those kept for early stopping */
+	uint32_t *rows; /* that trees are grown on, then those kept for early stopping */
 	uint32_t n_fit;
 	uint32_t n_early;
 	uint32_t *sampled; /* the tree's rows in front, the others after */
@@ -69,7 +69,7 @@ largest_work(void *ctx, uint32_t item, int thread)
 	{
 		uint32_t row = b->rows[i];
 		double g = fabs(b->margins[row] - pe_dataset_target(b->fit->dataset, row)) *
-				   pe_dataset_weight(b->fit->dataset, row);
+		           pe_dataset_weight(b->fit->dataset, row);
 
 		if (g > largest)
 			largest = g;
@@ -141,7 +141,7 @@ compute_gradients(boost *b)
 	{
 		double largest = 0;
 
-		if (!pe_pool_run(b->fit->pool, largest_work, b, chunks_of(b->n_fit)))
+		if (!pe_team_run(b->fit->pool, largest_work, b, chunks_of(b->n_fit)))
 			return false;
 		for (uint32_t i = 0; i < chunks_of(b->n_fit); i++)
 			largest = b->partial[i] > largest ? b->partial[i] : largest;
@@ -150,7 +150,7 @@ compute_gradients(boost *b)
 	}
 	b->grower.rules.unit_g = 1 / b->scale_g;
 	b->grower.rules.unit_h = 1 / b->scale_h;
-	return pe_pool_run(b->fit->pool, gradient_work, b, chunks_of(b->n_fit));
+	return pe_team_run(b->fit->pool, gradient_work, b, chunks_of(b->n_fit));
 }
 
 /* ---- margins -------------------------------------------------------------------------- */
@@ -178,7 +178,7 @@ walk_work(void *ctx, uint32_t item, int thread)
 	{
 		uint32_t row = b->sampled[b->n_sampled + i];
 		uint32_t leaf = pe_forest_walk(&b->forest, &b->bins, model->n_trees - 1,
-									   b->bins.matrix + (size_t) row * b->bins.stride);
+		                               b->bins.matrix + (size_t) row * b->bins.stride);
 
 		b->margins[row] += model->values[leaf];
 	}
@@ -209,7 +209,7 @@ margin_work(void *ctx, uint32_t item, int thread)
 	for (uint32_t tree = 0; tree < model->n_trees; tree++)
 		for (uint32_t i = begin; i < end; i++)
 			job->margins[i] += model->values[pe_forest_walk(
-				&b->forest, &b->bins, tree, b->bins.matrix + (size_t) job->rows[i] * b->bins.stride)];
+			    &b->forest, &b->bins, tree, b->bins.matrix + (size_t) job->rows[i] * b->bins.stride)];
 }
 
 static bool
@@ -217,7 +217,7 @@ all_margins(boost *b, const uint32_t *rows, uint32_t n_rows, double *margins)
 {
 	margin_job job = {b, rows, n_rows, margins};
 
-	return pe_pool_run(b->fit->pool, margin_work, &job, (n_rows + MARGIN_ROWS - 1) / MARGIN_ROWS);
+	return pe_team_run(b->fit->pool, margin_work, &job, (n_rows + MARGIN_ROWS - 1) / MARGIN_ROWS);
 }
 
 /* ---- early stopping ------------------------------------------------------------------- */
@@ -246,7 +246,7 @@ static bool
 early_loss(boost *b, double *loss)
 {
 	*loss = 0;
-	if (!pe_pool_run(b->fit->pool, loss_work, b, chunks_of(b->n_early)))
+	if (!pe_team_run(b->fit->pool, loss_work, b, chunks_of(b->n_early)))
 		return false;
 	for (uint32_t i = 0; i < chunks_of(b->n_early); i++)
 		*loss += b->partial[i];
@@ -271,7 +271,8 @@ draw_sample(boost *b, uint32_t tree)
 		{
 			uint32_t row = b->rows[i];
 
-			if (pe_draw(pe_dataset_hash(b->fit->dataset, row), options->seed, PE_DRAW_ROWS + tree) < options->row_sample)
+			if (pe_draw(pe_dataset_hash(b->fit->dataset, row), options->seed, PE_DRAW_ROWS + tree) <
+			    options->row_sample)
 				b->sampled[out++] = row;
 			else
 				b->sampled[--rest] = row;
@@ -287,12 +288,12 @@ draw_sample(boost *b, uint32_t tree)
 	b->n_sampled = out;
 	grower->n_active = 0;
 	for (int column = 0; column < b->bins.n_columns; column++)
-		if (options->column_sample >= 1 ||
-			pe_draw(pe_mix64((uint64_t) tree << 32 | (uint32_t) column), options->seed, PE_DRAW_COLUMNS) <
-				options->column_sample)
+		if (options->column_sample >= 1 || pe_draw(pe_mix64((uint64_t) tree << 32 | (uint32_t) column),
+		                                           options->seed, PE_DRAW_COLUMNS) < options->column_sample)
 			grower->active[grower->n_active++] = column;
 	if (grower->n_active == 0)
-		grower->active[grower->n_active++] = (int) (pe_mix64(options->seed + tree) % (uint64_t) b->bins.n_columns);
+		grower->active[grower->n_active++] =
+		    (int) (pe_mix64(options->seed + tree) % (uint64_t) b->bins.n_columns);
 }
 
 static pe_status
@@ -301,7 +302,7 @@ one_round(boost *b, uint32_t tree)
 	uint32_t walking;
 	pe_status status;
 
-	pe_pool_phase(b->fit->pool, "fit", tree, (uint64_t) b->fit->options->trees);
+	pe_team_phase(b->fit->pool, "fit", tree, (uint64_t) b->fit->options->trees);
 	draw_sample(b, tree);
 	if (!compute_gradients(b))
 		return cancelled(b->fit->err);
@@ -309,8 +310,8 @@ one_round(boost *b, uint32_t tree)
 	if (status != PE_OK)
 		return status;
 	walking = b->n_fit + b->n_early - b->n_sampled;
-	if (!pe_pool_run(b->fit->pool, leaf_work, b, b->grower.n_closed) ||
-		!pe_pool_run(b->fit->pool, walk_work, b, chunks_of(walking)))
+	if (!pe_team_run(b->fit->pool, leaf_work, b, b->grower.n_closed) ||
+	    !pe_team_run(b->fit->pool, walk_work, b, chunks_of(walking)))
 		return cancelled(b->fit->err);
 	return PE_OK;
 }
@@ -326,7 +327,7 @@ keep_trees(boost *b, uint32_t trees)
 	model->n_sets = 0;
 	for (uint32_t i = 0; i < model->n_nodes; i++)
 		if (model->nodes[i].left != 0 && (model->nodes[i].flags & PE_NODE_CATEGORICAL) &&
-			model->nodes[i].test.set >= model->n_sets)
+		    model->nodes[i].test.set >= model->n_sets)
 			model->n_sets = model->nodes[i].test.set + 1;
 }
 
@@ -362,9 +363,10 @@ all_rounds(boost *b)
 
 		keep_trees(b, best_trees);
 		if (best_trees < grown)
-			return pe_model_add_note(b->forest.model, b->fit->err,
-									 "early stopping: %u trees are kept, the loss on %u rows set aside did not fall any more",
-									 best_trees, b->n_early);
+			return pe_model_add_note(
+			    b->forest.model, b->fit->err,
+			    "early stopping: %u trees are kept, the loss on %u rows set aside did not fall any more",
+			    best_trees, b->n_early);
 	}
 	return PE_OK;
 }
@@ -394,7 +396,7 @@ split_early(boost *b)
 		uint64_t hash = pe_dataset_hash(b->fit->dataset, rows->train[i]);
 
 		if (b->fit->options->early_stopping > 0 &&
-			pe_draw(hash, b->fit->options->seed, PE_DRAW_EARLY) < EARLY_STOPPING_SHARE)
+		    pe_draw(hash, b->fit->options->seed, PE_DRAW_EARLY) < EARLY_STOPPING_SHARE)
 			b->rows[--early] = rows->train[i];
 		else
 			b->rows[b->n_fit++] = rows->train[i];
@@ -425,8 +427,9 @@ set_monotone(boost *b)
 
 		if (feature < 0 || model->features[feature].kind != PE_FEATURE_NUMERIC)
 		{
-			pe_fail(b->fit->err, PE_INVALID_OPTION, "option \"monotone\" names \"%s\", which is no numeric feature",
-					options->monotone[i].feature);
+			pe_fail(b->fit->err, PE_INVALID_OPTION,
+			        "option \"monotone\" names \"%s\", which is no numeric feature",
+			        options->monotone[i].feature);
 			pe_error_hint(b->fit->err, "Name numeric features of the source only.");
 			return PE_INVALID_OPTION;
 		}
@@ -453,7 +456,7 @@ allocate(boost *b)
 	b->grower.scratch = pe_alloc(env, n_train * sizeof(*b->grower.scratch));
 	b->partial = pe_alloc(env, (chunks_of(n_train) + 1) * sizeof(*b->partial));
 	if (b->fit->model->roots == NULL || b->margins == NULL || b->pairs == NULL || b->rows == NULL ||
-		b->sampled == NULL || b->grower.scratch == NULL || b->partial == NULL)
+	    b->sampled == NULL || b->grower.scratch == NULL || b->partial == NULL)
 		return pe_fail_memory(b->fit->err);
 	b->grower.env = env;
 	b->grower.pool = b->fit->pool;
@@ -538,8 +541,8 @@ find_strongest(boost *b)
 	}
 	for (int column = 0; column < b->bins.n_columns; column++)
 		b->grower.active[column] = column;
-	if (!pe_histogram_build(fit->pool, &b->bins, b->grower.active, b->bins.n_columns, b->pairs, b->rows, b->n_fit,
-							cells, b->grower.thread_cells))
+	if (!pe_histogram_build(fit->pool, &b->bins, b->grower.active, b->bins.n_columns, b->pairs, b->rows,
+	                        b->n_fit, cells, b->grower.thread_cells))
 		return cancelled(fit->err);
 	for (int column = 0; column < b->bins.n_columns; column++)
 	{
@@ -566,9 +569,9 @@ typedef struct shap_job
 	uint32_t step_rows; /* in the list the rows are taken from */
 	size_t scratch_bytes;
 	uint8_t *scratch; /* by thread */
-	double *values;	  /* by thread, n_features */
-	double *parts;	  /* by item: n_features sums of |contribution| */
-	double *one;	  /* by thread, n_features */
+	double *values;   /* by thread, n_features */
+	double *parts;    /* by item: n_features sums of |contribution| */
+	double *one;      /* by thread, n_features */
 	uint32_t items;
 } shap_job;
 
@@ -595,7 +598,7 @@ shap_work(void *ctx, uint32_t item, int thread)
 		pe_model_explain(model, values, job->scratch + (size_t) thread * job->scratch_bytes, one, &base);
 		for (int feature = 0; feature < n; feature++)
 			sums[feature] += fabs(one[feature]);
-		if (pe_pool_poll(b->fit->pool, thread))
+		if (pe_team_poll(b->fit->pool, thread))
 			return;
 	}
 }
@@ -644,7 +647,7 @@ compute_importances(boost *b)
 {
 	pe_fit *fit = b->fit;
 	pe_model *model = fit->model;
-	int n = model->n_features, threads = pe_pool_threads(fit->pool);
+	int n = model->n_features, threads = pe_team_threads(fit->pool);
 	shap_job job = {.b = b};
 	pe_status status = PE_OK;
 
@@ -656,7 +659,7 @@ compute_importances(boost *b)
 	job.parts = pe_calloc(fit->env, (size_t) n * job.items, sizeof(double));
 	if (job.scratch == NULL || job.values == NULL || job.one == NULL || job.parts == NULL)
 		status = pe_fail_memory(fit->err);
-	else if (!pe_pool_run(fit->pool, shap_work, &job, job.items))
+	else if (!pe_team_run(fit->pool, shap_work, &job, job.items))
 		status = cancelled(fit->err);
 	share_gains(b);
 	for (int i = 0; i < n && status == PE_OK; i++)
@@ -680,23 +683,24 @@ fit_in(boost *b)
 	pe_fit *fit = b->fit;
 	pe_status status;
 
-	pe_pool_phase(fit->pool, "bin", 0, 0);
-	if ((status = pe_bins_choose(fit, &b->bins)) != PE_OK || (status = pe_bins_fill(fit, &b->bins)) != PE_OK ||
-		(status = allocate(b)) != PE_OK || (status = split_early(b)) != PE_OK || (status = set_monotone(b)) != PE_OK)
+	pe_team_phase(fit->pool, "bin", 0, 0);
+	if ((status = pe_bins_choose(fit, &b->bins)) != PE_OK ||
+	    (status = pe_bins_fill(fit, &b->bins)) != PE_OK || (status = allocate(b)) != PE_OK ||
+	    (status = split_early(b)) != PE_OK || (status = set_monotone(b)) != PE_OK)
 		return status;
-	pe_pool_phase(fit->pool, "fit", 0, (uint64_t) fit->options->trees);
+	pe_team_phase(fit->pool, "fit", 0, (uint64_t) fit->options->trees);
 	start_margins(b);
 	if (!compute_gradients(b))
 		return cancelled(fit->err);
 	if ((status = find_strongest(b)) != PE_OK || (status = all_rounds(b)) != PE_OK)
 		return status;
-	pe_pool_phase(fit->pool, "evaluate", 0, 0);
+	pe_team_phase(fit->pool, "evaluate", 0, 0);
 	pe_model_finish_trees(fit->model);
 	if (!all_margins(b, fit->rows->holdout, fit->rows->n_holdout, fit->holdout_margins))
 		return cancelled(fit->err);
 	/* Early stopping took trees back, so that the running margins are not the model's. */
 	if (fit->train_margins != NULL && b->n_early > 0 &&
-		!all_margins(b, fit->rows->train, fit->rows->n_train, fit->train_margins))
+	    !all_margins(b, fit->rows->train, fit->rows->n_train, fit->train_margins))
 		return cancelled(fit->err);
 	if (fit->train_margins != NULL && b->n_early == 0)
 		for (uint32_t i = 0; i < fit->rows->n_train; i++)

@@ -27,8 +27,8 @@ typedef struct platt_sums
 } platt_sums;
 
 static platt_sums
-platt_at(const double *margins, const double *targets, const double *weights, size_t rows, double slope, double shift,
-		 double high, double low)
+platt_at(const double *margins, const double *targets, const double *weights, size_t rows, double slope,
+         double shift, double high, double low)
 {
 	platt_sums s = {0, {0, 0}, {0, 0, 0}};
 
@@ -49,8 +49,8 @@ platt_at(const double *margins, const double *targets, const double *weights, si
 
 /* Newton's method with halving on targets drawn in a little, as Platt does, so that a maximum exists. */
 static pe_status
-fit_platt(const pe_env *env, pe_model *model, const double *margins, const double *targets, const double *weights,
-		  size_t rows, pe_error *err)
+fit_platt(const pe_env *env, pe_model *model, const double *margins, const double *targets,
+          const double *weights, size_t rows, pe_error *err)
 {
 	double slope = 1, shift = 0, positives = 0, high, low;
 	platt_sums now;
@@ -72,8 +72,8 @@ fit_platt(const pe_env *env, pe_model *model, const double *margins, const doubl
 			break;
 		do
 		{
-			next = platt_at(margins, targets, weights, rows, slope + length * move_slope, shift + length * move_shift,
-							high, low);
+			next = platt_at(margins, targets, weights, rows, slope + length * move_slope,
+			                shift + length * move_shift, high, low);
 			if (pe_stopped(env, "evaluate", 0, 0))
 				return pe_fail(err, PE_CANCELLED, "training was cancelled");
 		} while (!(next.loss <= now.loss) && (length /= 2) > 1e-6);
@@ -102,8 +102,8 @@ typedef struct pool_of_rows
 
 /* Rows in the order of margins become pools of rising means: neighbours that fall are merged. */
 static uint32_t
-pool_violators(const double *sorted, const uint32_t *order, const double *targets, const double *weights, size_t rows,
-			   pool_of_rows *pools)
+pool_violators(const double *sorted, const uint32_t *order, const double *targets, const double *weights,
+               size_t rows, pool_of_rows *pools)
 {
 	uint32_t n = 0;
 
@@ -138,11 +138,12 @@ pool_violators(const double *sorted, const uint32_t *order, const double *target
 
 /* Straight lines between the middles of the pools, kept away from 0 and 1. */
 static pe_status
-fit_isotonic(const pe_env *env, pe_model *model, const double *margins, const double *targets, const double *weights,
-			 size_t rows, pe_error *err)
+fit_isotonic(const pe_env *env, pe_model *model, const double *margins, const double *targets,
+             const double *weights, size_t rows, pe_error *err)
 {
 	double *sorted = pe_alloc(env, rows * sizeof(double)), *scratch = pe_alloc(env, rows * sizeof(double));
-	uint32_t *order = pe_alloc(env, rows * sizeof(uint32_t)), *order_scratch = pe_alloc(env, rows * sizeof(uint32_t));
+	uint32_t *order = pe_alloc(env, rows * sizeof(uint32_t)),
+	         *order_scratch = pe_alloc(env, rows * sizeof(uint32_t));
 	pool_of_rows *pools = pe_alloc(env, rows * sizeof(*pools));
 	pe_status status = PE_OK;
 
@@ -183,7 +184,7 @@ fit_isotonic(const pe_env *env, pe_model *model, const double *margins, const do
 
 pe_status
 pe_fit_calibration(const pe_env *env, pe_model *model, pe_calibration_kind kind, const double *margins,
-				   const double *targets, const double *weights, size_t rows, pe_error *err)
+                   const double *targets, const double *weights, size_t rows, pe_error *err)
 {
 	if (kind == PE_CALIBRATION_PLATT)
 		return fit_platt(env, model, margins, targets, weights, rows, err);

@@ -9,7 +9,7 @@
 
 #define BLOCK_BYTES (4u << 20)
 #define LEAST_SHIFT 10
-#define MOST_SHIFT 16
+#define MOST_SHIFT  16
 
 static void *
 dataset_alloc(pe_dataset *dataset, size_t bytes)
@@ -66,7 +66,7 @@ check_specs(const pe_feature_spec *features, int n_features, pe_error *err)
 		size_t length = features[i].name != NULL ? strlen(features[i].name) : 0;
 
 		if (length == 0 || length > PE_MAX_NAME ||
-			(features[i].source_type != NULL && strlen(features[i].source_type) > PE_MAX_NAME))
+		    (features[i].source_type != NULL && strlen(features[i].source_type) > PE_MAX_NAME))
 			return pe_fail(err, PE_LIMIT, "the name of feature %d is empty or too long", i + 1);
 		if (features[i].kind != PE_FEATURE_NUMERIC && features[i].kind != PE_FEATURE_CATEGORICAL)
 			return pe_fail(err, PE_INTERNAL, "feature \"%s\" has no kind", features[i].name);
@@ -76,7 +76,7 @@ check_specs(const pe_feature_spec *features, int n_features, pe_error *err)
 
 pe_status
 pe_dataset_create(const pe_env *env, pe_algorithm algorithm, const pe_feature_spec *features, int n_features,
-				  bool with_weights, pe_dataset **out, pe_error *err)
+                  bool with_weights, pe_dataset **out, pe_error *err)
 {
 	pe_dataset *dataset;
 	pe_status status = check_specs(features, n_features, err);
@@ -170,7 +170,8 @@ grow_table(pe_dataset *dataset, pe_dictionary *levels)
 	for (uint32_t code = 0; code < levels->count; code++)
 	{
 		const char *text = levels->arena + levels->starts[code];
-		uint32_t at = (uint32_t) pe_hash_bytes(text, levels->starts[code + 1] - levels->starts[code], 0) & (size - 1);
+		uint32_t at =
+		    (uint32_t) pe_hash_bytes(text, levels->starts[code + 1] - levels->starts[code], 0) & (size - 1);
 
 		while (table[at] != 0)
 			at = (at + 1) & (size - 1);
@@ -214,25 +215,28 @@ grow_texts(pe_dataset *dataset, pe_dictionary *levels, size_t length)
 }
 
 pe_status
-pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code, pe_error *err)
+pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code,
+                 pe_error *err)
 {
 	pe_dictionary *levels;
 	uint64_t hash;
 	uint32_t at;
 
-	if (feature < 0 || feature >= dataset->n_features || dataset->features[feature].kind != PE_FEATURE_CATEGORICAL)
+	if (feature < 0 || feature >= dataset->n_features ||
+	    dataset->features[feature].kind != PE_FEATURE_CATEGORICAL)
 		return pe_fail(err, PE_INTERNAL, "feature %d is not categorical", feature);
 	length = strnlen(text, length < PE_MAX_LEVEL_LENGTH ? length : PE_MAX_LEVEL_LENGTH);
 	levels = &dataset->features[feature].levels;
 	if (levels->table_size < (levels->count + 1) * 2 && !grow_table(dataset, levels))
 		return pe_fail_memory(err);
 	hash = pe_hash_bytes(text, length, 0);
-	for (at = (uint32_t) hash & (levels->table_size - 1); levels->table[at] != 0; at = (at + 1) & (levels->table_size - 1))
+	for (at = (uint32_t) hash & (levels->table_size - 1); levels->table[at] != 0;
+	     at = (at + 1) & (levels->table_size - 1))
 	{
 		uint32_t found = levels->table[at] - 1;
 
 		if (levels->starts[found + 1] - levels->starts[found] == length &&
-			memcmp(levels->arena + levels->starts[found], text, length) == 0)
+		    memcmp(levels->arena + levels->starts[found], text, length) == 0)
 		{
 			*code = (int32_t) found;
 			return PE_OK;
@@ -282,7 +286,7 @@ add_block(pe_dataset *dataset)
 	if (dataset->with_weights)
 		block->weights = dataset_alloc(dataset, rows * sizeof(double));
 	if (block->values == NULL || block->targets == NULL || block->hashes == NULL ||
-		(dataset->with_weights && block->weights == NULL))
+	    (dataset->with_weights && block->weights == NULL))
 	{
 		dataset_release(dataset, block->values, bytes);
 		dataset_release(dataset, block->targets, rows * sizeof(double));
@@ -318,7 +322,7 @@ to_float(double value)
 
 pe_status
 pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight, uint64_t key_hash,
-				  pe_error *err)
+                  pe_error *err)
 {
 	size_t at = dataset->rows & (((size_t) 1 << dataset->block_shift) - 1);
 	pe_block *block;

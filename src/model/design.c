@@ -10,9 +10,9 @@
 #include "model/design.h"
 #include "model/linalg.h"
 
-#define CHUNK_ROWS 256
-#define MOST_PARTS 32
-#define PARTS_BYTES (32u << 20)
+#define CHUNK_ROWS      256
+#define MOST_PARTS      32
+#define PARTS_BYTES     (32u << 20)
 #define LEAST_PART_ROWS 1024
 
 /* ---- columns -------------------------------------------------------------------------- */
@@ -39,7 +39,7 @@ survey_numeric(survey *s, int feature, int thread)
 			double value = pe_dataset_value(fit->dataset, feature, fit->rows->train[i]);
 			double weight = pe_dataset_weight(fit->dataset, fit->rows->train[i]);
 
-			if (i % 16384 == 0 && pe_pool_poll(fit->pool, thread))
+			if (i % 16384 == 0 && pe_team_poll(fit->pool, thread))
 				return;
 			if (isnan(value))
 			{
@@ -74,8 +74,8 @@ survey_categorical(survey *s, int feature, int thread)
 		double value = pe_dataset_value(fit->dataset, feature, fit->rows->train[i]);
 
 		weights[isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value]] +=
-			pe_dataset_weight(fit->dataset, fit->rows->train[i]);
-		if (i % 16384 == 0 && pe_pool_poll(fit->pool, thread))
+		    pe_dataset_weight(fit->dataset, fit->rows->train[i]);
+		if (i % 16384 == 0 && pe_team_poll(fit->pool, thread))
 			return;
 	}
 }
@@ -131,15 +131,17 @@ fill_missing(survey *s)
 		if (!median(fit, i, buffer, &feature->fill))
 			status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 		else if (s->missing[i] == fit->rows->n_train)
-			status = pe_model_add_note(fit->model, fit->err, "%s: left out, it is missing in every training row",
-									   fit->model->features[i].name);
+			status =
+			    pe_model_add_note(fit->model, fit->err, "%s: left out, it is missing in every training row",
+			                      fit->model->features[i].name);
 		else
-			status = pe_model_add_note(fit->model, fit->err, "%s: %u missing values count as the median %.15g",
-									   fit->model->features[i].name, s->missing[i], feature->fill);
+			status =
+			    pe_model_add_note(fit->model, fit->err, "%s: %u missing values count as the median %.15g",
+			                      fit->model->features[i].name, s->missing[i], feature->fill);
 		if (status == PE_OK)
 		{
 			survey_numeric(s, i, 0);
-			if (pe_pool_poll(fit->pool, 0))
+			if (pe_team_poll(fit->pool, 0))
 				status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 		}
 	}
@@ -182,10 +184,11 @@ number_columns(pe_fit *fit, pe_design *design)
 	}
 	if (design->n_columns <= PE_MAX_DESIGN_COLUMNS)
 		return PE_OK;
-	pe_fail(fit->err, PE_LIMIT, "the %s model would have %d coefficients", pe_algorithm_name(fit->model->algorithm),
-			design->n_columns);
-	pe_error_hint(fit->err, "It can have at most %d: leave out features with many levels, or use boosted_trees.",
-				  PE_MAX_DESIGN_COLUMNS);
+	pe_fail(fit->err, PE_LIMIT, "the %s model would have %d coefficients",
+	        pe_algorithm_name(fit->model->algorithm), design->n_columns);
+	pe_error_hint(fit->err,
+	              "It can have at most %d: leave out features with many levels, or use boosted_trees.",
+	              PE_MAX_DESIGN_COLUMNS);
 	return PE_LIMIT;
 }
 
@@ -210,8 +213,8 @@ allocate_design(pe_fit *fit, pe_design *design)
 	design->dummy_arena = pe_calloc(env, slots, sizeof(int32_t));
 	design->weight_arena = pe_calloc(env, slots, sizeof(double));
 	if (design->features == NULL || design->dense_feature == NULL || design->dense_column == NULL ||
-		design->dummy_feature == NULL || design->dummy_slot == NULL || design->dummy_column == NULL ||
-		design->dummy_arena == NULL || design->weight_arena == NULL)
+	    design->dummy_feature == NULL || design->dummy_slot == NULL || design->dummy_column == NULL ||
+	    design->dummy_arena == NULL || design->weight_arena == NULL)
 		return pe_fail_memory(fit->err);
 	memset(design->dummy_arena, 0xff, slots * sizeof(int32_t));
 	slots = 0;
@@ -237,7 +240,7 @@ pe_design_create(pe_fit *fit, pe_design *design)
 		return status;
 	if ((s.missing = pe_calloc(fit->env, design->n_features, sizeof(uint32_t))) == NULL)
 		return pe_fail_memory(fit->err);
-	if (!pe_pool_run(fit->pool, survey_work, &s, (uint32_t) design->n_features))
+	if (!pe_team_run(fit->pool, survey_work, &s, (uint32_t) design->n_features))
 		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 	for (int i = 0; i < design->n_features && status == PE_OK; i++)
 		if (s.missing[i] > 0)
@@ -267,9 +270,9 @@ pe_design_free(const pe_env *env, pe_design *design)
 /* One part's sums, side by side in one array of doubles. */
 typedef struct part_layout
 {
-	size_t dense;	 /* n_dense x n_dense, lower triangle */
-	size_t cross;	 /* n_dummies x n_dense */
-	size_t dummies;	 /* packed n_dummies */
+	size_t dense;    /* n_dense x n_dense, lower triangle */
+	size_t cross;    /* n_dummies x n_dense */
+	size_t dummies;  /* packed n_dummies */
 	size_t gradient; /* dense, then dummies */
 	size_t objective;
 	size_t size;
@@ -278,8 +281,8 @@ typedef struct part_layout
 /* A thread's chunk of rows. */
 typedef struct chunk
 {
-	double *z;	/* [dense][CHUNK_ROWS] */
-	double *wz; /* the same, by weight */
+	double *z;        /* [dense][CHUNK_ROWS] */
+	double *wz;       /* the same, by weight */
 	int32_t *dummies; /* [categorical][CHUNK_ROWS], number or -1 */
 	double margins[CHUNK_ROWS];
 	double weights[CHUNK_ROWS];
@@ -336,7 +339,7 @@ pe_accumulator *
 pe_accumulator_create(pe_fit *fit, const pe_design *design)
 {
 	pe_accumulator *a = pe_calloc(fit->env, 1, sizeof(*a));
-	int threads = pe_pool_threads(fit->pool);
+	int threads = pe_team_threads(fit->pool);
 	size_t dense = (size_t) design->n_dense * CHUNK_ROWS, dummies;
 
 	if (a == NULL)
@@ -354,7 +357,7 @@ pe_accumulator_create(pe_fit *fit, const pe_design *design)
 	a->chunk_arena = pe_alloc(fit->env, 2 * threads * dense * sizeof(double));
 	a->dummy_arena = pe_alloc(fit->env, threads * dummies * sizeof(int32_t));
 	if (a->categorical == NULL || a->parts == NULL || a->chunks == NULL || a->chunk_arena == NULL ||
-		a->dummy_arena == NULL)
+	    a->dummy_arena == NULL)
 	{
 		pe_accumulator_free(a);
 		return NULL;
@@ -407,7 +410,8 @@ load_chunk(const pe_accumulator *a, chunk *c, uint32_t begin, uint32_t n)
 		{
 			double value = pe_dataset_value(dataset, feature, rows[r]);
 
-			dummies[r] = design->features[feature].dummies[isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value]];
+			dummies[r] =
+			    design->features[feature].dummies[isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value]];
 			if (dummies[r] >= 0)
 				c->margins[r] += dummy_coefficients[dummies[r]];
 		}
@@ -504,7 +508,7 @@ part_work(void *ctx, uint32_t item, int thread)
 	{
 		uint32_t rows = end - at < CHUNK_ROWS ? end - at : CHUNK_ROWS;
 
-		if (pe_pool_poll(a->fit->pool, thread))
+		if (pe_team_poll(a->fit->pool, thread))
 			return;
 		load_chunk(a, c, at, rows);
 		part[a->layout.objective] += link_chunk(a, c, at, rows);
@@ -529,7 +533,8 @@ assemble(const pe_accumulator *a, pe_normal *normal)
 	{
 		normal->gradient[design->dense_column[i]] = sum[layout->gradient + i];
 		for (size_t j = 0; j <= i; j++)
-			normal->hessian[pe_packed(design->dense_column[i], design->dense_column[j])] = sum[layout->dense + i * d + j];
+			normal->hessian[pe_packed(design->dense_column[i], design->dense_column[j])] =
+			    sum[layout->dense + i * d + j];
 	}
 	for (size_t i = 0; i < c; i++)
 	{
@@ -539,7 +544,8 @@ assemble(const pe_accumulator *a, pe_normal *normal)
 		for (size_t j = 0; j < d; j++)
 			normal->hessian[pe_packed(column, design->dense_column[j])] = sum[layout->cross + i * d + j];
 		for (size_t j = 0; j <= i; j++)
-			normal->hessian[pe_packed(column, design->dummy_column[j])] = sum[layout->dummies + pe_packed(i, j)];
+			normal->hessian[pe_packed(column, design->dummy_column[j])] =
+			    sum[layout->dummies + pe_packed(i, j)];
 	}
 }
 
@@ -548,7 +554,7 @@ bool
 pe_accumulate(pe_accumulator *a, const double *coefficients, pe_normal *normal)
 {
 	a->coefficients = coefficients;
-	if (!pe_pool_run(a->fit->pool, part_work, a, a->n_parts))
+	if (!pe_team_run(a->fit->pool, part_work, a, a->n_parts))
 		return false;
 	assemble(a, normal);
 	return true;

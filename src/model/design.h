@@ -12,25 +12,25 @@
 
 typedef struct pe_design_feature
 {
-	int dense;		 /* numeric: its place among the dense columns; -1: none */
+	int dense;        /* numeric: its place among the dense columns; -1: none */
 	int32_t *dummies; /* categorical: by slot, the dummy's number, -1: base or never seen; NULL: no dummies */
-	double fill;	 /* numeric: for missing */
+	double fill;      /* numeric: for missing */
 	double mean;
 	double deviation; /* 0: constant */
-	double *weights; /* categorical: training weight by slot */
+	double *weights;  /* categorical: training weight by slot */
 } pe_design_feature;
 
 typedef struct pe_design
 {
 	int n_features;
 	pe_design_feature *features;
-	int n_dense;	/* 1 + numeric features; dense column 0 is the intercept */
+	int n_dense; /* 1 + numeric features; dense column 0 is the intercept */
 	int n_dummies;
-	int n_columns;	/* all */
-	int *dense_feature;	 /* dense -> feature */
-	int *dummy_feature;	 /* dummy -> feature */
+	int n_columns;      /* all */
+	int *dense_feature; /* dense -> feature */
+	int *dummy_feature; /* dummy -> feature */
 	int *dummy_slot;
-	int *dense_column;	/* dense -> column, in the order of features */
+	int *dense_column; /* dense -> column, in the order of features */
 	int *dummy_column;
 	int32_t *dummy_arena;
 	double *weight_arena;

@@ -14,7 +14,7 @@ typedef struct path_element
 {
 	int feature;   /* -1 for the root's element */
 	double zero;   /* the share that passes when the feature is absent */
-	double one;	   /* and when it is present: 1 or 0 */
+	double one;    /* and when it is present: 1 or 0 */
 	double weight; /* of the coalitions of this size */
 } path_element;
 
@@ -112,7 +112,8 @@ goes_left(const pe_model *model, const pe_node *node, const double *values)
 
 /* Depth is bounded by PE_MAX_TREE_DEPTH, checked when the model was made or read. */
 static void
-walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, double zero, double one, int feature)
+walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, double zero, double one,
+     int feature)
 {
 	path_element *path = (path_element *) parent + length; /* a copy of its own for each level */
 	const pe_node *node = &ctx->model->nodes[at];
@@ -125,8 +126,8 @@ walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, 
 	if (node->left == 0)
 	{
 		for (int i = 1; i <= length; i++)
-			ctx->contributions[path[i].feature] += unwound_sum(path, length, i) * (path[i].one - path[i].zero) *
-												   ctx->model->values[at];
+			ctx->contributions[path[i].feature] +=
+			    unwound_sum(path, length, i) * (path[i].one - path[i].zero) * ctx->model->values[at];
 		return;
 	}
 	hot = node->left + !goes_left(ctx->model, node, ctx->values);
@@ -140,7 +141,8 @@ walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, 
 			length--;
 			break;
 		}
-	walk(ctx, hot, path, length + 1, incoming_zero * ctx->model->covers[hot] / cover, incoming_one, node->feature);
+	walk(ctx, hot, path, length + 1, incoming_zero * ctx->model->covers[hot] / cover, incoming_one,
+	     node->feature);
 	walk(ctx, cold, path, length + 1, incoming_zero * ctx->model->covers[cold] / cover, 0, node->feature);
 }
 
@@ -171,7 +173,8 @@ explain_linear(const pe_model *model, const double *values, double *contribution
 }
 
 void
-pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions, double *base)
+pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
+                 double *base)
 {
 	tree_walk ctx = {model, values, contributions};
 

@@ -10,10 +10,10 @@
  */
 #include "model/trees.h"
 
-#define PARTITION_ROWS 8192
+#define PARTITION_ROWS       8192
 #define PARALLEL_SPLIT_CELLS 32768
-#define SLOT_BUDGET (64u << 20)
-#define COLUMNS_AN_ITEM 8
+#define SLOT_BUDGET          (64u << 20)
+#define COLUMNS_AN_ITEM      8
 
 static pe_status
 cancelled(pe_error *err)
@@ -44,10 +44,10 @@ reserve_nodes(pe_forest *forest, uint32_t more)
 		return true;
 	capacity = forest->nodes_capacity * 2 + more + 1024;
 	if (!grow_array(&model->env, (void **) &model->nodes, capacity, sizeof(pe_node)) ||
-		!grow_array(&model->env, (void **) &model->values, capacity, sizeof(double)) ||
-		!grow_array(&model->env, (void **) &model->covers, capacity, sizeof(double)) ||
-		!grow_array(&model->env, (void **) &forest->gains, capacity, sizeof(double)) ||
-		!grow_array(&model->env, (void **) &forest->bins, capacity, sizeof(uint8_t)))
+	    !grow_array(&model->env, (void **) &model->values, capacity, sizeof(double)) ||
+	    !grow_array(&model->env, (void **) &model->covers, capacity, sizeof(double)) ||
+	    !grow_array(&model->env, (void **) &forest->gains, capacity, sizeof(double)) ||
+	    !grow_array(&model->env, (void **) &forest->bins, capacity, sizeof(uint8_t)))
 		return false;
 	forest->nodes_capacity = capacity;
 	return true;
@@ -126,7 +126,7 @@ pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree, cons
 		uint8_t bin = row[bins->columns[node->feature]];
 
 		at = node->left + !bin_goes_left(categorical ? &model->sets[node->test.set] : NULL, categorical,
-										 node->flags & PE_NODE_MISSING_LEFT, forest->bins[at], bin);
+		                                 node->flags & PE_NODE_MISSING_LEFT, forest->bins[at], bin);
 	}
 	return at;
 }
@@ -159,7 +159,8 @@ take_slot(pe_grower *grower)
 		pe_leaf *poorest = NULL;
 
 		for (int i = 0; i < grower->n_open; i++)
-			if (grower->open[i].slot >= 0 && (poorest == NULL || grower->open[i].split.gain < poorest->split.gain))
+			if (grower->open[i].slot >= 0 &&
+			    (poorest == NULL || grower->open[i].split.gain < poorest->split.gain))
 				poorest = &grower->open[i];
 		if (poorest != NULL)
 			release_slot(grower, &poorest->slot);
@@ -172,8 +173,8 @@ build(pe_grower *grower, pe_leaf *leaf)
 {
 	leaf->slot = take_slot(grower);
 	return pe_histogram_build(grower->pool, grower->bins, grower->active, grower->n_active, grower->pairs,
-							  grower->rows + leaf->begin, leaf->count, slot_cells(grower, leaf->slot),
-							  grower->thread_cells);
+	                          grower->rows + leaf->begin, leaf->count, slot_cells(grower, leaf->slot),
+	                          grower->thread_cells);
 }
 
 /* ---- the best split of a leaf --------------------------------------------------------- */
@@ -197,7 +198,7 @@ split_work(void *ctx, uint32_t item, int thread)
 		int column = grower->active[i];
 
 		pe_split_column(&grower->rules, job->leaf, column, cells + grower->bins->offsets[column],
-						&grower->column_splits[i]);
+		                &grower->column_splits[i]);
 	}
 }
 
@@ -213,10 +214,10 @@ find_split(pe_grower *grower, pe_leaf *leaf)
 	{
 		for (uint32_t item = 0; item < items; item++)
 			split_work(&job, item, 0);
-		if (pe_pool_poll(grower->pool, 0))
+		if (pe_team_poll(grower->pool, 0))
 			return false;
 	}
-	else if (!pe_pool_run(grower->pool, split_work, &job, items))
+	else if (!pe_team_run(grower->pool, split_work, &job, items))
 		return false;
 	for (int i = 0; i < grower->n_active; i++)
 		if (grower->column_splits[i].column >= 0 && grower->column_splits[i].gain > leaf->split.gain)
@@ -263,7 +264,7 @@ sort_chunk(void *ctx, uint32_t item, int thread)
 	for (uint32_t i = begin; i < end; i++)
 	{
 		bool goes_left = bin_goes_left(&split->set, split->categorical, split->missing_left, split->bin,
-									   column[rows[i] * stride]);
+		                               column[rows[i] * stride]);
 
 		/* Both places are free and at most one of the two writes counts. */
 		if (goes_left)
@@ -301,7 +302,7 @@ partition(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left)
 	uint32_t chunks = (leaf->count + chunk_rows(leaf->count) - 1) / chunk_rows(leaf->count);
 	uint32_t sum = 0;
 
-	if (!pe_pool_run(grower->pool, sort_chunk, &job, chunks))
+	if (!pe_team_run(grower->pool, sort_chunk, &job, chunks))
 		return false;
 	for (uint32_t i = 0; i < chunks; i++)
 	{
@@ -313,7 +314,7 @@ partition(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left)
 	counts[chunks] = sum;
 	job.n_left = sum;
 	*n_left = sum;
-	return pe_pool_run(grower->pool, place_chunk, &job, chunks);
+	return pe_team_run(grower->pool, place_chunk, &job, chunks);
 }
 
 /* ---- leaves --------------------------------------------------------------------------- */
@@ -335,7 +336,8 @@ close_leaf(pe_grower *grower, pe_leaf *leaf)
 	if (!push_leaf(grower->env, &grower->closed, grower->n_closed, &grower->closed_capacity))
 		return pe_fail_memory(grower->err);
 	release_slot(grower, &leaf->slot);
-	grower->forest->model->values[leaf->node] = grower->options->learning_rate * pe_leaf_weight(&grower->rules, leaf);
+	grower->forest->model->values[leaf->node] =
+	    grower->options->learning_rate * pe_leaf_weight(&grower->rules, leaf);
 	grower->closed[grower->n_closed++] = *leaf;
 	return PE_OK;
 }
@@ -345,7 +347,7 @@ static bool
 may_split(const pe_grower *grower, const pe_leaf *leaf)
 {
 	return leaf->depth < grower->options->max_depth && leaf->count >= 2 &&
-		   (double) leaf->sum.h * grower->rules.unit_h >= 2 * grower->options->min_child_weight;
+	       (double) leaf->sum.h * grower->rules.unit_h >= 2 * grower->options->min_child_weight;
 }
 
 /* A leaf with a histogram becomes an open one when a split pays, else a closed one. */
@@ -381,8 +383,8 @@ take_leaf(pe_grower *grower)
 		at = 0;
 		for (int i = 1; i < grower->n_open; i++)
 			if (grower->open[i].split.gain > grower->open[at].split.gain ||
-				(grower->open[i].split.gain == grower->open[at].split.gain &&
-				 grower->open[i].node < grower->open[at].node))
+			    (grower->open[i].split.gain == grower->open[at].split.gain &&
+			     grower->open[i].node < grower->open[at].node))
 				at = i;
 	}
 	leaf = grower->open[at];
@@ -489,7 +491,7 @@ split_leaf(pe_grower *grower, pe_leaf *parent)
 	right.node = add_node(grower->forest, right.count);
 	bound_children(grower, parent, &left, &right);
 	if (left.count <= right.count ? !children_histograms(grower, parent, &left, &right)
-								  : !children_histograms(grower, parent, &right, &left))
+	                              : !children_histograms(grower, parent, &right, &left))
 		return cancelled(grower->err);
 	/* The right one first: without max_leaves the newest, so the left, is next. */
 	status = settle_leaf(grower, &right);
@@ -517,7 +519,7 @@ pe_grow_tree(pe_grower *grower, uint32_t count)
 		pe_leaf leaf;
 
 		if (grower->options->max_leaves > 0 &&
-			grower->n_open + (int) grower->n_closed >= grower->options->max_leaves)
+		    grower->n_open + (int) grower->n_closed >= grower->options->max_leaves)
 			break;
 		leaf = take_leaf(grower);
 		status = split_leaf(grower, &leaf);
@@ -541,19 +543,19 @@ pe_grower_create(pe_grower *grower)
 	size_t cells = grower->bins->offsets[grower->bins->n_columns];
 	size_t slot_bytes = cells * sizeof(pe_cell);
 	size_t wanted = grower->options->max_leaves > 0 ? (size_t) grower->options->max_leaves + 2
-													: (size_t) grower->options->max_depth + 3;
+	                                                : (size_t) grower->options->max_depth + 3;
 	size_t affordable = SLOT_BUDGET / slot_bytes;
 
 	/* A split holds two slots at once, and one more may be asked for. */
 	affordable = affordable < 4 ? 4 : affordable;
 	grower->n_slots = (int) (wanted < affordable ? wanted : affordable);
 	grower->cells = pe_alloc(grower->env, grower->n_slots * slot_bytes);
-	grower->thread_cells = pe_alloc(grower->env, (pe_pool_threads(grower->pool) - 1) * slot_bytes);
+	grower->thread_cells = pe_alloc(grower->env, (pe_team_threads(grower->pool) - 1) * slot_bytes);
 	grower->free_slots = pe_alloc(grower->env, grower->n_slots * sizeof(int));
 	grower->column_splits = pe_calloc(grower->env, grower->bins->n_columns, sizeof(pe_split));
 	grower->active = pe_calloc(grower->env, grower->bins->n_columns, sizeof(int));
 	if (grower->cells == NULL || grower->thread_cells == NULL || grower->free_slots == NULL ||
-		grower->column_splits == NULL || grower->active == NULL)
+	    grower->column_splits == NULL || grower->active == NULL)
 		return pe_fail_memory(grower->err);
 	for (int i = 0; i < grower->n_slots; i++)
 		grower->free_slots[i] = i;

@@ -9,17 +9,17 @@
  */
 #include "model/trees.h"
 
-#define CHUNK_ROWS 4096
+#define CHUNK_ROWS  4096
 #define ALONE_CELLS 65536 /* row x column additions below which waking others costs more */
-#define TILE_CELLS 12288  /* 192 kB */
-#define AHEAD 12		  /* rows prefetched before they are needed */
+#define TILE_CELLS  12288 /* 192 kB */
+#define AHEAD       12    /* rows prefetched before they are needed */
 #define MERGE_CELLS 4096
 
 typedef int64_t pair_vector __attribute__((vector_size(16)));
 
 struct pe_histogram_job
 {
-	pe_pool *pool;
+	pe_team *pool;
 	const pe_bins *bins;
 	const int *active;
 	int n_active;
@@ -132,20 +132,20 @@ merge_work(void *ctx, uint32_t item, int thread)
 }
 
 bool
-pe_histogram_build(pe_pool *pool, const pe_bins *bins, const int *active, int n_active, const pe_pair *pairs,
-				   const uint32_t *rows, uint32_t count, pe_cell *cells, pe_cell *thread_cells)
+pe_histogram_build(pe_team *pool, const pe_bins *bins, const int *active, int n_active, const pe_pair *pairs,
+                   const uint32_t *rows, uint32_t count, pe_cell *cells, pe_cell *thread_cells)
 {
 	pe_histogram_job job = {.pool = pool,
-							.bins = bins,
-							.active = active,
-							.n_active = n_active,
-							.all_active = n_active == bins->n_columns,
-							.pairs = pairs,
-							.rows = rows,
-							.count = count,
-							.n_cells = bins->offsets[bins->n_columns],
-							.cells = cells,
-							.thread_cells = thread_cells};
+	                        .bins = bins,
+	                        .active = active,
+	                        .n_active = n_active,
+	                        .all_active = n_active == bins->n_columns,
+	                        .pairs = pairs,
+	                        .rows = rows,
+	                        .count = count,
+	                        .n_cells = bins->offsets[bins->n_columns],
+	                        .cells = cells,
+	                        .thread_cells = thread_cells};
 
 	/* The caller's cells are the result, so they are zeroed whether it gets an item or not. */
 	memset(cells, 0, job.n_cells * sizeof(*cells));
@@ -153,11 +153,11 @@ pe_histogram_build(pe_pool *pool, const pe_bins *bins, const int *active, int n_
 	if ((uint64_t) count * n_active < ALONE_CELLS)
 	{
 		add_rows(&job, cells, 0, count);
-		return !pe_pool_poll(pool, 0);
+		return !pe_team_poll(pool, 0);
 	}
-	if (!pe_pool_run(pool, histogram_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS))
+	if (!pe_team_run(pool, histogram_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS))
 		return false;
-	if (pe_pool_threads(pool) > 1)
-		return pe_pool_run(pool, merge_work, &job, (job.n_cells + MERGE_CELLS - 1) / MERGE_CELLS);
+	if (pe_team_threads(pool) > 1)
+		return pe_team_run(pool, merge_work, &job, (job.n_cells + MERGE_CELLS - 1) / MERGE_CELLS);
 	return true;
 }

@@ -44,9 +44,9 @@ typedef struct pe_dataset_feature
 
 typedef struct pe_block
 {
-	void *values;	  /* [feature][block_rows], float or double; NULL once binned */
-	double *targets;  /* this and the next two live until the dataset is freed */
-	double *weights;  /* NULL without weights */
+	void *values;    /* [feature][block_rows], float or double; NULL once binned */
+	double *targets; /* this and the next two live until the dataset is freed */
+	double *weights; /* NULL without weights */
 	uint64_t *hashes;
 } pe_block;
 
@@ -94,14 +94,15 @@ pe_dataset_value(const pe_dataset *dataset, int feature, uint64_t row)
 	const pe_block *block = &dataset->blocks[row >> dataset->block_shift];
 	size_t cell = ((size_t) feature << dataset->block_shift) + (row & ((1u << dataset->block_shift) - 1));
 
-	return dataset->exact ? ((const double *) block->values)[cell] : (double) ((const float *) block->values)[cell];
+	return dataset->exact ? ((const double *) block->values)[cell]
+	                      : (double) ((const float *) block->values)[cell];
 }
 
 extern void pe_dataset_free_block_values(pe_dataset *dataset, uint32_t block);
 
 /* ---- model ---------------------------------------------------------------------------- */
 
-#define PE_NODE_CATEGORICAL 1u
+#define PE_NODE_CATEGORICAL  1u
 #define PE_NODE_MISSING_LEFT 2u
 
 /*
@@ -113,7 +114,7 @@ typedef struct pe_node
 	union
 	{
 		float threshold; /* numeric: value <= threshold goes left */
-		uint32_t set;	 /* categorical: index into sets, a bit for each slot that goes left */
+		uint32_t set;    /* categorical: index into sets, a bit for each slot that goes left */
 	} test;
 	uint32_t left;
 	uint16_t feature;
@@ -138,16 +139,16 @@ typedef struct pe_feature
 	int64_t splits;
 	double mean_contribution;
 	/* linear family */
-	double fill;  /* numeric: what a missing value counts as */
-	double mean;  /* numeric: training mean of the filled column; categorical: mean term */
-	double slope; /* numeric: the coefficient */
+	double fill;   /* numeric: what a missing value counts as */
+	double mean;   /* numeric: training mean of the filled column; categorical: mean term */
+	double slope;  /* numeric: the coefficient */
 	double *terms; /* categorical: n_levels + 2 terms by slot */
 } pe_feature;
 
 typedef struct pe_term
 {
 	int32_t feature; /* -1: intercept */
-	int32_t slot;	 /* categorical: the dummy's slot; -1 for numeric and intercept */
+	int32_t slot;    /* categorical: the dummy's slot; -1 for numeric and intercept */
 	bool aliased;
 	double estimate;
 	double standard_error;
@@ -156,7 +157,7 @@ typedef struct pe_term
 } pe_term;
 
 #define PE_DISTRIBUTION_POINTS 1001
-#define PE_MAX_TREE_DEPTH 64
+#define PE_MAX_TREE_DEPTH      64
 
 struct pe_model
 {
@@ -215,7 +216,7 @@ pe_feature_slot(const pe_feature *feature, double value)
 }
 
 extern pe_status pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **model,
-								 pe_error *err);
+                                 pe_error *err);
 /* Adds a note, cut at 400 bytes; out of memory is the only failure. */
 extern pe_status __attribute__((format(printf, 3, 4)))
 pe_model_add_note(pe_model *model, pe_error *err, const char *format, ...);
@@ -231,11 +232,11 @@ pe_sigmoid(double margin)
 
 /* ---- the parts of training ------------------------------------------------------------ */
 
-#define PE_DRAW_HOLDOUT 0 /* purposes of pe_draw */
+#define PE_DRAW_HOLDOUT     0 /* purposes of pe_draw */
 #define PE_DRAW_CALIBRATION 1
-#define PE_DRAW_EARLY 2
-#define PE_DRAW_COLUMNS 3
-#define PE_DRAW_ROWS 16 /* and the tree's number */
+#define PE_DRAW_EARLY       2
+#define PE_DRAW_COLUMNS     3
+#define PE_DRAW_ROWS        16 /* and the tree's number */
 
 /*
  * The model's levels of each categorical feature, from the training rows: the
@@ -262,7 +263,7 @@ typedef struct pe_split_rows
 } pe_split_rows;
 
 extern pe_status pe_choose_levels(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows,
-								  pe_pool *pool, pe_slot_map *map, pe_error *err);
+                                  pe_team *pool, pe_slot_map *map, pe_error *err);
 
 /* How well one feature alone tells the target: AUC for propensity, R squared for value. */
 typedef struct pe_strongest
@@ -278,14 +279,14 @@ typedef struct pe_strongest
 typedef struct pe_fit
 {
 	const pe_env *env;
-	pe_pool *pool;
+	pe_team *pool;
 	pe_dataset *dataset;
 	const pe_options *options;
 	pe_task task;
 	pe_split_rows *rows;
 	pe_slot_map *map;
 	pe_model *model;
-	double *train_margins;	 /* n_train, filled by the learner; NULL: not wanted */
+	double *train_margins;   /* n_train, filled by the learner; NULL: not wanted */
 	double *holdout_margins; /* n_holdout, filled by the learner */
 	pe_strongest strongest;
 	pe_error *err;
@@ -298,17 +299,17 @@ extern void pe_judge(pe_evaluation *evaluation, double strongest, const char *fe
 
 /* Fit calibration on (margins, targets, weights) and store it in the model. */
 extern pe_status pe_fit_calibration(const pe_env *env, pe_model *model, pe_calibration_kind kind,
-									const double *margins, const double *targets, const double *weights, size_t rows,
-									pe_error *err);
+                                    const double *margins, const double *targets, const double *weights,
+                                    size_t rows, pe_error *err);
 extern pe_status pe_fit_distribution(const pe_env *env, pe_model *model, double *predictions, size_t rows,
-									 pe_error *err);
+                                     pe_error *err);
 
 /*
  * Sort keys rising and permute carried alike. scratch arrays of the same lengths.
  * NaN must not occur. False when the tick asked to stop. carried may be NULL.
  */
 extern bool pe_sort_doubles(const pe_env *env, double *keys, uint32_t *carried, double *key_scratch,
-							uint32_t *carried_scratch, size_t count);
+                            uint32_t *carried_scratch, size_t count);
 extern void pe_sort_floats(float *keys, float *scratch, size_t count);
 
 extern uint32_t pe_crc32c(const uint8_t *bytes, size_t length);
@@ -328,7 +329,8 @@ pe_mix64(uint64_t x)
 static inline double
 pe_draw(uint64_t hash, uint64_t seed, uint64_t purpose)
 {
-	return (double) (pe_mix64(hash ^ pe_mix64(seed * UINT64_C(0x9e3779b97f4a7c15) + purpose + 1)) >> 11) * 0x1p-53;
+	return (double) (pe_mix64(hash ^ pe_mix64(seed * UINT64_C(0x9e3779b97f4a7c15) + purpose + 1)) >> 11) *
+	       0x1p-53;
 }
 
 #endif /* PE_MODEL_INTERNAL_H */

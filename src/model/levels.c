@@ -18,7 +18,7 @@ compare_texts(const pe_dictionary *levels, uint32_t a, uint32_t b)
 	size_t length_a = levels->starts[a + 1] - levels->starts[a];
 	size_t length_b = levels->starts[b + 1] - levels->starts[b];
 	int order = memcmp(levels->arena + levels->starts[a], levels->arena + levels->starts[b],
-					   length_a < length_b ? length_a : length_b);
+	                   length_a < length_b ? length_a : length_b);
 
 	if (order != 0)
 		return order;
@@ -70,7 +70,8 @@ sort_codes(const level_order *order, uint32_t *codes, size_t count)
 
 /* Training rows by code; the last count is of codes beyond the dictionary, the one after of missing. */
 static bool
-count_codes(const pe_dataset *dataset, const pe_split_rows *rows, pe_pool *pool, int feature, uint32_t *counts)
+count_codes(const pe_dataset *dataset, const pe_split_rows *rows, pe_team *pool, int feature,
+            uint32_t *counts)
 {
 	uint32_t n_codes = dataset->features[feature].levels.count;
 
@@ -82,7 +83,7 @@ count_codes(const pe_dataset *dataset, const pe_split_rows *rows, pe_pool *pool,
 			counts[n_codes + 1]++;
 		else
 			counts[value >= 0 && value < n_codes ? (uint32_t) value : n_codes]++;
-		if (i % 65536 == 0 && pe_pool_poll(pool, 0))
+		if (i % 65536 == 0 && pe_team_poll(pool, 0))
 			return false;
 	}
 	return true;
@@ -91,7 +92,7 @@ count_codes(const pe_dataset *dataset, const pe_split_rows *rows, pe_pool *pool,
 /* Take the n_kept first codes into the model, in the order of their texts. */
 static pe_status
 keep_levels(pe_model *model, int index, const pe_dictionary *levels, uint32_t *codes, uint32_t n_kept,
-			uint8_t *slots, pe_error *err)
+            uint8_t *slots, pe_error *err)
 {
 	pe_feature *feature = &model->features[index];
 	level_order by_text = {levels, NULL};
@@ -105,7 +106,7 @@ keep_levels(pe_model *model, int index, const pe_dictionary *levels, uint32_t *c
 		uint32_t code = codes[i];
 
 		feature->levels[i] = pe_strndup(&model->env, levels->arena + levels->starts[code],
-										levels->starts[code + 1] - levels->starts[code]);
+		                                levels->starts[code + 1] - levels->starts[code]);
 		if (feature->levels[i] == NULL)
 			return pe_fail_memory(err);
 		feature->n_levels++;
@@ -115,8 +116,8 @@ keep_levels(pe_model *model, int index, const pe_dictionary *levels, uint32_t *c
 }
 
 static pe_status
-choose_feature(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows, pe_pool *pool, int index,
-			   uint32_t *counts, uint32_t *codes, uint8_t *slots, pe_error *err)
+choose_feature(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows, pe_team *pool,
+               int index, uint32_t *counts, uint32_t *codes, uint8_t *slots, pe_error *err)
 {
 	const pe_dictionary *levels = &dataset->features[index].levels;
 	level_order by_count = {levels, counts};
@@ -138,14 +139,15 @@ choose_feature(pe_model *model, const pe_dataset *dataset, const pe_split_rows *
 	{
 		n_kept = 0;
 		status = pe_model_add_note(model, err, "%s: left out, nearly every row has a text of its own",
-								   model->features[index].name);
+		                           model->features[index].name);
 		if (status != PE_OK)
 			return status;
 	}
 	else if (n_codes > n_kept)
 	{
-		status = pe_model_add_note(model, err, "%s: the %u most frequent of %u levels are told apart, the rest is pooled",
-								   model->features[index].name, n_kept, n_codes);
+		status = pe_model_add_note(model, err,
+		                           "%s: the %u most frequent of %u levels are told apart, the rest is pooled",
+		                           model->features[index].name, n_kept, n_codes);
 		if (status != PE_OK)
 			return status;
 	}
@@ -154,8 +156,8 @@ choose_feature(pe_model *model, const pe_dataset *dataset, const pe_split_rows *
 }
 
 pe_status
-pe_choose_levels(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows, pe_pool *pool,
-				 pe_slot_map *map, pe_error *err)
+pe_choose_levels(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows, pe_team *pool,
+                 pe_slot_map *map, pe_error *err)
 {
 	const pe_env *env = &model->env;
 	size_t total = 0, most = 0;

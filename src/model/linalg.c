@@ -82,14 +82,14 @@ pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows,
 }
 
 bool
-pe_cholesky(pe_pool *pool, double *a, size_t n, double tolerance, bool *skip)
+pe_cholesky(pe_team *pool, double *a, size_t n, double tolerance, bool *skip)
 {
 	for (size_t i = 0; i < n; i++)
 	{
 		double *row = a + pe_packed(i, 0);
 		double diagonal = row[i], left;
 
-		if (pe_pool_poll(pool, 0))
+		if (pe_team_poll(pool, 0))
 			return false;
 		for (size_t j = 0; j < i && !skip[i]; j++)
 		{

@@ -17,15 +17,16 @@ pe_packed(size_t i, size_t j)
 /* Sum of a[i] b[i], always in the same order. */
 extern double pe_dot(const double *a, const double *b, size_t n);
 
-/* lower (n x n, row-major, lower triangle) += Z' diag(w) Z over a chunk; z and wz: n arrays of rows, stride apart. */
+/* lower (n x n, row-major, lower triangle) += Z' diag(w) Z over a chunk; z and wz: n arrays of rows, stride
+ * apart. */
 extern void pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower);
 
 /*
  * Factor the packed matrix a (n x n) in place into L with L L' = a. A column that the ones before it
- * explain but for tolerance of its own diagonal is dropped: skip[j] is set and its row of L is zero. With skip
- * already set on entry the column stays out. False when the tick asked to stop.
+ * explain but for tolerance of its own diagonal is dropped: skip[j] is set and its row of L is zero. With
+ * skip already set on entry the column stays out. False when the tick asked to stop.
  */
-extern bool pe_cholesky(pe_pool *pool, double *a, size_t n, double tolerance, bool *skip);
+extern bool pe_cholesky(pe_team *pool, double *a, size_t n, double tolerance, bool *skip);
 
 /* x becomes L^-1 x, or with transposed L'^-1 x; skipped elements become 0. */
 extern void pe_solve_lower(const double *l, size_t n, const bool *skip, double *x);

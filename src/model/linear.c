@@ -11,28 +11,28 @@
 #include "model/design.h"
 #include "model/linalg.h"
 
-#define ALIAS_TOLERANCE 1e-10	/* of a column's variance, left over by the columns before it */
-#define AUTOMATIC_RIDGE 0.01	/* on the standardised scale */
-#define SEPARATED_SIZE 10.0		/* a coefficient this large on that scale ... */
-#define SEPARATED_ERROR 3.0		/* with an error this many times itself runs to infinity */
-#define SEPARATION_STEP 6		/* not looked for before this step */
+#define ALIAS_TOLERANCE 1e-10 /* of a column's variance, left over by the columns before it */
+#define AUTOMATIC_RIDGE 0.01  /* on the standardised scale */
+#define SEPARATED_SIZE  10.0  /* a coefficient this large on that scale ... */
+#define SEPARATED_ERROR 3.0   /* with an error this many times itself runs to infinity */
+#define SEPARATION_STEP 6     /* not looked for before this step */
 #define IMPORTANCE_ROWS 2000
-#define STRENGTH_ROWS 20000
+#define STRENGTH_ROWS   20000
 
 typedef struct newton
 {
 	pe_fit *fit;
 	pe_design design;
 	pe_accumulator *accumulator;
-	size_t n;				/* columns */
-	double *beta;			/* by column, standardised scale */
+	size_t n;     /* columns */
+	double *beta; /* by column, standardised scale */
 	double *trial;
 	double *step;
-	double *ordered;		/* as pe_accumulate wants them */
-	double *factor;			/* packed */
-	double *column;			/* n, for solving */
-	bool *aliased;			/* columns that others determine */
-	bool *skip;				/* those that the factor left out */
+	double *ordered; /* as pe_accumulate wants them */
+	double *factor;  /* packed */
+	double *column;  /* n, for solving */
+	bool *aliased;   /* columns that others determine */
+	bool *skip;      /* those that the factor left out */
 	bool *separated;
 	pe_normal now;
 	pe_normal next;
@@ -54,8 +54,8 @@ cancelled(const newton *w)
 typedef struct column_name
 {
 	int feature; /* -1: intercept */
-	int slot;	 /* -1: numeric */
-	int dense;	 /* -1: a dummy */
+	int slot;    /* -1: numeric */
+	int dense;   /* -1: a dummy */
 	int dummy;
 } column_name;
 
@@ -65,7 +65,8 @@ name_columns(const pe_design *design, column_name *names)
 	for (int i = 0; i < design->n_dense; i++)
 		names[design->dense_column[i]] = (column_name){design->dense_feature[i], -1, i, -1};
 	for (int i = 0; i < design->n_dummies; i++)
-		names[design->dummy_column[i]] = (column_name){design->dummy_feature[i], design->dummy_slot[i], -1, i};
+		names[design->dummy_column[i]] =
+		    (column_name){design->dummy_feature[i], design->dummy_slot[i], -1, i};
 }
 
 /* "tenure" or "plan = gold" for notes. */
@@ -140,10 +141,11 @@ find_aliases(newton *w, const column_name *names)
 			continue;
 		describe(w, &names[i], text, sizeof(text));
 		if (names[i].dense > 0 && w->design.features[names[i].feature].deviation == 0)
-			status = pe_model_add_note(w->fit->model, w->fit->err, "%s: left out, it has one value only", text);
+			status =
+			    pe_model_add_note(w->fit->model, w->fit->err, "%s: left out, it has one value only", text);
 		else
 			status = pe_model_add_note(w->fit->model, w->fit->err,
-									   "%s: left out, the features before it determine it", text);
+			                           "%s: left out, the features before it determine it", text);
 		if (status != PE_OK)
 			return status;
 	}
@@ -169,7 +171,7 @@ find_separation(newton *w)
 		return false;
 	for (size_t i = 1; i < w->n; i++)
 		if (!w->skip[i] && fabs(w->beta[i]) > SEPARATED_SIZE &&
-			column_error(w, i) > SEPARATED_ERROR * fabs(w->beta[i]))
+		    column_error(w, i) > SEPARATED_ERROR * fabs(w->beta[i]))
 			found = w->separated[i] = true;
 	return found;
 }
@@ -231,7 +233,7 @@ iterate(newton *w, bool *separated)
 		bool moved, collapsed;
 		pe_status status;
 
-		pe_pool_phase(w->fit->pool, "fit", (uint64_t) w->iterations, 0);
+		pe_team_phase(w->fit->pool, "fit", (uint64_t) w->iterations, 0);
 		if (!factorise(w, &collapsed))
 			return cancelled(w);
 		if ((collapsed && w->ridge == 0) || (w->iterations > SEPARATION_STEP && find_separation(w)))
@@ -285,10 +287,11 @@ say_separation(newton *w, const column_name *names)
 	for (size_t i = 0; i < w->n; i++)
 		if (w->separated[i] && count++ == 0)
 			describe(w, &names[i], text, sizeof(text));
-	return pe_model_add_note(w->fit->model, w->fit->err,
-							 "%s%s: separates the classes, so its coefficient has no finite estimate; a ridge penalty "
-							 "of %g keeps all coefficients finite",
-							 text, count > 1 ? " and others" : "", AUTOMATIC_RIDGE);
+	return pe_model_add_note(
+	    w->fit->model, w->fit->err,
+	    "%s%s: separates the classes, so its coefficient has no finite estimate; a ridge penalty "
+	    "of %g keeps all coefficients finite",
+	    text, count > 1 ? " and others" : "", AUTOMATIC_RIDGE);
 }
 
 static pe_status
@@ -307,11 +310,12 @@ solve(newton *w, const column_name *names)
 		w->ridge = AUTOMATIC_RIDGE;
 		w->automatic_ridge = true;
 		if ((status = say_separation(w, names)) != PE_OK || (status = start(w)) != PE_OK ||
-			(status = iterate(w, &separated)) != PE_OK)
+		    (status = iterate(w, &separated)) != PE_OK)
 			return status;
 	}
 	if (!w->converged)
-		return pe_model_add_note(w->fit->model, w->fit->err, "not converged after %d iterations", w->iterations);
+		return pe_model_add_note(w->fit->model, w->fit->err, "not converged after %d iterations",
+		                         w->iterations);
 	return PE_OK;
 }
 
@@ -322,8 +326,8 @@ test_term(const newton *w, pe_term *term, double error, double df)
 {
 	term->standard_error = error;
 	term->statistic = term->estimate / error;
-	term->p_value = w->fit->task == PE_TASK_PROPENSITY ? pe_normal_p(term->statistic)
-													   : pe_student_p(term->statistic, df);
+	term->p_value =
+	    w->fit->task == PE_TASK_PROPENSITY ? pe_normal_p(term->statistic) : pe_student_p(term->statistic, df);
 }
 
 /* The error of the intercept as mapped back: that of b0 - sum of b_j mean_j / deviation_j. */
@@ -398,7 +402,7 @@ store_terms(newton *w, const column_name *names)
 			intercept -= term->estimate * w->design.features[names[i].feature].mean;
 		if (i > 0 && !penalised && !w->separated[i])
 			test_term(w, term, scale * column_error(w, i) / deviation, df);
-		if (pe_pool_poll(w->fit->pool, 0))
+		if (pe_team_poll(w->fit->pool, 0))
 			return cancelled(w);
 	}
 	model->terms[0].estimate = model->intercept = intercept;
@@ -421,7 +425,7 @@ store_features(newton *w)
 		feature->fill = from->fill;
 		feature->mean = from->mean;
 		if (feature->kind == PE_FEATURE_CATEGORICAL &&
-			(feature->terms = pe_calloc(&model->env, feature->n_levels + 2, sizeof(double))) == NULL)
+		    (feature->terms = pe_calloc(&model->env, feature->n_levels + 2, sizeof(double))) == NULL)
 			return pe_fail_memory(w->fit->err);
 	}
 	for (uint32_t i = 1; i < model->n_terms; i++)
@@ -502,7 +506,7 @@ margin_work(void *ctx, uint32_t item, int thread)
 	{
 		load_row(fit, job->rows[i], values);
 		job->margins[i] = pe_model_margin(fit->model, values);
-		if (i % 64 == 0 && pe_pool_poll(fit->pool, thread))
+		if (i % 64 == 0 && pe_team_poll(fit->pool, thread))
 			return;
 	}
 }
@@ -531,7 +535,7 @@ run_margins(row_job *job, const uint32_t *rows, uint32_t n_rows, double *margins
 	job->n_rows = n_rows;
 	job->margins = margins;
 	return margins == NULL ||
-		   pe_pool_run(job->w->fit->pool, margin_work, job, (n_rows + ROWS_AN_ITEM - 1) / ROWS_AN_ITEM);
+	       pe_team_run(job->w->fit->pool, margin_work, job, (n_rows + ROWS_AN_ITEM - 1) / ROWS_AN_ITEM);
 }
 
 static bool
@@ -545,7 +549,7 @@ run_importances(row_job *job)
 	job->rows = rows->n_holdout > 0 ? rows->holdout : rows->train;
 	job->n_from = rows->n_holdout > 0 ? rows->n_holdout : rows->n_train;
 	job->n_rows = job->n_from < IMPORTANCE_ROWS ? job->n_from : IMPORTANCE_ROWS;
-	if (!pe_pool_run(fit->pool, importance_work, job, job->items))
+	if (!pe_team_run(fit->pool, importance_work, job, job->items))
 		return false;
 	for (int i = 0; i < n; i++)
 	{
@@ -565,7 +569,7 @@ static pe_status
 store_margins(newton *w)
 {
 	pe_fit *fit = w->fit;
-	int n = fit->model->n_features, threads = pe_pool_threads(fit->pool);
+	int n = fit->model->n_features, threads = pe_team_threads(fit->pool);
 	row_job job = {.w = w, .items = 16};
 	pe_status status = PE_OK;
 
@@ -575,7 +579,8 @@ store_margins(newton *w)
 	if (job.values == NULL || job.one == NULL || job.parts == NULL)
 		status = pe_fail_memory(fit->err);
 	else if (!run_margins(&job, fit->rows->holdout, fit->rows->n_holdout, fit->holdout_margins) ||
-			 !run_margins(&job, fit->rows->train, fit->rows->n_train, fit->train_margins) || !run_importances(&job))
+	         !run_margins(&job, fit->rows->train, fit->rows->n_train, fit->train_margins) ||
+	         !run_importances(&job))
 		status = cancelled(w);
 	pe_free(fit->env, job.values);
 	pe_free(fit->env, job.one);
@@ -740,7 +745,7 @@ static pe_status
 find_strongest(pe_fit *fit)
 {
 	strength_job job = {.fit = fit, .quiet = *fit->env};
-	size_t threads = pe_pool_threads(fit->pool);
+	size_t threads = pe_team_threads(fit->pool);
 	pe_status status = PE_OK;
 
 	job.quiet.tick = NULL;
@@ -750,7 +755,7 @@ find_strongest(pe_fit *fit)
 	job.strengths = pe_calloc(fit->env, fit->model->n_features, sizeof(double));
 	if (job.keys == NULL || job.order == NULL || job.strengths == NULL)
 		status = pe_fail_memory(fit->err);
-	else if (!pe_pool_run(fit->pool, strength_work, &job, (uint32_t) fit->model->n_features))
+	else if (!pe_team_run(fit->pool, strength_work, &job, (uint32_t) fit->model->n_features))
 		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
 	for (int i = 0; i < fit->model->n_features && status == PE_OK; i++)
 		if (job.strengths[i] > fit->strongest.strength)
@@ -783,9 +788,10 @@ allocate(newton *w)
 	w->now.hessian = pe_calloc(env, packed, sizeof(double));
 	w->next.gradient = pe_calloc(env, n, sizeof(double));
 	w->next.hessian = pe_calloc(env, packed, sizeof(double));
-	return w->accumulator != NULL && w->beta != NULL && w->trial != NULL && w->step != NULL && w->ordered != NULL &&
-		   w->column != NULL && w->factor != NULL && w->skip != NULL && w->aliased != NULL && w->separated != NULL &&
-		   w->now.gradient != NULL && w->now.hessian != NULL && w->next.gradient != NULL && w->next.hessian != NULL;
+	return w->accumulator != NULL && w->beta != NULL && w->trial != NULL && w->step != NULL &&
+	       w->ordered != NULL && w->column != NULL && w->factor != NULL && w->skip != NULL &&
+	       w->aliased != NULL && w->separated != NULL && w->now.gradient != NULL && w->now.hessian != NULL &&
+	       w->next.gradient != NULL && w->next.hessian != NULL;
 }
 
 static pe_status
@@ -806,7 +812,7 @@ fit_in(newton *w)
 	column_name *names;
 	pe_status status;
 
-	pe_pool_phase(fit->pool, "fit", 0, 0);
+	pe_team_phase(fit->pool, "fit", 0, 0);
 	if ((status = find_strongest(fit)) != PE_OK || (status = pe_design_create(fit, &w->design)) != PE_OK)
 		return status;
 	w->n = (size_t) w->design.n_columns;
@@ -823,7 +829,7 @@ fit_in(newton *w)
 	pe_free(fit->env, names);
 	if (status != PE_OK || (status = store_features(w)) != PE_OK)
 		return status;
-	pe_pool_phase(fit->pool, "evaluate", 0, 0);
+	pe_team_phase(fit->pool, "evaluate", 0, 0);
 	return store_margins(w);
 }
 

@@ -5,12 +5,12 @@
  */
 #include "model/internal.h"
 
-#define KEPT_BYTES 24	   /* a row's target, weight and hash */
-#define LIST_BYTES 8	   /* train and holdout lists */
-#define BOOST_BYTES 28	   /* margin, gradient pair, three row lists */
-#define EVALUATE_BYTES 72  /* of a held-out row: margins, targets, weights, sorts */
-#define DISTRIBUTE_BYTES 24 /* of every row when few are held out: margin, prediction, sort */
-#define SMALL 16000000	   /* rounding to blocks, samples for edges, the model itself */
+#define KEPT_BYTES       24       /* a row's target, weight and hash */
+#define LIST_BYTES       8        /* train and holdout lists */
+#define BOOST_BYTES      28       /* margin, gradient pair, three row lists */
+#define EVALUATE_BYTES   72       /* of a held-out row: margins, targets, weights, sorts */
+#define DISTRIBUTE_BYTES 24       /* of every row when few are held out: margin, prediction, sort */
+#define SMALL            16000000 /* rounding to blocks, samples for edges, the model itself */
 
 static double
 rows_memory(const pe_options *options, int n_features, double rows)
@@ -30,7 +30,7 @@ rows_memory(const pe_options *options, int n_features, double rows)
 		return rows * (KEPT_BYTES + LIST_BYTES) + values + (fit > evaluate ? fit : evaluate);
 	later = later > evaluate ? later : evaluate;
 	return rows * (KEPT_BYTES + LIST_BYTES) + rows * options->holdout * 1.02 * 8 + distribute +
-		   (reading > later ? reading : later);
+	       (reading > later ? reading : later);
 }
 
 /* Independent of the number of rows. */
@@ -49,11 +49,11 @@ fixed_memory(const pe_options *options, int n_features)
 	}
 	/* Histogram slots, the threads' own, samples for edges, edges, nodes while they grow. */
 	return fixed + (cells * 4 > 67e6 ? cells * 4 : 67e6) + threads * (cells + 1.6e6) + n_features * 1100.0 +
-		   options->trees * 3.0 * 64 * (options->max_leaves > 0 ? options->max_leaves / 32.0 + 1 : 2);
+	       options->trees * 3.0 * 64 * (options->max_leaves > 0 ? options->max_leaves / 32.0 + 1 : 2);
 }
 
 size_t
-pe_training_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
+pe_train_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
 {
 	double bytes = fixed_memory(options, n_features) + rows_memory(options, n_features, (double) rows);
 
@@ -61,7 +61,7 @@ pe_training_memory(const pe_options *options, int n_features, bool with_weights,
 }
 
 uint64_t
-pe_training_memory_rows(const pe_options *options, int n_features, bool with_weights, size_t bytes)
+pe_train_memory_rows(const pe_options *options, int n_features, bool with_weights, size_t bytes)
 {
 	uint64_t low = 0, high = PE_MAX_ROWS;
 
@@ -69,7 +69,7 @@ pe_training_memory_rows(const pe_options *options, int n_features, bool with_wei
 	{
 		uint64_t middle = low + (high - low + 1) / 2;
 
-		if (pe_training_memory(options, n_features, with_weights, middle) <= bytes)
+		if (pe_train_memory(options, n_features, with_weights, middle) <= bytes)
 			low = middle;
 		else
 			high = middle - 1;

@@ -15,7 +15,7 @@ typedef struct sweep
 	const double *weights;
 	size_t rows;
 	double *predictions; /* sorted rising */
-	uint32_t *order;	 /* and whose they are */
+	uint32_t *order;     /* and whose they are */
 	double total_weight;
 	double total_target; /* weighted */
 } sweep;
@@ -58,7 +58,8 @@ compute_deciles(const sweep *s, pe_evaluation *e)
 				double sum = 0, weights = 0;
 
 				tie_end = i + 1;
-				for (tie_begin = tie_end; tie_begin > 0 && s->predictions[tie_begin - 1] == s->predictions[i];)
+				for (tie_begin = tie_end;
+				     tie_begin > 0 && s->predictions[tie_begin - 1] == s->predictions[i];)
 				{
 					uint32_t row = s->order[--tie_begin];
 
@@ -240,8 +241,8 @@ gini_of(const sweep *s, const double *keys, const uint32_t *order)
 }
 
 static pe_status
-compute_gini(const sweep *s, pe_evaluation *e, double *keys, double *scratch, uint32_t *order, uint32_t *order_scratch,
-			 pe_error *err)
+compute_gini(const sweep *s, pe_evaluation *e, double *keys, double *scratch, uint32_t *order,
+             uint32_t *order_scratch, pe_error *err)
 {
 	double ours = gini_of(s, s->predictions, s->order), perfect;
 
@@ -262,7 +263,7 @@ compute_gini(const sweep *s, pe_evaluation *e, double *keys, double *scratch, ui
 
 static pe_status
 check_rows(pe_task task, const double *predictions, const double *targets, const double *weights, size_t rows,
-		   pe_evaluation *e, pe_error *err)
+           pe_evaluation *e, pe_error *err)
 {
 	if (rows == 0 || rows > PE_MAX_ROWS)
 		return pe_fail(err, PE_INVALID_DATA, "there are no rows to evaluate");
@@ -329,8 +330,8 @@ evaluate_sorted(sweep *s, pe_evaluation *e, double *key_scratch, uint32_t *order
 }
 
 pe_status
-pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const double *targets, const double *weights,
-			size_t rows, pe_evaluation *evaluation, pe_error *err)
+pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const double *targets,
+            const double *weights, size_t rows, pe_evaluation *evaluation, pe_error *err)
 {
 	sweep s = {.env = env, .targets = targets, .weights = weights, .rows = rows};
 	double *key_scratch = NULL, *keys = NULL;
@@ -351,7 +352,7 @@ pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const do
 		order = pe_alloc(env, rows * sizeof(uint32_t));
 	}
 	if (s.predictions == NULL || s.order == NULL || key_scratch == NULL || order_scratch == NULL ||
-		(task == PE_TASK_VALUE && (keys == NULL || order == NULL)))
+	    (task == PE_TASK_VALUE && (keys == NULL || order == NULL)))
 		status = pe_fail_memory(err);
 	else
 	{

@@ -19,13 +19,13 @@
 typedef enum pe_task
 {
 	PE_TASK_PROPENSITY = 1, /* target 0 or 1; predictions are probabilities */
-	PE_TASK_VALUE = 2		/* target any finite number; predictions are expected values */
+	PE_TASK_VALUE = 2       /* target any finite number; predictions are expected values */
 } pe_task;
 
 typedef enum pe_algorithm
 {
-	PE_ALGORITHM_LOGISTIC = 1,	   /* propensity only */
-	PE_ALGORITHM_LINEAR = 2,	   /* value only */
+	PE_ALGORITHM_LOGISTIC = 1,     /* propensity only */
+	PE_ALGORITHM_LINEAR = 2,       /* value only */
 	PE_ALGORITHM_BOOSTED_TREES = 3 /* both */
 } pe_algorithm;
 
@@ -35,12 +35,12 @@ typedef enum pe_feature_kind
 	PE_FEATURE_CATEGORICAL = 2
 } pe_feature_kind;
 
-#define PE_MAX_FEATURES 16384
-#define PE_MAX_NAME 1023				/* bytes of a feature's name or source type */
-#define PE_MAX_LEVEL_LENGTH 1024		/* bytes of a level that are told apart; the rest is cut off */
-#define PE_MAX_DISTINCT_LEVELS 65535	/* levels a dataset tells apart in one feature */
-#define PE_MAX_MODEL_LEVELS 254			/* the most frequent ones, which a model keeps; the rest is pooled */
-#define PE_MAX_ROWS 2000000000
+#define PE_MAX_FEATURES        16384
+#define PE_MAX_NAME            1023  /* bytes of a feature's name or source type */
+#define PE_MAX_LEVEL_LENGTH    1024  /* bytes of a level that are told apart; the rest is cut off */
+#define PE_MAX_DISTINCT_LEVELS 65535 /* levels a dataset tells apart in one feature */
+#define PE_MAX_MODEL_LEVELS    254   /* the most frequent ones, which a model keeps; the rest is pooled */
+#define PE_MAX_ROWS            2000000000
 
 /* Names as SQL spells them; NULL for a value that is none, 0 for an unknown name. */
 extern const char *pe_task_name(pe_task task);
@@ -62,7 +62,7 @@ typedef struct pe_dataset pe_dataset;
 
 typedef struct pe_feature_spec
 {
-	const char *name;		 /* 1 to PE_MAX_NAME bytes, unique in the dataset */
+	const char *name;        /* 1 to PE_MAX_NAME bytes, unique in the dataset */
 	const char *source_type; /* opaque to this layer, handed back by pe_model_feature; may be NULL */
 	pe_feature_kind kind;
 } pe_feature_spec;
@@ -74,7 +74,7 @@ typedef struct pe_feature_spec
  * dataset. The dataset grows in blocks of at most 4 MB or 1,024 rows, never by copying.
  */
 extern pe_status pe_dataset_create(const pe_env *env, pe_algorithm algorithm, const pe_feature_spec *features,
-								   int n_features, bool with_weights, pe_dataset **dataset, pe_error *err);
+                                   int n_features, bool with_weights, pe_dataset **dataset, pe_error *err);
 extern void pe_dataset_free(pe_dataset *dataset); /* NULL is fine */
 
 /*
@@ -82,8 +82,8 @@ extern void pe_dataset_free(pe_dataset *dataset); /* NULL is fine */
  * takes as the feature's value. Beyond PE_MAX_DISTINCT_LEVELS all new levels share
  * one code. Codes are the dataset's own; a model has others (pe_model_level).
  */
-extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code,
-								  pe_error *err);
+extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length,
+                                  int32_t *code, pe_error *err);
 
 /*
  * Append one row. values[n_features]: numbers, level codes, NaN for missing. target:
@@ -93,7 +93,7 @@ extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *
  * linear family (PE_INVALID_DATA with row and column), clamps them to float for trees.
  */
 extern pe_status pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight,
-								   uint64_t key_hash, pe_error *err);
+                                   uint64_t key_hash, pe_error *err);
 
 extern uint64_t pe_dataset_rows(const pe_dataset *dataset);
 extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right now */
@@ -105,10 +105,11 @@ extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right no
  * An upper bound; level texts beyond a few MB are not in it.
  */
 struct pe_options;
-extern size_t pe_training_memory(const struct pe_options *options, int n_features, bool with_weights, uint64_t rows);
+extern size_t pe_train_memory(const struct pe_options *options, int n_features, bool with_weights,
+                              uint64_t rows);
 /* The most rows for which that stays within bytes. */
-extern uint64_t pe_training_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
-										size_t bytes);
+extern uint64_t pe_train_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
+                                     size_t bytes);
 
 /* ---- options -------------------------------------------------------------------------- */
 
@@ -137,7 +138,7 @@ typedef struct pe_options
 	pe_calibration_kind calibrate;
 	/* boosted trees */
 	int trees;
-	int max_depth;	/* of the longest path, in splits */
+	int max_depth;  /* of the longest path, in splits */
 	int max_leaves; /* 0: no bound, grow by depth; else grow the best leaf first */
 	double learning_rate;
 	int max_bins;
@@ -167,7 +168,7 @@ extern void pe_options_init(pe_options *options, pe_algorithm algorithm);
 extern pe_status pe_options_set(pe_options *options, const char *name, const char *value, pe_error *err);
 /* One pair of {"monotone": {"feature": "increasing" | "decreasing" | "1" | "-1"}}. */
 extern pe_status pe_options_set_monotone(pe_options *options, const char *feature, const char *direction,
-										 pe_error *err);
+                                         pe_error *err);
 extern bool pe_options_known(pe_algorithm algorithm, const char *name);
 /* "trees, max_depth, ..." for the caller's own hints. Static text. */
 extern const char *pe_options_names(pe_algorithm algorithm);
@@ -177,8 +178,8 @@ extern const char *pe_options_names(pe_algorithm algorithm);
 typedef enum pe_verdict
 {
 	PE_VERDICT_NOT_EVALUATED = 0,
-	PE_VERDICT_TOO_FEW,			 /* too few positives (or rows) to tell */
-	PE_VERDICT_LEAKAGE,			 /* one feature alone restates the target */
+	PE_VERDICT_TOO_FEW, /* too few positives (or rows) to tell */
+	PE_VERDICT_LEAKAGE, /* one feature alone restates the target */
 	PE_VERDICT_POOR,
 	PE_VERDICT_FAIR,
 	PE_VERDICT_GOOD,
@@ -192,12 +193,12 @@ typedef struct pe_decile
 {
 	int64_t rows;
 	double weight;
-	double sum_target;		  /* positives, or the targets' sum */
-	double mean_target;		  /* response rate, or mean actual value */
+	double sum_target;  /* positives, or the targets' sum */
+	double mean_target; /* response rate, or mean actual value */
 	double mean_prediction;
-	double lift;			  /* mean_target over the overall mean */
+	double lift; /* mean_target over the overall mean */
 	double cumulative_lift;
-	double cumulative_gain;	  /* share of all positives (value: of the sum) up to here */
+	double cumulative_gain; /* share of all positives (value: of the sum) up to here */
 	double lowest_prediction;
 } pe_decile;
 
@@ -226,19 +227,19 @@ typedef struct pe_calibration_bin
 typedef struct pe_evaluation
 {
 	pe_task task;
-	bool evaluated;			  /* false: holdout 0, only the counts and the verdict are set */
-	int64_t training_rows;	  /* of pe_train; 0 from pe_evaluate */
+	bool evaluated;        /* false: holdout 0, only the counts and the verdict are set */
+	int64_t training_rows; /* of pe_train; 0 from pe_evaluate */
 	int64_t training_positives;
-	int64_t rows;			  /* evaluated */
+	int64_t rows; /* evaluated */
 	int64_t positives;
-	double base_rate;		  /* weighted mean of the target */
+	double base_rate; /* weighted mean of the target */
 	/* propensity */
-	double auc;				  /* exact, ties count half */
+	double auc; /* exact, ties count half */
 	double log_loss;
 	double brier;
 	double ks;
 	double average_precision; /* PR-AUC */
-	double ece;				  /* over the calibration bins, weighted */
+	double ece;               /* over the calibration bins, weighted */
 	int n_roc;
 	pe_roc_point roc[PE_MAX_ROC_POINTS];
 	int n_bins;
@@ -247,14 +248,15 @@ typedef struct pe_evaluation
 	double rmse;
 	double mae;
 	double r2;
-	double gini;			  /* normalised: 1 is the perfect order, 0 a random one */
+	double gini; /* normalised: 1 is the perfect order, 0 a random one */
 	/* both */
 	int n_deciles;
 	pe_decile deciles[10];
 	/* in words */
 	pe_verdict verdict;
-	char sentence[512];		  /* one or two full sentences: the verdict and its cause */
-	double strongest_auc;	  /* the best AUC (value: share of variance) of one feature alone; NaN unless from pe_train */
+	char sentence[512];   /* one or two full sentences: the verdict and its cause */
+	double strongest_auc; /* the best AUC (value: share of variance) of one feature alone; NaN unless from
+	                         pe_train */
 	char strongest_feature[128];
 } pe_evaluation;
 
@@ -267,8 +269,9 @@ extern const char *pe_evaluation_headline(const pe_evaluation *evaluation, doubl
  * PE_TASK_PROPENSITY must be 0 or 1 (PE_INVALID_DATA otherwise). Allocates about
  * 24 bytes a row while it runs.
  */
-extern pe_status pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const double *targets,
-							 const double *weights, size_t rows, pe_evaluation *evaluation, pe_error *err);
+extern pe_status pe_evaluate(const pe_env *env, pe_task task, const double *predictions,
+                             const double *targets, const double *weights, size_t rows,
+                             pe_evaluation *evaluation, pe_error *err);
 
 /* ---- training ------------------------------------------------------------------------- */
 
@@ -284,7 +287,7 @@ typedef struct pe_model pe_model;
  * target, no feature with two different values, ... each naming the cause.
  */
 extern pe_status pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options *options,
-						  pe_model **model, pe_evaluation *evaluation, pe_error *err);
+                          pe_model **model, pe_evaluation *evaluation, pe_error *err);
 extern void pe_model_free(pe_model *model); /* NULL is fine; the env it was made with must still work */
 
 /* ---- what is in a model --------------------------------------------------------------- */
@@ -306,10 +309,10 @@ typedef struct pe_model_feature
 	const char *name;
 	const char *source_type; /* never NULL */
 	pe_feature_kind kind;
-	int n_levels;			 /* categorical: the levels that the model tells apart */
-	bool used;				 /* does any split or coefficient look at it? */
-	double gain;			 /* share of the total gain; linear family: share of the summed mean |contribution| */
-	int64_t splits;			 /* trees: the number of splits on it */
+	int n_levels;   /* categorical: the levels that the model tells apart */
+	bool used;      /* does any split or coefficient look at it? */
+	double gain;    /* share of the total gain; linear family: share of the summed mean |contribution| */
+	int64_t splits; /* trees: the number of splits on it */
 	double mean_contribution; /* mean |SHAP| on up to 2,000 held-out rows, on the margin scale */
 } pe_model_feature;
 
@@ -322,19 +325,20 @@ extern int pe_model_find_feature(const pe_model *model, const char *name); /* -1
 #define PE_UNKNOWN_LEVEL (-1)
 /* The code of a text, or PE_UNKNOWN_LEVEL. */
 extern int32_t pe_model_level(const pe_model *model, int feature, const char *text, size_t length);
-extern const char *pe_model_level_text(const pe_model *model, int feature, int32_t code); /* NULL: no such code */
+extern const char *pe_model_level_text(const pe_model *model, int feature,
+                                       int32_t code); /* NULL: no such code */
 
 /* One row of the coefficient table of logistic and linear models; the intercept is row 0. */
 typedef struct pe_coefficient
 {
-	int feature;			/* -1: the intercept */
-	const char *name;		/* "(intercept)" or the feature's name */
-	const char *level;		/* the categorical's level, "(missing)", "(other)", or NULL */
-	double estimate;		/* on the feature's own scale */
-	double standard_error;	/* these three are NaN where they are not defined (base, alias, penalty) */
-	double statistic;		/* z for logistic, t for linear */
+	int feature;           /* -1: the intercept */
+	const char *name;      /* "(intercept)" or the feature's name */
+	const char *level;     /* the categorical's level, "(missing)", "(other)", or NULL */
+	double estimate;       /* on the feature's own scale */
+	double standard_error; /* these three are NaN where they are not defined (base, alias, penalty) */
+	double statistic;      /* z for logistic, t for linear */
 	double p_value;
-	bool aliased;			/* dropped: it is a combination of the ones before it */
+	bool aliased; /* dropped: it is a combination of the ones before it */
 } pe_coefficient;
 
 extern int pe_model_coefficient_count(const pe_model *model); /* 0 for trees */
@@ -356,7 +360,7 @@ extern double pe_model_predict(const pe_model *model, const double *values);
 
 /* The same for rows one after another, stride doubles apart: much quicker a row. */
 extern void pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows,
-								   double *predictions);
+                                   double *predictions);
 
 /*
  * The signed contribution of each feature to the margin of this row; contributions
@@ -364,8 +368,8 @@ extern void pe_model_predict_block(const pe_model *model, const double *values, 
  * bytes, aligned as malloc does, one for each thread; may be NULL when that is 0.
  */
 extern size_t pe_model_explain_scratch(const pe_model *model);
-extern void pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
-							 double *base);
+extern void pe_model_explain(const pe_model *model, const double *values, void *scratch,
+                             double *contributions, double *base);
 
 typedef enum pe_bucket
 {
@@ -400,12 +404,12 @@ extern const char *pe_bucket_name(pe_bucket bucket); /* "very low", "low", "medi
  * version and a checksum. *bytes is from env's allocator and the caller's to free.
  */
 extern pe_status pe_model_serialize(const pe_env *env, const pe_model *model, uint8_t **bytes, size_t *length,
-									pe_error *err);
+                                    pe_error *err);
 /*
  * Any bytes at all may be given: what is not a whole, consistent artifact is
  * PE_CORRUPT, one of a later format version PE_UNSUPPORTED.
  */
-extern pe_status pe_model_deserialize(const pe_env *env, const uint8_t *bytes, size_t length, pe_model **model,
-									  pe_error *err);
+extern pe_status pe_model_deserialize(const pe_env *env, const uint8_t *bytes, size_t length,
+                                      pe_model **model, pe_error *err);
 
 #endif /* PE_MODEL_H */

@@ -19,9 +19,9 @@ typedef enum option_type
 	OPTION_MONOTONE
 } option_type;
 
-#define FOR_TREES 1u
+#define FOR_TREES  1u
 #define FOR_LINEAR 2u /* logistic and linear */
-#define FOR_ALL (FOR_TREES | FOR_LINEAR)
+#define FOR_ALL    (FOR_TREES | FOR_LINEAR)
 
 typedef struct option_entry
 {
@@ -37,27 +37,27 @@ typedef struct option_entry
 #define AT(field) offsetof(pe_options, field)
 
 static const option_entry option_table[] = {
-	{"trees", OPTION_INTEGER, FOR_TREES, AT(trees), 1, 10000, false},
-	{"max_depth", OPTION_INTEGER, FOR_TREES, AT(max_depth), 1, 32, false},
-	{"max_leaves", OPTION_INTEGER, FOR_TREES, AT(max_leaves), 2, 4096, false},
-	{"learning_rate", OPTION_NUMBER, FOR_TREES, AT(learning_rate), 0, 1, true},
-	{"max_bins", OPTION_INTEGER, FOR_TREES, AT(max_bins), 2, 255, false},
-	{"min_child_weight", OPTION_NUMBER, FOR_TREES, AT(min_child_weight), 0, 1e12, false},
-	{"min_gain", OPTION_NUMBER, FOR_TREES, AT(min_gain), 0, 1e12, false},
-	{"l1", OPTION_NUMBER, FOR_TREES, AT(l1), 0, 1e12, false},
-	{"l2", OPTION_NUMBER, FOR_ALL, AT(l2), 0, 1e12, false},
-	{"row_sample", OPTION_NUMBER, FOR_TREES, AT(row_sample), 0, 1, true},
-	{"column_sample", OPTION_NUMBER, FOR_TREES, AT(column_sample), 0, 1, true},
-	{"goss", OPTION_GOSS, FOR_TREES, 0, 0, 0, false},
-	{"objective", OPTION_OBJECTIVE, FOR_ALL, 0, 0, 0, false},
-	{"monotone", OPTION_MONOTONE, FOR_TREES, 0, 0, 0, false},
-	{"early_stopping", OPTION_INTEGER, FOR_TREES, AT(early_stopping), 0, 10000, false},
-	{"max_iterations", OPTION_INTEGER, FOR_LINEAR, AT(max_iterations), 1, 1000, false},
-	{"tolerance", OPTION_NUMBER, FOR_LINEAR, AT(tolerance), 1e-14, 0.1, false},
-	{"holdout", OPTION_NUMBER, FOR_ALL, AT(holdout), 0, 0.9, false},
-	{"seed", OPTION_SEED, FOR_ALL, AT(seed), 0, 0, false},
-	{"calibrate", OPTION_CALIBRATE, FOR_ALL, AT(calibrate), 0, 0, false},
-	{"threads", OPTION_INTEGER, FOR_ALL, AT(threads), 1, PE_MAX_THREADS, false},
+    {"trees", OPTION_INTEGER, FOR_TREES, AT(trees), 1, 10000, false},
+    {"max_depth", OPTION_INTEGER, FOR_TREES, AT(max_depth), 1, 32, false},
+    {"max_leaves", OPTION_INTEGER, FOR_TREES, AT(max_leaves), 2, 4096, false},
+    {"learning_rate", OPTION_NUMBER, FOR_TREES, AT(learning_rate), 0, 1, true},
+    {"max_bins", OPTION_INTEGER, FOR_TREES, AT(max_bins), 2, 255, false},
+    {"min_child_weight", OPTION_NUMBER, FOR_TREES, AT(min_child_weight), 0, 1e12, false},
+    {"min_gain", OPTION_NUMBER, FOR_TREES, AT(min_gain), 0, 1e12, false},
+    {"l1", OPTION_NUMBER, FOR_TREES, AT(l1), 0, 1e12, false},
+    {"l2", OPTION_NUMBER, FOR_ALL, AT(l2), 0, 1e12, false},
+    {"row_sample", OPTION_NUMBER, FOR_TREES, AT(row_sample), 0, 1, true},
+    {"column_sample", OPTION_NUMBER, FOR_TREES, AT(column_sample), 0, 1, true},
+    {"goss", OPTION_GOSS, FOR_TREES, 0, 0, 0, false},
+    {"objective", OPTION_OBJECTIVE, FOR_ALL, 0, 0, 0, false},
+    {"monotone", OPTION_MONOTONE, FOR_TREES, 0, 0, 0, false},
+    {"early_stopping", OPTION_INTEGER, FOR_TREES, AT(early_stopping), 0, 10000, false},
+    {"max_iterations", OPTION_INTEGER, FOR_LINEAR, AT(max_iterations), 1, 1000, false},
+    {"tolerance", OPTION_NUMBER, FOR_LINEAR, AT(tolerance), 1e-14, 0.1, false},
+    {"holdout", OPTION_NUMBER, FOR_ALL, AT(holdout), 0, 0.9, false},
+    {"seed", OPTION_SEED, FOR_ALL, AT(seed), 0, 0, false},
+    {"calibrate", OPTION_CALIBRATE, FOR_ALL, AT(calibrate), 0, 0, false},
+    {"threads", OPTION_INTEGER, FOR_ALL, AT(threads), 1, PE_MAX_THREADS, false},
 };
 
 #define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
@@ -98,7 +98,8 @@ pe_options_names(pe_algorithm algorithm)
 {
 	if (algorithm == PE_ALGORITHM_BOOSTED_TREES)
 		return "trees, max_depth, max_leaves, learning_rate, max_bins, min_child_weight, min_gain, l1, l2, "
-			   "row_sample, column_sample, objective, monotone, early_stopping, holdout, seed, calibrate, threads";
+		       "row_sample, column_sample, objective, monotone, early_stopping, holdout, seed, calibrate, "
+		       "threads";
 	return "l2, max_iterations, tolerance, objective, holdout, seed, calibrate, threads";
 }
 
@@ -132,8 +133,8 @@ bad_value(pe_error *err, const option_entry *entry, const char *value)
 		pe_error_hint(err, "It must map features to \"increasing\" or \"decreasing\".");
 	else
 		pe_error_hint(err, "It must be a %s %s %.15g and at most %.15g.",
-					  entry->type == OPTION_INTEGER ? "whole number" : "number",
-					  entry->above_lowest ? "above" : "of at least", entry->lowest, entry->highest);
+		              entry->type == OPTION_INTEGER ? "whole number" : "number",
+		              entry->above_lowest ? "above" : "of at least", entry->lowest, entry->highest);
 	return PE_INVALID_OPTION;
 }
 
@@ -144,9 +145,9 @@ set_number(pe_options *options, const option_entry *entry, const char *value, pe
 	double number = strtod(value, &end);
 	void *field = (char *) options + entry->offset;
 
-	if (end == value || *end != '\0' || !isfinite(number) || number < entry->lowest || number > entry->highest ||
-		(entry->above_lowest && number == entry->lowest) ||
-		(entry->type == OPTION_INTEGER && number != floor(number)))
+	if (end == value || *end != '\0' || !isfinite(number) || number < entry->lowest ||
+	    number > entry->highest || (entry->above_lowest && number == entry->lowest) ||
+	    (entry->type == OPTION_INTEGER && number != floor(number)))
 		return bad_value(err, entry, value);
 	if (entry->type == OPTION_INTEGER)
 		*(int *) field = (int) number;
@@ -199,11 +200,15 @@ set_objective(const pe_options *options, const char *value, pe_error *err)
 		if (strcmp(value, later[i]) == 0)
 		{
 			pe_fail(err, PE_UNSUPPORTED, "objective \"%s\" is not available", value);
-			pe_error_hint(err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
+			pe_error_hint(
+			    err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
 			return PE_UNSUPPORTED;
 		}
 	pe_fail(err, PE_INVALID_OPTION, "invalid value \"%.80s\" for option \"objective\"", value);
-	pe_error_hint(err, "It must be %s.", binary && squared ? "logistic or squared" : binary ? "logistic" : "squared");
+	pe_error_hint(err, "It must be %s.",
+	              binary && squared ? "logistic or squared"
+	              : binary          ? "logistic"
+	                                : "squared");
 	return PE_INVALID_OPTION;
 }
 
@@ -218,9 +223,9 @@ pe_options_set(pe_options *options, const char *name, const char *value, pe_erro
 			pe_fail(err, PE_INVALID_OPTION, "unknown option \"%.80s\"", name);
 		else
 			pe_fail(err, PE_INVALID_OPTION, "option \"%s\" does not apply to algorithm %s", name,
-					pe_algorithm_name(options->algorithm));
+			        pe_algorithm_name(options->algorithm));
 		pe_error_hint(err, "The options of %s are: %s.", pe_algorithm_name(options->algorithm),
-					  pe_options_names(options->algorithm));
+		              pe_options_names(options->algorithm));
 		return PE_INVALID_OPTION;
 	}
 	switch (entry->type)
@@ -265,8 +270,8 @@ pe_options_set_monotone(pe_options *options, const char *feature, const char *di
 	if (options->n_monotone >= PE_MAX_MONOTONE || strlen(feature) >= sizeof(options->monotone[0].feature))
 	{
 		pe_fail(err, PE_LIMIT, "too many or too long names in option \"monotone\"");
-		pe_error_hint(err, "At most %d features, of names below %zu bytes, can be held monotone.", PE_MAX_MONOTONE,
-					  sizeof(options->monotone[0].feature));
+		pe_error_hint(err, "At most %d features, of names below %zu bytes, can be held monotone.",
+		              PE_MAX_MONOTONE, sizeof(options->monotone[0].feature));
 		return PE_LIMIT;
 	}
 	monotone = &options->monotone[options->n_monotone++];
@@ -330,11 +335,11 @@ pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err)
 	if (task_name == NULL || algorithm_name == NULL)
 		return pe_fail(err, PE_INVALID_OPTION, "unknown task or algorithm");
 	if ((algorithm == PE_ALGORITHM_LOGISTIC && task != PE_TASK_PROPENSITY) ||
-		(algorithm == PE_ALGORITHM_LINEAR && task != PE_TASK_VALUE))
+	    (algorithm == PE_ALGORITHM_LINEAR && task != PE_TASK_VALUE))
 	{
 		pe_fail(err, PE_INVALID_OPTION, "algorithm %s does not serve task %s", algorithm_name, task_name);
 		pe_error_hint(err, "The algorithms of %s are: boosted_trees, %s.", task_name,
-					  task == PE_TASK_PROPENSITY ? "logistic" : "linear");
+		              task == PE_TASK_PROPENSITY ? "logistic" : "linear");
 		return PE_INVALID_OPTION;
 	}
 	return PE_OK;

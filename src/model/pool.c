@@ -18,11 +18,11 @@
 
 #include "model/pool.h"
 
-#define SPINS 400			 /* of a pause each: about 2 to 8 microseconds */
+#define SPINS            400 /* of a pause each: about 2 to 8 microseconds */
 #define TICK_NANOSECONDS 5000000
-#define STACK_BYTES (512 * 1024)
+#define STACK_BYTES      (512 * 1024)
 
-struct pe_pool
+struct pe_team
 {
 	const pe_env *env;
 	int threads; /* that exist, the caller included */
@@ -50,7 +50,7 @@ struct pe_pool
 	pthread_t handles[PE_MAX_THREADS];
 	struct worker
 	{
-		pe_pool *pool;
+		pe_team *pool;
 		int thread;
 	} workers[PE_MAX_THREADS];
 };
@@ -75,7 +75,7 @@ now_nanoseconds(void)
 }
 
 bool
-pe_pool_poll(pe_pool *pool, int thread)
+pe_team_poll(pe_team *pool, int thread)
 {
 	if (thread == 0 && pool->env->tick != NULL)
 	{
@@ -92,13 +92,13 @@ pe_pool_poll(pe_pool *pool, int thread)
 }
 
 static void
-take_items(pe_pool *pool, int thread)
+take_items(pe_team *pool, int thread)
 {
 	for (;;)
 	{
 		uint32_t item;
 
-		if (pe_pool_poll(pool, thread))
+		if (pe_team_poll(pool, thread))
 			return;
 		item = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
 		if (item >= pool->items)
@@ -109,7 +109,7 @@ take_items(pe_pool *pool, int thread)
 
 /* Wait until a run other than the seen one begins; false when the pool ends. */
 static bool
-await_run(pe_pool *pool, uint32_t seen)
+await_run(pe_team *pool, uint32_t seen)
 {
 	for (int i = 0; i < SPINS; i++)
 	{
@@ -132,7 +132,7 @@ static void *
 worker_main(void *arg)
 {
 	struct worker *self = arg;
-	pe_pool *pool = self->pool;
+	pe_team *pool = self->pool;
 	uint32_t seen = 0;
 
 	while (await_run(pool, seen))
@@ -154,7 +154,7 @@ worker_main(void *arg)
 
 /* After closing: wait until everybody is out, ticking meanwhile. */
 static void
-await_others(pe_pool *pool)
+await_others(pe_team *pool)
 {
 	for (int i = 0; i < SPINS; i++)
 	{
@@ -176,14 +176,14 @@ await_others(pe_pool *pool)
 			until.tv_sec++;
 		}
 		pthread_cond_timedwait(&pool->left, &pool->mutex, &until);
-		(void) pe_pool_poll(pool, 0);
+		(void) pe_team_poll(pool, 0);
 	}
 	atomic_store(&pool->caller_waits, false);
 	pthread_mutex_unlock(&pool->mutex);
 }
 
 bool
-pe_pool_run(pe_pool *pool, pe_work work, void *ctx, uint32_t items)
+pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items)
 {
 	if (atomic_load(&pool->stop))
 		return false;
@@ -211,7 +211,7 @@ pe_pool_run(pe_pool *pool, pe_work work, void *ctx, uint32_t items)
 }
 
 static void
-start_threads(pe_pool *pool, int threads)
+start_threads(pe_team *pool, int threads)
 {
 	pthread_attr_t attributes;
 	sigset_t all, before;
@@ -236,10 +236,10 @@ start_threads(pe_pool *pool, int threads)
 	pthread_attr_destroy(&attributes);
 }
 
-pe_pool *
-pe_pool_create(const pe_env *env, int threads)
+pe_team *
+pe_team_create(const pe_env *env, int threads)
 {
-	pe_pool *pool = pe_calloc(env, 1, sizeof(*pool));
+	pe_team *pool = pe_calloc(env, 1, sizeof(*pool));
 	pthread_condattr_t monotonic;
 
 	if (pool == NULL)
@@ -259,7 +259,7 @@ pe_pool_create(const pe_env *env, int threads)
 }
 
 void
-pe_pool_free(pe_pool *pool)
+pe_team_free(pe_team *pool)
 {
 	if (pool == NULL)
 		return;
@@ -276,13 +276,13 @@ pe_pool_free(pe_pool *pool)
 }
 
 int
-pe_pool_threads(const pe_pool *pool)
+pe_team_threads(const pe_team *pool)
 {
 	return pool->threads;
 }
 
 void
-pe_pool_phase(pe_pool *pool, const char *phase, uint64_t done, uint64_t total)
+pe_team_phase(pe_team *pool, const char *phase, uint64_t done, uint64_t total)
 {
 	pool->phase = phase;
 	pool->done = done;

@@ -9,10 +9,10 @@
 
 #define PE_MAX_THREADS 64
 
-typedef struct pe_pool pe_pool;
+typedef struct pe_team pe_team;
 
 /*
- * One item of work. thread is 0 for the calling thread and below pe_pool_threads for
+ * One item of work. thread is 0 for the calling thread and below pe_team_threads for
  * the others. Items of one run go to threads in any order and at the same time, so
  * what they write must not overlap and must not depend on thread.
  */
@@ -22,23 +22,23 @@ typedef void (*pe_work)(void *ctx, uint32_t item, int thread);
  * threads counts the calling one. Fewer threads than asked for, or none, is no error.
  * NULL only when out of memory. All signals are blocked in the threads.
  */
-extern pe_pool *pe_pool_create(const pe_env *env, int threads);
-extern void pe_pool_free(pe_pool *pool); /* joins; NULL is fine */
-extern int pe_pool_threads(const pe_pool *pool);
+extern pe_team *pe_team_create(const pe_env *env, int threads);
+extern void pe_team_free(pe_team *pool); /* joins; NULL is fine */
+extern int pe_team_threads(const pe_team *pool);
 
 /* What the tick reports from now on. */
-extern void pe_pool_phase(pe_pool *pool, const char *phase, uint64_t done, uint64_t total);
+extern void pe_team_phase(pe_team *pool, const char *phase, uint64_t done, uint64_t total);
 
 /*
  * Do items 0 .. items - 1; the caller takes part and can do them all alone. False
  * when the tick asked to stop, in which case items may have been left out or cut short.
  */
-extern bool pe_pool_run(pe_pool *pool, pe_work work, void *ctx, uint32_t items);
+extern bool pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items);
 
 /*
  * Should the work stop? Cheap; to be called by every thread at least every few
  * milliseconds. On the calling thread this is what ticks. Once true, always true.
  */
-extern bool pe_pool_poll(pe_pool *pool, int thread);
+extern bool pe_team_poll(pe_team *pool, int thread);
 
 #endif /* PE_MODEL_POOL_H */

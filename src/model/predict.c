@@ -21,7 +21,8 @@ next_node(const pe_model *model, const pe_node *node, const double *values)
 	}
 	else
 		/* Trained on floats: the same rounding here sends the same value the same way. */
-		left = (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
+		left =
+		    (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
 	return node->left + !left;
 }
 
@@ -90,7 +91,7 @@ isotonic(const pe_model *model, double margin)
 	if (!(span > 0))
 		return model->calibration_y[high];
 	return model->calibration_y[low] + (model->calibration_y[high] - model->calibration_y[low]) *
-										   ((margin - model->calibration_x[low]) / span);
+	                                       ((margin - model->calibration_x[low]) / span);
 }
 
 double
@@ -130,7 +131,8 @@ predict_some(const pe_model *model, const double *values, size_t stride, size_t 
 }
 
 void
-pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows, double *predictions)
+pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows,
+                       double *predictions)
 {
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{
@@ -140,7 +142,7 @@ pe_model_predict_block(const pe_model *model, const double *values, size_t strid
 	}
 	for (size_t row = 0; row < rows; row += BLOCK_ROWS)
 		predict_some(model, values + row * stride, stride, rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS,
-					 predictions + row);
+		             predictions + row);
 }
 
 /* Points below x (or_equal: or at x). */
@@ -170,9 +172,9 @@ pe_model_score(const pe_model *model, double prediction)
 	if (model->n_distribution == 0 || isnan(prediction))
 		return score;
 	share = 0.5 *
-			((double) count_below(model->distribution, model->n_distribution, prediction, false) +
-			 (double) count_below(model->distribution, model->n_distribution, prediction, true)) /
-			model->n_distribution;
+	        ((double) count_below(model->distribution, model->n_distribution, prediction, false) +
+	         (double) count_below(model->distribution, model->n_distribution, prediction, true)) /
+	        model->n_distribution;
 	score.score = (int) floor(100 * share + 0.5);
 	score.percentile = 1 + (int) floor(100 * share);
 	if (score.percentile > 100)

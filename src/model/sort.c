@@ -5,8 +5,8 @@
 #include "model/internal.h"
 
 #define DIGIT_BITS 11
-#define DIGITS (1u << DIGIT_BITS)
-#define POLL_KEYS 131072
+#define DIGITS     (1u << DIGIT_BITS)
+#define POLL_KEYS  131072
 
 /* The bits of a number so arranged that unsigned order is the number's order; -0 becomes 0. */
 static inline uint64_t
@@ -44,8 +44,8 @@ starts_from_counts(uint32_t *counts)
 }
 
 bool
-pe_sort_doubles(const pe_env *env, double *keys, uint32_t *carried, double *key_scratch, uint32_t *carried_scratch,
-				size_t count)
+pe_sort_doubles(const pe_env *env, double *keys, uint32_t *carried, double *key_scratch,
+                uint32_t *carried_scratch, size_t count)
 {
 	double *from = keys, *to = key_scratch;
 	uint32_t *carried_from = carried, *carried_to = carried_scratch;

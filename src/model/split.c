@@ -70,7 +70,8 @@ to_sums(const pe_split_rules *rules, int64_t g, int64_t h)
  * or when the two sides' values would run against the column's direction.
  */
 static inline double
-gain_of(const pe_split_rules *rules, const pe_leaf *leaf, int column, int64_t g, int64_t h, double whole, double l2)
+gain_of(const pe_split_rules *rules, const pe_leaf *leaf, int column, int64_t g, int64_t h, double whole,
+        double l2)
 {
 	pe_sums left, right;
 	int direction;
@@ -82,8 +83,8 @@ gain_of(const pe_split_rules *rules, const pe_leaf *leaf, int column, int64_t g,
 	if (left.h < rules->options->min_child_weight || right.h < rules->options->min_child_weight)
 		return 0;
 	direction = rules->monotone != NULL ? rules->monotone[column] : 0;
-	if (direction != 0 && direction * (bounded_weight(rules, leaf, right, l2) -
-									   bounded_weight(rules, leaf, left, l2)) < 0)
+	if (direction != 0 &&
+	    direction * (bounded_weight(rules, leaf, right, l2) - bounded_weight(rules, leaf, left, l2)) < 0)
 		return 0;
 	return worth(rules, leaf, left, l2) + worth(rules, leaf, right, l2) - whole;
 }
@@ -95,7 +96,8 @@ whole_worth(const pe_split_rules *rules, const pe_leaf *leaf, double l2)
 }
 
 static void
-split_numeric(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *cells, pe_split *best)
+split_numeric(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *cells,
+              pe_split *best)
 {
 	int n_bins = (int) (rules->bins->offsets[column + 1] - rules->bins->offsets[column]);
 	double l2 = rules->options->l2;
@@ -110,7 +112,8 @@ split_numeric(const pe_split_rules *rules, const pe_leaf *leaf, int column, cons
 		/* Without missing values the heavier side takes those that prediction may bring. */
 		for (int with_missing = 0; with_missing <= has_missing; with_missing++)
 		{
-			int64_t left_g = g + (with_missing ? cells[0].g : 0), left_h = h + (with_missing ? cells[0].h : 0);
+			int64_t left_g = g + (with_missing ? cells[0].g : 0),
+			        left_h = h + (with_missing ? cells[0].h : 0);
 			double gain = gain_of(rules, leaf, column, left_g, left_h, whole, l2);
 
 			if (gain > best->gain)
@@ -169,7 +172,7 @@ settle_absent(const pe_leaf *leaf, const pe_cell *cells, pe_level_set *set)
 /* Missing and other are levels like all others here. */
 static void
 split_categorical(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *column_cells,
-				  pe_split *best)
+                  pe_split *best)
 {
 	int n_slots = (int) (rules->bins->offsets[column + 1] - rules->bins->offsets[column]);
 	pe_cell cells[256] = {{0, 0}};
@@ -189,7 +192,8 @@ split_categorical(const pe_split_rules *rules, const pe_leaf *leaf, int column, 
 
 		if (cells[slot].h == 0)
 			continue;
-		key = ((double) cells[slot].g + SMOOTHING_ROWS * mean_g) / ((double) cells[slot].h + SMOOTHING_ROWS * mean_h);
+		key = ((double) cells[slot].g + SMOOTHING_ROWS * mean_g) /
+		      ((double) cells[slot].h + SMOOTHING_ROWS * mean_h);
 		for (at = n++; at > 0 && place[at - 1] > key; at--)
 		{
 			place[at] = place[at - 1];
@@ -217,7 +221,7 @@ split_categorical(const pe_split_rules *rules, const pe_leaf *leaf, int column, 
 				add_slot(&best->set, order[k]);
 			best->left_weight = bounded_weight(rules, leaf, to_sums(rules, g, h), l2);
 			best->right_weight =
-				bounded_weight(rules, leaf, to_sums(rules, leaf->sum.g - g, leaf->sum.h - h), l2);
+			    bounded_weight(rules, leaf, to_sums(rules, leaf->sum.g - g, leaf->sum.h - h), l2);
 			improved = true;
 		}
 	}
@@ -226,7 +230,8 @@ split_categorical(const pe_split_rules *rules, const pe_leaf *leaf, int column, 
 }
 
 void
-pe_split_column(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *cells, pe_split *best)
+pe_split_column(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *cells,
+                pe_split *best)
 {
 	memset(best, 0, sizeof(*best));
 	best->gain = rules->options->min_gain;

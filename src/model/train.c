@@ -5,9 +5,9 @@
  */
 #include "model/internal.h"
 
-#define LARGEST_TARGET 1e100	 /* so that squares and their sums stay finite */
-#define DISTRIBUTION_ROWS 1000 /* held-out rows that suffice for the score distribution */
-#define POLL_ROWS 65536
+#define LARGEST_TARGET    1e100 /* so that squares and their sums stay finite */
+#define DISTRIBUTION_ROWS 1000  /* held-out rows that suffice for the score distribution */
+#define POLL_ROWS         65536
 
 typedef struct training
 {
@@ -37,9 +37,10 @@ check_target(const training *t, uint64_t row, double target)
 
 	if (t->fit.task == PE_TASK_PROPENSITY ? target == 0 || target == 1 : fabs(target) <= LARGEST_TARGET)
 		return PE_OK;
-	pe_fail(err, PE_INVALID_DATA, t->fit.task == PE_TASK_PROPENSITY ? "row %llu: the target is neither 0 nor 1"
-																	: "row %llu: the target is too large",
-			(unsigned long long) row + 1);
+	pe_fail(err, PE_INVALID_DATA,
+	        t->fit.task == PE_TASK_PROPENSITY ? "row %llu: the target is neither 0 nor 1"
+	                                          : "row %llu: the target is too large",
+	        (unsigned long long) row + 1);
 	if (t->fit.task == PE_TASK_PROPENSITY)
 		pe_error_hint(err, "Use a boolean or 0/1 target, or the task value.");
 	if (err != NULL)
@@ -66,7 +67,7 @@ split_rows(training *t)
 
 		if (status != PE_OK)
 			return status;
-		if (row % POLL_ROWS == 0 && pe_pool_poll(t->fit.pool, 0))
+		if (row % POLL_ROWS == 0 && pe_team_poll(t->fit.pool, 0))
 			return cancelled(t->fit.err);
 		if (!(weight > 0))
 			continue;
@@ -93,8 +94,8 @@ check_variety(const training *t)
 
 	if (rows->n_train == 0)
 	{
-		pe_fail(err, PE_INVALID_DATA, t->fit.dataset->rows == 0 ? "the source has no rows"
-																: "there is no row to train on");
+		pe_fail(err, PE_INVALID_DATA,
+		        t->fit.dataset->rows == 0 ? "the source has no rows" : "there is no row to train on");
 		pe_error_hint(err, "Rows without a target do not count, nor do rows of weight 0 and held-out ones.");
 		return PE_INVALID_DATA;
 	}
@@ -103,11 +104,11 @@ check_variety(const training *t)
 		if (pe_dataset_target(t->fit.dataset, rows->train[i]) != first)
 			return PE_OK;
 	if (t->fit.task == PE_TASK_PROPENSITY)
-		pe_fail(err, PE_INVALID_DATA, "the target has one class only: all %u training rows are %s", rows->n_train,
-				first == 1 ? "positive" : "negative");
+		pe_fail(err, PE_INVALID_DATA, "the target has one class only: all %u training rows are %s",
+		        rows->n_train, first == 1 ? "positive" : "negative");
 	else
-		pe_fail(err, PE_INVALID_DATA, "the target has one value only: all %u training rows have %.15g", rows->n_train,
-				first);
+		pe_fail(err, PE_INVALID_DATA, "the target has one value only: all %u training rows have %.15g",
+		        rows->n_train, first);
 	pe_error_hint(err, "Choose a target that differs between profiles, or a source with more rows.");
 	return PE_INVALID_DATA;
 }
@@ -142,8 +143,9 @@ set_calibration_apart(training *t)
 	pe_free(t->fit.env, rest);
 	if (positives < 10 || t->n_calibration - positives < 10)
 	{
-		pe_fail(t->fit.err, PE_INVALID_DATA, "too few held-out rows to calibrate on: %u, of which %u are positive",
-				t->n_calibration, positives);
+		pe_fail(t->fit.err, PE_INVALID_DATA,
+		        "too few held-out rows to calibrate on: %u, of which %u are positive", t->n_calibration,
+		        positives);
 		pe_error_hint(t->fit.err, "Raise holdout, train on more rows, or leave out calibrate.");
 		return PE_INVALID_DATA;
 	}
@@ -178,13 +180,13 @@ calibrate(training *t)
 
 	if (t->n_calibration == 0)
 		return PE_OK;
-	status = pe_fit_calibration(t->fit.env, t->fit.model, t->fit.options->calibrate, t->fit.holdout_margins, t->targets,
-								t->weights, t->n_calibration, t->fit.err);
+	status = pe_fit_calibration(t->fit.env, t->fit.model, t->fit.options->calibrate, t->fit.holdout_margins,
+	                            t->targets, t->weights, t->n_calibration, t->fit.err);
 	if (status != PE_OK)
 		return status;
 	return pe_model_add_note(t->fit.model, t->fit.err,
-							 "calibrated on %u held-out rows; the evaluation is on the other %u", t->n_calibration,
-							 t->rows.n_holdout - t->n_calibration);
+	                         "calibrated on %u held-out rows; the evaluation is on the other %u",
+	                         t->n_calibration, t->rows.n_holdout - t->n_calibration);
 }
 
 static pe_status
@@ -193,14 +195,14 @@ evaluate(training *t)
 	pe_evaluation *e = t->evaluation;
 	uint32_t skip = t->n_calibration, n = t->rows.n_holdout - skip;
 	const char *strongest =
-		t->fit.strongest.feature >= 0 ? t->fit.model->features[t->fit.strongest.feature].name : NULL;
+	    t->fit.strongest.feature >= 0 ? t->fit.model->features[t->fit.strongest.feature].name : NULL;
 	pe_status status = PE_OK;
 
 	for (uint32_t i = 0; i < t->rows.n_holdout; i++)
 		t->predictions[i] = pe_model_link(t->fit.model, t->fit.holdout_margins[i]);
 	if (n > 0)
 		status = pe_evaluate(t->fit.env, t->fit.task, t->predictions + skip, t->targets + skip,
-							 t->weights != NULL ? t->weights + skip : NULL, n, e, t->fit.err);
+		                     t->weights != NULL ? t->weights + skip : NULL, n, e, t->fit.err);
 	if (status != PE_OK)
 		return status;
 	e->training_rows = t->rows.n_train;
@@ -245,10 +247,10 @@ train(training *t)
 	pe_fit *fit = &t->fit;
 	pe_status status;
 
-	pe_pool_phase(fit->pool, "bin", 0, 0);
+	pe_team_phase(fit->pool, "bin", 0, 0);
 	if ((status = split_rows(t)) != PE_OK || (status = check_variety(t)) != PE_OK ||
-		(status = set_calibration_apart(t)) != PE_OK ||
-		(status = pe_model_create(fit->env, fit->dataset, fit->task, &fit->model, fit->err)) != PE_OK)
+	    (status = set_calibration_apart(t)) != PE_OK ||
+	    (status = pe_model_create(fit->env, fit->dataset, fit->task, &fit->model, fit->err)) != PE_OK)
 		return status;
 	fit->model->training_rows = t->rows.n_train;
 	fit->model->base_rate = t->rows.train_sum / t->rows.train_weight;
@@ -263,8 +265,9 @@ train(training *t)
 	status = fit->options->algorithm == PE_ALGORITHM_BOOSTED_TREES ? pe_fit_trees(fit) : pe_fit_linear(fit);
 	if (status != PE_OK)
 		return status;
-	pe_pool_phase(fit->pool, "evaluate", 0, 0);
-	if ((status = gather_holdout(t)) != PE_OK || (status = calibrate(t)) != PE_OK || (status = evaluate(t)) != PE_OK)
+	pe_team_phase(fit->pool, "evaluate", 0, 0);
+	if ((status = gather_holdout(t)) != PE_OK || (status = calibrate(t)) != PE_OK ||
+	    (status = evaluate(t)) != PE_OK)
 		return status;
 	return distribute(t);
 }
@@ -289,11 +292,15 @@ check_call(const pe_dataset *dataset, pe_task task, const pe_options *options, p
 
 pe_status
 pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options *options, pe_model **model,
-		 pe_evaluation *evaluation, pe_error *err)
+         pe_evaluation *evaluation, pe_error *err)
 {
-	training t = {.fit = {.env = env, .dataset = dataset, .options = options, .task = task, .err = err,
-						  .strongest = {0, -1}},
-				  .evaluation = evaluation};
+	training t = {.fit = {.env = env,
+	                      .dataset = dataset,
+	                      .options = options,
+	                      .task = task,
+	                      .err = err,
+	                      .strongest = {0, -1}},
+	              .evaluation = evaluation};
 	pe_options own = *options;
 	pe_status status = check_call(dataset, task, options, err);
 
@@ -308,9 +315,9 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 	t.fit.rows = &t.rows;
 	t.fit.map = &t.map;
 	dataset->used_up = true;
-	t.fit.pool = pe_pool_create(env, options->threads);
+	t.fit.pool = pe_team_create(env, options->threads);
 	status = t.fit.pool == NULL ? pe_fail_memory(err) : train(&t);
-	pe_pool_free(t.fit.pool);
+	pe_team_free(t.fit.pool);
 	pe_free(env, t.rows.train);
 	pe_free(env, t.rows.holdout);
 	pe_free(env, t.map.slots);

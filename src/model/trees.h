@@ -18,13 +18,13 @@
 typedef struct pe_bins
 {
 	int n_columns;
-	int *features;		/* column -> feature */
-	int *columns;		/* feature -> column, -1: constant, left out */
-	uint32_t *offsets;	/* n_columns + 1: the column's first cell in a histogram */
-	bool *categorical;	/* by column */
-	float *edges;		/* PE_EDGES by column */
-	size_t stride;		/* bytes from row to row */
-	uint8_t *matrix;	/* [row][stride] */
+	int *features;     /* column -> feature */
+	int *columns;      /* feature -> column, -1: constant, left out */
+	uint32_t *offsets; /* n_columns + 1: the column's first cell in a histogram */
+	bool *categorical; /* by column */
+	float *edges;      /* PE_EDGES by column */
+	size_t stride;     /* bytes from row to row */
+	uint8_t *matrix;   /* [row][stride] */
 	uint64_t rows;
 } pe_bins;
 
@@ -80,7 +80,7 @@ typedef struct pe_split_rules
 	const pe_options *options;
 	const pe_bins *bins;
 	const signed char *monotone; /* by column; NULL: no constraint at all */
-	double unit_g;				 /* what one unit of a cell is worth */
+	double unit_g;               /* what one unit of a cell is worth */
 	double unit_h;
 } pe_split_rules;
 
@@ -98,17 +98,17 @@ typedef struct pe_leaf
 } pe_leaf;
 
 /* The best split on one column. cells: the column's part of the leaf's histogram. */
-extern void pe_split_column(const pe_split_rules *rules, const pe_leaf *leaf, int column, const pe_cell *cells,
-							pe_split *best);
+extern void pe_split_column(const pe_split_rules *rules, const pe_leaf *leaf, int column,
+                            const pe_cell *cells, pe_split *best);
 /* The value of a leaf with these sums, before the learning rate. */
 extern double pe_leaf_weight(const pe_split_rules *rules, const pe_leaf *leaf);
 
 typedef struct pe_histogram_job pe_histogram_job;
 
 /* Sum the pairs of the given rows into cells (all of bins->offsets[n_columns]), over the active columns. */
-extern bool pe_histogram_build(pe_pool *pool, const pe_bins *bins, const int *active, int n_active,
-							   const pe_pair *pairs, const uint32_t *rows, uint32_t count, pe_cell *cells,
-							   pe_cell *thread_cells);
+extern bool pe_histogram_build(pe_team *pool, const pe_bins *bins, const int *active, int n_active,
+                               const pe_pair *pairs, const uint32_t *rows, uint32_t count, pe_cell *cells,
+                               pe_cell *thread_cells);
 
 /* The model's nodes while they grow, with what only training needs beside them. */
 typedef struct pe_forest
@@ -116,22 +116,22 @@ typedef struct pe_forest
 	pe_model *model;
 	uint32_t nodes_capacity;
 	uint32_t sets_capacity;
-	uint8_t *bins;	/* by node: the split's bin */
+	uint8_t *bins; /* by node: the split's bin */
 	double *gains; /* by node */
 } pe_forest;
 
 typedef struct pe_grower
 {
 	const pe_env *env;
-	pe_pool *pool;
+	pe_team *pool;
 	const pe_options *options;
 	const pe_bins *bins;
 	pe_forest *forest;
 	pe_split_rules rules;
 	const pe_pair *pairs;
-	uint32_t *rows;	   /* the tree's rows, in ascending order at the start */
+	uint32_t *rows;    /* the tree's rows, in ascending order at the start */
 	uint32_t *scratch; /* as many */
-	int *active;	   /* the tree's columns */
+	int *active;       /* the tree's columns */
 	int n_active;
 	pe_cell *cells; /* n_slots histograms */
 	int n_slots;
@@ -154,6 +154,7 @@ extern void pe_grower_free(pe_grower *grower);
 extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count);
 
 /* The leaf's node that a binned row reaches in tree. */
-extern uint32_t pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree, const uint8_t *row);
+extern uint32_t pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree,
+                               const uint8_t *row);
 
 #endif /* PE_MODEL_TREES_H */

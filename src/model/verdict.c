@@ -5,10 +5,10 @@
 #include "model/internal.h"
 
 /* Below these nothing can be said (10), or only with this warning (50). */
-#define LEAST_POSITIVES 50
+#define LEAST_POSITIVES  50
 #define LEAST_VALUE_ROWS 100
-#define LEAKAGE_AUC 0.99
-#define LEAKAGE_R2 0.99
+#define LEAKAGE_AUC      0.99
+#define LEAKAGE_R2       0.99
 
 const char *
 pe_verdict_name(pe_verdict verdict)
@@ -63,23 +63,25 @@ judge_propensity(pe_evaluation *e)
 	if (fewer < LEAST_POSITIVES)
 	{
 		e->verdict = PE_VERDICT_TOO_FEW;
-		snprintf(e->sentence, sizeof(e->sentence),
-				 "Too few to tell: %lld of the %lld evaluated rows are %s, and at least %d of each are needed for "
-				 "figures to rely on.",
-				 (long long) fewer, (long long) e->rows, fewer == e->positives ? "positive" : "negative",
-				 LEAST_POSITIVES);
+		snprintf(
+		    e->sentence, sizeof(e->sentence),
+		    "Too few to tell: %lld of the %lld evaluated rows are %s, and at least %d of each are needed for "
+		    "figures to rely on.",
+		    (long long) fewer, (long long) e->rows, fewer == e->positives ? "positive" : "negative",
+		    LEAST_POSITIVES);
 		return;
 	}
 	snprintf(e->sentence, sizeof(e->sentence),
-			 "%s: AUC is %.3f on %lld evaluated rows, of which %lld are positive. The highest tenth of the "
-			 "predictions holds %.0f %% of all positives (lift %.1f).%s",
-			 e->verdict == PE_VERDICT_POOR   ? "Poor"
-			 : e->verdict == PE_VERDICT_FAIR ? "Fair"
-			 : e->verdict == PE_VERDICT_GOOD ? "Good"
-											 : "Excellent",
-			 e->auc, (long long) e->rows, (long long) e->positives, 100 * e->deciles[0].cumulative_gain,
-			 e->deciles[0].lift,
-			 e->verdict == PE_VERDICT_POOR ? " Below 0.65 the order of profiles is hardly better than chance." : "");
+	         "%s: AUC is %.3f on %lld evaluated rows, of which %lld are positive. The highest tenth of the "
+	         "predictions holds %.0f %% of all positives (lift %.1f).%s",
+	         e->verdict == PE_VERDICT_POOR   ? "Poor"
+	         : e->verdict == PE_VERDICT_FAIR ? "Fair"
+	         : e->verdict == PE_VERDICT_GOOD ? "Good"
+	                                         : "Excellent",
+	         e->auc, (long long) e->rows, (long long) e->positives, 100 * e->deciles[0].cumulative_gain,
+	         e->deciles[0].lift,
+	         e->verdict == PE_VERDICT_POOR ? " Below 0.65 the order of profiles is hardly better than chance."
+	                                       : "");
 }
 
 static void
@@ -92,20 +94,22 @@ judge_value(pe_evaluation *e)
 	if (e->rows < LEAST_VALUE_ROWS)
 	{
 		e->verdict = PE_VERDICT_TOO_FEW;
-		snprintf(e->sentence, sizeof(e->sentence),
-				 "Too few to tell: %lld rows were evaluated, and at least %d are needed for figures to rely on.",
-				 (long long) e->rows, LEAST_VALUE_ROWS);
+		snprintf(
+		    e->sentence, sizeof(e->sentence),
+		    "Too few to tell: %lld rows were evaluated, and at least %d are needed for figures to rely on.",
+		    (long long) e->rows, LEAST_VALUE_ROWS);
 		return;
 	}
 	snprintf(e->sentence, sizeof(e->sentence),
-			 "%s: the normalised Gini is %.3f and R squared %.3f on %lld evaluated rows; the mean error is %.6g, the "
-			 "mean value %.6g.%s",
-			 e->verdict == PE_VERDICT_POOR   ? "Poor"
-			 : e->verdict == PE_VERDICT_FAIR ? "Fair"
-			 : e->verdict == PE_VERDICT_GOOD ? "Good"
-											 : "Excellent",
-			 e->gini, e->r2, (long long) e->rows, e->mae, e->base_rate,
-			 e->verdict == PE_VERDICT_POOR ? " The order of profiles is hardly better than chance." : "");
+	         "%s: the normalised Gini is %.3f and R squared %.3f on %lld evaluated rows; the mean error is "
+	         "%.6g, the "
+	         "mean value %.6g.%s",
+	         e->verdict == PE_VERDICT_POOR   ? "Poor"
+	         : e->verdict == PE_VERDICT_FAIR ? "Fair"
+	         : e->verdict == PE_VERDICT_GOOD ? "Good"
+	                                         : "Excellent",
+	         e->gini, e->r2, (long long) e->rows, e->mae, e->base_rate,
+	         e->verdict == PE_VERDICT_POOR ? " The order of profiles is hardly better than chance." : "");
 }
 
 /*
@@ -123,11 +127,12 @@ pe_judge(pe_evaluation *e, double strongest, const char *feature)
 	{
 		e->verdict = PE_VERDICT_LEAKAGE;
 		snprintf(e->sentence, sizeof(e->sentence),
-				 "Leakage suspected: \"%.120s\" alone %s, so it probably restates the target or was filled in after "
-				 "the fact. Exclude it and train again.",
-				 e->strongest_feature,
-				 binary ? "orders the rows with an AUC above 0.99"
-						: "explains more than 99 % of the target's variance");
+		         "Leakage suspected: \"%.120s\" alone %s, so it probably restates the target or was filled "
+		         "in after "
+		         "the fact. Exclude it and train again.",
+		         e->strongest_feature,
+		         binary ? "orders the rows with an AUC above 0.99"
+		                : "explains more than 99 % of the target's variance");
 		return;
 	}
 	if (!e->evaluated)

@@ -27,15 +27,15 @@ data_key(uint64_t row)
  * noise; plan of 3 levels; city of 40, some of them rare. target 0/1 or a number.
  */
 static const pe_feature_spec data_specs[] = {
-	{"x0", "float8", PE_FEATURE_NUMERIC},	 {"x1", "float8", PE_FEATURE_NUMERIC},
-	{"x2", "int4", PE_FEATURE_NUMERIC},		 {"x3", "float8", PE_FEATURE_NUMERIC},
-	{"plan", "text", PE_FEATURE_CATEGORICAL}, {"city", "text", PE_FEATURE_CATEGORICAL}};
+    {"x0", "float8", PE_FEATURE_NUMERIC},     {"x1", "float8", PE_FEATURE_NUMERIC},
+    {"x2", "int4", PE_FEATURE_NUMERIC},       {"x3", "float8", PE_FEATURE_NUMERIC},
+    {"plan", "text", PE_FEATURE_CATEGORICAL}, {"city", "text", PE_FEATURE_CATEGORICAL}};
 
 #define DATA_FEATURES 6
 
 static inline pe_status
-data_dataset(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, bool weighted, pe_dataset **dataset,
-			 pe_error *err)
+data_dataset(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, bool weighted,
+             pe_dataset **dataset, pe_error *err)
 {
 	uint64_t state = 42;
 	pe_status status = pe_dataset_create(env, algorithm, data_specs, DATA_FEATURES, weighted, dataset, err);
@@ -44,7 +44,8 @@ data_dataset(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, 
 	{
 		static const char *const plans[] = {"basic", "gold", "none"};
 		double values[DATA_FEATURES], margin, target;
-		int plan = (int) (data_uniform(&state) * 3), city = (int) (data_uniform(&state) * data_uniform(&state) * 40);
+		int plan = (int) (data_uniform(&state) * 3),
+		    city = (int) (data_uniform(&state) * data_uniform(&state) * 40);
 		char name[32];
 		int32_t code;
 
@@ -52,7 +53,8 @@ data_dataset(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, 
 		values[1] = data_uniform(&state);
 		values[2] = floor(data_uniform(&state) * 5);
 		values[3] = data_uniform(&state) * 1000;
-		margin = 0.6 * values[0] - 2 * (values[1] > 0.7) + (plan == 1) - 0.8 * (city % 3 == 0) + 0.1 * values[2] * values[1];
+		margin = 0.6 * values[0] - 2 * (values[1] > 0.7) + (plan == 1) - 0.8 * (city % 3 == 0) +
+		         0.1 * values[2] * values[1];
 		if (data_uniform(&state) < 0.1)
 			values[0] = NAN;
 		status = pe_dataset_level(*dataset, 4, plans[plan], strlen(plans[plan]), &code, err);
@@ -62,9 +64,10 @@ data_dataset(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, 
 			status = pe_dataset_level(*dataset, 5, name, strlen(name), &code, err);
 		values[5] = data_uniform(&state) < 0.05 ? NAN : code;
 		target = task == PE_TASK_PROPENSITY ? data_uniform(&state) < 1 / (1 + exp(-margin))
-											: 10 + 3 * margin + data_uniform(&state);
+		                                    : 10 + 3 * margin + data_uniform(&state);
 		if (status == PE_OK)
-			status = pe_dataset_append(*dataset, values, target, 0.5 + data_uniform(&state), data_key(row), err);
+			status =
+			    pe_dataset_append(*dataset, values, target, 0.5 + data_uniform(&state), data_key(row), err);
 	}
 	return status;
 }
@@ -89,7 +92,7 @@ data_row(const pe_model *model, uint64_t *state, double *values)
 /* Train on data_dataset with options set by "name=value" texts, NULL at the end. */
 static inline pe_status
 data_train(const pe_env *env, pe_algorithm algorithm, pe_task task, int rows, bool weighted,
-		   const char *const *settings, pe_model **model, pe_evaluation *evaluation, pe_error *err)
+           const char *const *settings, pe_model **model, pe_evaluation *evaluation, pe_error *err)
 {
 	pe_options options;
 	pe_dataset *dataset = NULL;

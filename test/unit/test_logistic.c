@@ -5,18 +5,18 @@
 #include "model_data.h"
 
 /* second_attack, treatment, trait_anxiety: the 20 patients of the textbook example. */
-static const int patients[20][3] = {
-	{1, 1, 70}, {1, 1, 80}, {1, 1, 50}, {1, 0, 60}, {1, 0, 40}, {1, 0, 65}, {1, 0, 75},
-	{1, 0, 80}, {1, 0, 70}, {1, 0, 60}, {0, 1, 65}, {0, 1, 50}, {0, 1, 45}, {0, 1, 35},
-	{0, 1, 40}, {0, 1, 50}, {0, 0, 55}, {0, 0, 45}, {0, 0, 50}, {0, 0, 60}};
+static const int patients[20][3] = {{1, 1, 70}, {1, 1, 80}, {1, 1, 50}, {1, 0, 60}, {1, 0, 40},
+                                    {1, 0, 65}, {1, 0, 75}, {1, 0, 80}, {1, 0, 70}, {1, 0, 60},
+                                    {0, 1, 65}, {0, 1, 50}, {0, 1, 45}, {0, 1, 35}, {0, 1, 40},
+                                    {0, 1, 50}, {0, 0, 55}, {0, 0, 45}, {0, 0, 50}, {0, 0, 60}};
 
 static pe_env env;
 static tap_memory memory;
 static pe_error err;
 
 static pe_model *
-train_numbers(pe_algorithm algorithm, pe_task task, const pe_feature_spec *specs, int n, const double *rows, int count,
-			  pe_evaluation *e)
+train_numbers(pe_algorithm algorithm, pe_task task, const pe_feature_spec *specs, int n, const double *rows,
+              int count, pe_evaluation *e)
 {
 	pe_dataset *dataset;
 	pe_model *model = NULL;
@@ -40,7 +40,8 @@ published(void)
 	static const double want[3] = {-6.36346994178192, -1.02410605239327, 0.119044916668607};
 	static const double error[3] = {3.21389766375099, 1.17107844860319, 0.0549790458269317};
 	static const double z[3] = {-1.97998524145757, -0.874498248699539, 2.16527796868916};
-	pe_feature_spec specs[2] = {{"treatment", "int4", PE_FEATURE_NUMERIC}, {"trait_anxiety", "int4", PE_FEATURE_NUMERIC}};
+	pe_feature_spec specs[2] = {{"treatment", "int4", PE_FEATURE_NUMERIC},
+	                            {"trait_anxiety", "int4", PE_FEATURE_NUMERIC}};
 	double rows[60];
 	pe_evaluation e;
 	pe_model *model;
@@ -69,9 +70,9 @@ static void
 aliased(void)
 {
 	pe_feature_spec specs[4] = {{"a", NULL, PE_FEATURE_NUMERIC},
-								{"b", NULL, PE_FEATURE_NUMERIC},
-								{"c", NULL, PE_FEATURE_NUMERIC},
-								{"constant", NULL, PE_FEATURE_NUMERIC}};
+	                            {"b", NULL, PE_FEATURE_NUMERIC},
+	                            {"c", NULL, PE_FEATURE_NUMERIC},
+	                            {"constant", NULL, PE_FEATURE_NUMERIC}};
 	double rows[50 * 5];
 	uint64_t state = 3;
 	pe_evaluation e;
@@ -130,8 +131,8 @@ least_squares(void)
 	IS_NEAR(c.estimate, slope, 1e-12, "slope");
 	IS_NEAR(c.standard_error, sqrt(sse / 38 / sxx), 1e-12, "its standard error");
 	IS_NEAR(pe_model_get_coefficient(model, 0).estimate, intercept, 1e-12, "intercept");
-	IS_NEAR(pe_model_get_coefficient(model, 0).standard_error, sqrt(sse / 38 * (1. / 40 + sx * sx / 1600 / sxx)), 1e-12,
-			"its standard error");
+	IS_NEAR(pe_model_get_coefficient(model, 0).standard_error,
+	        sqrt(sse / 38 * (1. / 40 + sx * sx / 1600 / sxx)), 1e-12, "its standard error");
 	OK(c.p_value > 0 && c.p_value < 1e-12, "p-value %g", c.p_value);
 	pe_model_free(model);
 }
@@ -155,8 +156,8 @@ separated(void)
 	model = train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, specs, 2, rows, 200, &e);
 	if (!OK(model != NULL, "separated classes end"))
 		return;
-	OK(pe_model_note_count(model) == 1 && strstr(pe_model_note(model, 0), "separates") != NULL, "and are said: %s",
-	   pe_model_note_count(model) ? pe_model_note(model, 0) : "");
+	OK(pe_model_note_count(model) == 1 && strstr(pe_model_note(model, 0), "separates") != NULL,
+	   "and are said: %s", pe_model_note_count(model) ? pe_model_note(model, 0) : "");
 	OK(isfinite(pe_model_get_coefficient(model, 1).estimate), "x has a finite coefficient");
 	OK(pe_model_predict(model, sure) > 0.99, "and predicts");
 	IS_INT(e.verdict, PE_VERDICT_LEAKAGE, "x restates the target");
@@ -186,7 +187,7 @@ rows_and_threads(pe_algorithm algorithm, pe_task task, bool weighted)
 			pe_model_free(model);
 	}
 	OK(length[0] == length[1] && length[0] == length[2] && memcmp(bytes[0], bytes[1], length[0]) == 0 &&
-		   memcmp(bytes[0], bytes[2], length[0]) == 0,
+	       memcmp(bytes[0], bytes[2], length[0]) == 0,
 	   "the same bytes on 1, 2 and 3 threads");
 	for (int i = 0; i < 1000; i++)
 	{
@@ -221,8 +222,8 @@ out_of_memory(void)
 
 		memory.calls = 0;
 		memory.fail_at = fail_at;
-		status = data_train(&env, PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, 300, true, SETTINGS("threads=2"), &model, &e,
-							&err);
+		status = data_train(&env, PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, 300, true, SETTINGS("threads=2"),
+		                    &model, &e, &err);
 		memory.fail_at = 0;
 		if (status == PE_OUT_OF_MEMORY && (memory.live != before || model != NULL))
 			break;
@@ -248,9 +249,9 @@ cancel(void)
 
 	impatient.tick = stop_soon;
 	impatient.tick_ctx = &ticks;
-	IS_INT(data_train(&impatient, PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, 60000, false, SETTINGS("threads=2"), &model,
-					  &e, &err),
-		   PE_CANCELLED, "the tick stops training");
+	IS_INT(data_train(&impatient, PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, 60000, false,
+	                  SETTINGS("threads=2"), &model, &e, &err),
+	       PE_CANCELLED, "the tick stops training");
 	OK(memory.live == before && model == NULL, "and nothing is left");
 }
 
@@ -263,22 +264,22 @@ refusals(void)
 	pe_evaluation e;
 
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, &spec, 1, constant, 3, &e) == NULL &&
-		   err.code == PE_INVALID_DATA,
+	       err.code == PE_INVALID_DATA,
 	   "a constant feature: %s", err.message);
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, &spec, 1, missing, 3, &e) == NULL &&
-		   err.code == PE_INVALID_DATA,
+	       err.code == PE_INVALID_DATA,
 	   "nothing but missing: %s", err.message);
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, &spec, 1, one_class, 2, &e) == NULL &&
-		   err.code == PE_INVALID_DATA,
+	       err.code == PE_INVALID_DATA,
 	   "one class: %s", err.message);
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, &spec, 1, not_binary, 2, &e) == NULL &&
-		   err.code == PE_INVALID_DATA,
+	       err.code == PE_INVALID_DATA,
 	   "not a class: %s", err.message);
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, &spec, 1, NULL, 0, &e) == NULL &&
-		   err.code == PE_INVALID_DATA,
+	       err.code == PE_INVALID_DATA,
 	   "no rows: %s", err.message);
 	OK(train_numbers(PE_ALGORITHM_LOGISTIC, PE_TASK_VALUE, &spec, 1, one_class, 2, &e) == NULL &&
-		   err.code == PE_INVALID_OPTION,
+	       err.code == PE_INVALID_OPTION,
 	   "wrong task: %s", err.message);
 }
 

@@ -23,8 +23,8 @@ same_on_threads(pe_task task, int rows, const char *extra, const char *extra2)
 		pe_model *model;
 
 		snprintf(setting, sizeof(setting), "threads=%d", threads);
-		if (data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, rows, true, SETTINGS(setting, "trees=10", extra, extra2),
-					   &model, &e, &err) != PE_OK)
+		if (data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, rows, true,
+		               SETTINGS(setting, "trees=10", extra, extra2), &model, &e, &err) != PE_OK)
 			printf("# %s\n", err.message);
 		if (!OK(model != NULL, "%s, %s, %d threads: %s", extra, extra2, threads, e.sentence))
 			return;
@@ -51,8 +51,14 @@ brute_force(void)
 
 	for (int round = 0; round < 40; round++)
 	{
-		enum { N = 24, F = 3 };
-		pe_feature_spec specs[F] = {{"a", NULL, PE_FEATURE_NUMERIC}, {"b", NULL, PE_FEATURE_NUMERIC}, {"c", NULL, PE_FEATURE_NUMERIC}};
+		enum
+		{
+			N = 24,
+			F = 3
+		};
+		pe_feature_spec specs[F] = {{"a", NULL, PE_FEATURE_NUMERIC},
+		                            {"b", NULL, PE_FEATURE_NUMERIC},
+		                            {"c", NULL, PE_FEATURE_NUMERIC}};
 		double x[N][F], y[N], mean = 0, best = 0, left_value = 0, right_value = 0, probe_best = 0;
 		bool goes_left[N] = {false};
 		pe_dataset *dataset;
@@ -80,7 +86,9 @@ brute_force(void)
 							gl += mean - y[i], hl++;
 						else
 							gr += mean - y[i], hr++;
-					gain = hl >= 1 && hr >= 1 ? gl * gl / (hl + 1) + gr * gr / (hr + 1) - (gl + gr) * (gl + gr) / (N + 1) : 0;
+					gain = hl >= 1 && hr >= 1
+					           ? gl * gl / (hl + 1) + gr * gr / (hr + 1) - (gl + gr) * (gl + gr) / (N + 1)
+					           : 0;
 					if (gain > best + 1e-9)
 					{
 						best = gain;
@@ -98,7 +106,8 @@ brute_force(void)
 		pe_train(&env, dataset, PE_TASK_VALUE, &options, &model, &e, &err);
 		pe_dataset_free(dataset);
 		for (int i = 0; i < N && model != NULL; i++)
-			probe_best = fmax(probe_best, fabs(pe_model_predict(model, x[i]) - mean - (goes_left[i] ? left_value : right_value)));
+			probe_best = fmax(probe_best, fabs(pe_model_predict(model, x[i]) - mean -
+			                                   (goes_left[i] ? left_value : right_value)));
 		agreed += model != NULL && probe_best < 1e-6;
 		pe_model_free(model);
 	}
@@ -106,8 +115,8 @@ brute_force(void)
 }
 
 static pe_model *
-train_column(const pe_feature_spec *spec, const double *values, const double *targets, const char *const *levels, int n,
-			 pe_task task, pe_options *options)
+train_column(const pe_feature_spec *spec, const double *values, const double *targets,
+             const char *const *levels, int n, pe_task task, pe_options *options)
 {
 	pe_dataset *dataset;
 	pe_evaluation e;
@@ -119,7 +128,8 @@ train_column(const pe_feature_spec *spec, const double *values, const double *ta
 		double value = values != NULL ? values[i] : NAN;
 		int32_t code;
 
-		if (levels != NULL && levels[i] != NULL && pe_dataset_level(dataset, 0, levels[i], strlen(levels[i]), &code, &err) == PE_OK)
+		if (levels != NULL && levels[i] != NULL &&
+		    pe_dataset_level(dataset, 0, levels[i], strlen(levels[i]), &code, &err) == PE_OK)
 			value = code;
 		pe_dataset_append(dataset, &value, targets[i], 1, data_key(i), &err);
 	}
@@ -231,7 +241,8 @@ monotone(void)
 	pe_model_free(model);
 	pe_options_init(&options, PE_ALGORITHM_BOOSTED_TREES);
 	pe_options_set_monotone(&options, "y", "1", &err);
-	OK(train_column(&spec, values, targets, NULL, 2000, PE_TASK_VALUE, &options) == NULL && err.code == PE_INVALID_OPTION,
+	OK(train_column(&spec, values, targets, NULL, 2000, PE_TASK_VALUE, &options) == NULL &&
+	       err.code == PE_INVALID_OPTION,
 	   "an unknown feature: %s", err.message);
 }
 
@@ -244,11 +255,12 @@ predictions_agree(void)
 	uint64_t state = 4;
 	void *scratch;
 
-	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 5000, false, SETTINGS("calibrate=isotonic"), &model, &e,
-			   &err);
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 5000, false,
+	           SETTINGS("calibrate=isotonic"), &model, &e, &err);
 	if (!OK(model != NULL, "a calibrated model"))
 		return;
-	OK(e.rows > 0 && e.rows < 700, "evaluated on the half that calibration did not see: %lld", (long long) e.rows);
+	OK(e.rows > 0 && e.rows < 700, "evaluated on the half that calibration did not see: %lld",
+	   (long long) e.rows);
 	scratch = malloc(pe_model_explain_scratch(model));
 	for (int i = 0; i < 100; i++)
 		data_row(model, &state, rows[i]);
@@ -290,9 +302,9 @@ option_names(void)
 	IS_INT(pe_options_set(&options, "seed", "-1", &err), PE_INVALID_OPTION, "%s", err.hint);
 	IS_INT(pe_options_set(&options, "seed", "18446744073709551615", &err), PE_OK, "the largest seed");
 	IS_INT(pe_options_set(&options, "calibrate", "perhaps", &err), PE_INVALID_OPTION, "%s", err.hint);
-	OK(pe_training_memory(&options, 25, false, 2000000) < 500u << 20, "2,000,000 x 25 in %zu MB",
-	   pe_training_memory(&options, 25, false, 2000000) >> 20);
-	OK(pe_training_memory(&options, 25, false, pe_training_memory_rows(&options, 25, false, 1u << 30)) <= 1u << 30,
+	OK(pe_train_memory(&options, 25, false, 2000000) < 500u << 20, "2,000,000 x 25 in %zu MB",
+	   pe_train_memory(&options, 25, false, 2000000) >> 20);
+	OK(pe_train_memory(&options, 25, false, pe_train_memory_rows(&options, 25, false, 1u << 30)) <= 1u << 30,
 	   "the rows that fit, fit");
 }
 
@@ -311,7 +323,8 @@ out_of_memory(void)
 		memory.calls = 0;
 		memory.fail_at = fail_at;
 		status = data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 400, true,
-							SETTINGS("threads=2", "trees=3", "calibrate=platt", "early_stopping=2"), &model, &e, &err);
+		                    SETTINGS("threads=2", "trees=3", "calibrate=platt", "early_stopping=2"), &model,
+		                    &e, &err);
 		memory.fail_at = 0;
 		if (status == PE_OUT_OF_MEMORY && (memory.live != before || model != NULL))
 			break;
@@ -342,7 +355,7 @@ cancel(void)
 		impatient.tick = stop_at;
 		impatient.tick_ctx = &countdown;
 		cancelled += data_train(&impatient, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 20000, false,
-								SETTINGS("threads=2"), &model, &e, &err) == PE_CANCELLED;
+		                        SETTINGS("threads=2"), &model, &e, &err) == PE_CANCELLED;
 		left += memory.live != before;
 	}
 	IS_INT(cancelled, 5, "the tick stops training wherever it is");

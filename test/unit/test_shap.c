@@ -1,0 +1,108 @@
+/*
+ * Contributions against Shapley's definition over all coalitions, on small models read
+ * from their own structures.
+ */
+#include "model/internal.h"
+#include "model_data.h"
+
+static pe_env env;
+static tap_memory memory;
+static pe_error err;
+
+/* What a tree says when only the features of the coalition are known. */
+static double
+expected(const pe_model *model, uint32_t at, const double *values, unsigned coalition)
+{
+	const pe_node *node = &model->nodes[at];
+	double value = values[node->feature];
+	bool left;
+
+	if (node->left == 0)
+		return model->values[at];
+	if (!((coalition >> node->feature) & 1))
+		return (model->covers[node->left] * expected(model, node->left, values, coalition) +
+		        model->covers[node->left + 1] * expected(model, node->left + 1, values, coalition)) /
+		       model->covers[at];
+	if (node->flags & PE_NODE_CATEGORICAL)
+	{
+		int slot = pe_feature_slot(&model->features[node->feature], value);
+
+		left = (model->sets[node->test.set].bits[slot / 32] >> (slot % 32)) & 1;
+	}
+	else
+		left =
+		    isnan(value) ? (node->flags & PE_NODE_MISSING_LEFT) != 0 : (float) value <= node->test.threshold;
+	return expected(model, node->left + !left, values, coalition);
+}
+
+static double
+game(const pe_model *model, const double *values, unsigned coalition)
+{
+	double sum = model->base_margin;
+
+	for (uint32_t tree = 0; tree < model->n_trees; tree++)
+		sum += expected(model, model->roots[tree], values, coalition);
+	return sum;
+}
+
+static double
+factorial(int n)
+{
+	return n <= 1 ? 1 : n * factorial(n - 1);
+}
+
+static void
+compare(pe_task task, const char *first, const char *second)
+{
+	pe_evaluation e;
+	pe_model *model;
+	double values[DATA_FEATURES], contributions[DATA_FEATURES], base, worst = 0, worst_sum = 0;
+	uint64_t state = 11;
+	void *scratch;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, 2000, false, SETTINGS("trees=8", first, second),
+	           &model, &e, &err);
+	if (!OK(model != NULL, "%s %s", first, second))
+		return;
+	scratch = malloc(pe_model_explain_scratch(model));
+	for (int round = 0; round < 30; round++)
+	{
+		double sum = 0;
+
+		data_row(model, &state, values);
+		pe_model_explain(model, values, scratch, contributions, &base);
+		for (int f = 0; f < DATA_FEATURES; f++)
+		{
+			double shapley = 0;
+
+			for (unsigned s = 0; s < 1u << DATA_FEATURES; s++)
+				if (!((s >> f) & 1))
+				{
+					int size = __builtin_popcount(s);
+
+					shapley += factorial(size) * factorial(DATA_FEATURES - size - 1) /
+					           factorial(DATA_FEATURES) *
+					           (game(model, values, s | 1u << f) - game(model, values, s));
+				}
+			worst = fmax(worst, fabs(shapley - contributions[f]));
+			sum += contributions[f];
+		}
+		worst_sum = fmax(worst_sum, fabs(sum + base - pe_model_margin(model, values)));
+		worst = fmax(worst, fabs(base - game(model, values, 0)));
+	}
+	OK(worst < 1e-9, "Shapley values over all coalitions (%g)", worst);
+	OK(worst_sum < 1e-9, "sum to the margin (%g)", worst_sum);
+	free(scratch);
+	pe_model_free(model);
+}
+
+int
+main(void)
+{
+	env = tap_env(&memory);
+	compare(PE_TASK_PROPENSITY, "max_depth=3", "seed=1");
+	compare(PE_TASK_VALUE, "max_depth=6", "min_child_weight=3");
+	compare(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1");
+	IS_INT(memory.live, 0, "no block is left");
+	return tap_done();
+}
