@@ -48,6 +48,17 @@ pe_may_exist(pe_status status)
 /* Ids that we put into paths: letters, digits and -_.: only. */
 bool pe_plain_id(const char *id);
 
+/*
+ * May a list be filtered by this name on the platform? Commas join conditions there
+ * and some signs are operators, encoded or not; such a name is looked for in the
+ * whole list instead.
+ */
+static inline bool
+pe_filterable(const char *name)
+{
+	return strpbrk(name, ",!~*|<>=()[]^$+?\"\\") == NULL;
+}
+
 /* "key":"value", with a comma in front unless it follows an opening bracket. */
 void pe_text_member(pe_text *text, const char *key, const char *value);
 

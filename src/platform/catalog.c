@@ -7,7 +7,8 @@
 #include "platform/catalog.h"
 #include "platform/catalog_page.h"
 
-#define PROPERTIES "name,tags,schemaRef,created,extensions,classification"
+#define MOST_DATASETS 10000
+#define PROPERTIES    "name,tags,schemaRef,created,extensions,classification"
 
 static const char snapshot_prefix[] = "Profile-Snapshot-Export";
 static const char older_prefix[] = "Profile Attribute ";
@@ -176,7 +177,7 @@ pe_catalog_datasets(pe_platform *platform, int limit, pe_dataset_list *list, pe_
 	pe_text query;
 
 	begin_datasets(platform, list, &query);
-	return read_datasets(platform, &query, limit > 0 ? limit : 10000, &reader, err);
+	return read_datasets(platform, &query, limit > 0 ? limit : MOST_DATASETS, &reader, err);
 }
 
 pe_status
@@ -186,10 +187,13 @@ pe_catalog_find_dataset(pe_platform *platform, const char *name, pe_dataset_list
 	pe_text query;
 
 	begin_datasets(platform, list, &query);
-	pe_text_puts(&query, "name=");
-	pe_text_percent(&query, name);
-	pe_text_puts(&query, "&");
-	return read_datasets(platform, &query, 1000, &reader, err);
+	if (pe_filterable(name))
+	{
+		pe_text_puts(&query, "name=");
+		pe_text_percent(&query, name);
+		pe_text_puts(&query, "&");
+	}
+	return read_datasets(platform, &query, MOST_DATASETS, &reader, err);
 }
 
 pe_status

@@ -52,8 +52,12 @@ find_item(pe_platform *platform, const char *kind, const char *what, const char 
 		pe_json *items;
 
 		pe_text_init(&path, pe_platform_env(platform));
-		pe_text_printf(&path, PE_FLOW "/%s?limit=100&property=name==", kind);
-		pe_text_percent(&path, name);
+		pe_text_printf(&path, PE_FLOW "/%s?limit=100", kind);
+		if (pe_filterable(name))
+		{
+			pe_text_puts(&path, "&property=name==");
+			pe_text_percent(&path, name);
+		}
 		if (token.length > 0)
 		{
 			pe_text_puts(&path, "&continuationToken=");

@@ -78,8 +78,12 @@ pe_registry_find(pe_platform *platform, const char *kind, const char *title, pe_
 		const char *next;
 
 		pe_text_init(&path, pe_platform_env(platform));
-		pe_text_printf(&path, PE_REGISTRY "/tenant/%s?limit=300&property=title==", kind);
-		pe_text_percent(&path, title);
+		pe_text_printf(&path, PE_REGISTRY "/tenant/%s?limit=300", kind);
+		if (pe_filterable(title))
+		{
+			pe_text_puts(&path, "&property=title==");
+			pe_text_percent(&path, title);
+		}
 		if (start.length > 0)
 		{
 			pe_text_puts(&path, "&start=");

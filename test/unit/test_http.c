@@ -2,6 +2,8 @@
  * test_http.c
  *		The HTTPS client against a server that misbehaves, over plain loopback.
  */
+#include <dirent.h>
+
 #include "loopback.h"
 
 #include "platform/address.h"
@@ -130,8 +132,7 @@ test_bad_replies(pe_http *client)
 	IS_INT(get(client, url_of("/ok"), 5, &response), PE_OK, "the cap exactly");
 	pe_http_response_free(&response);
 
-	IS_INT(get(client, url_of("/nothing"), 0, &response), PE_OK,
-	       "a path the server lacks is an answer");
+	IS_INT(get(client, url_of("/nothing"), 0, &response), PE_OK, "a path the server lacks is an answer");
 	pe_http_response_free(&response);
 	IS_INT(get(client, url_of("/cut"), 0, &response), PE_UNREACHABLE, "a body cut short");
 	IS_INT(response.failure, PE_HTTP_RESET, "is a broken connection");
@@ -246,6 +247,40 @@ test_environment(void)
 	unsetenv("all_proxy");
 }
 
+/* Do all threads but this one have SIGTERM blocked? *others counts them. */
+static bool
+others_blocked(int *others)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	bool blocked = true;
+
+	*others = 0;
+	while (tasks != NULL && (entry = readdir(tasks)) != NULL)
+	{
+		char path[300];
+		char line[200];
+		unsigned long long mask = 0;
+		FILE *file;
+
+		if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int) getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+		file = fopen(path, "r");
+		while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+			sscanf(line, "SigBlk: %llx", &mask);
+		if (file == NULL)
+			continue;
+		fclose(file);
+		(*others)++;
+		blocked = blocked && (mask >> (SIGTERM - 1) & 1) && (mask >> (SIGUSR1 - 1) & 1) &&
+		          (mask >> (SIGINT - 1) & 1);
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+	return blocked;
+}
+
 static void
 test_time(void)
 {
@@ -257,6 +292,7 @@ test_time(void)
 	pe_http_request post = {.method = "POST", .url = url_of("/hang"), .body = "x", .body_length = 1};
 	int64_t start = now_ms();
 	sigset_t mask;
+	int others;
 
 	ticking.tick = stop_later;
 	ticking.tick_ctx = &state;
@@ -282,6 +318,7 @@ test_time(void)
 	OK(now_ms() - start < 300, "without waiting for it");
 	OK(!response.body_sent, "nothing was sent");
 	pe_http_response_free(&response);
+	OK(others_blocked(&others) && others == 1, "the resolver's thread, still there, takes no signals");
 	start = now_ms();
 	pe_http_close(client);
 	OK(now_ms() - start < 200, "closing does not wait for it either");

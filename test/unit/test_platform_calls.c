@@ -327,12 +327,12 @@ test_provisioning(pe_platform *platform, provisioned *made)
 	       PE_CONFLICT, "another type for an attribute: %s", err.message);
 	members[1].type = PE_XDM_NUMBER;
 
-	WORKS(pe_registry_ensure_schema(platform, "profenrich churn schema", "scores", made->group.id,
+	WORKS(pe_registry_ensure_schema(platform, "profenrich churn, the \"schema\" ~*", "scores", made->group.id,
 	                                &made->schema, &created, &err),
 	      "schema");
 	OK(created && made->schema.found && !made->schema.profile_enabled, "created");
-	WORKS(pe_registry_ensure_schema(platform, "profenrich churn schema", "scores", made->group.id, &again,
-	                                &created, &err),
+	WORKS(pe_registry_ensure_schema(platform, "profenrich churn, the \"schema\" ~*", "scores", made->group.id,
+	                                &again, &created, &err),
 	      "the same again");
 	OK(!created && strcmp(again.id, made->schema.id) == 0, "finds it");
 	IS_INT(pe_registry_ensure_schema(platform, "profenrich churn & more", "scores", made->group.id, &again,
@@ -363,6 +363,9 @@ test_provisioning(pe_platform *platform, provisioned *made)
 	                                made->dataset, sizeof(made->dataset), &err),
 	      "data set");
 	IS_INT(strlen(made->dataset), 24, "has an id");
+	WORKS(pe_catalog_find_dataset(platform, "profenrich churn, 100%", &datasets, &err), "look again");
+	IS_INT(datasets.count, 1, "a name with a comma is found");
+	pe_dataset_list_free(&datasets);
 	WORKS(pe_catalog_get_dataset(platform, made->dataset, &datasets, &err), "read it");
 	OK(datasets.count == 1 && datasets.items[0].profile_enabled && datasets.items[0].identity_enabled,
 	   "it is enabled");
@@ -374,16 +377,16 @@ test_provisioning(pe_platform *platform, provisioned *made)
 	       "one that is not there");
 	IS_INT(pe_catalog_get_dataset(platform, "../x", &datasets, &err), PE_NOT_FOUND, "an id that is none");
 
-	WORKS(pe_flow_ensure_inlet(platform, "profenrich churn", &made->inlet, &created, &err), "inlet");
+	WORKS(pe_flow_ensure_inlet(platform, "profenrich, churn!", &made->inlet, &created, &err), "inlet");
 	OK(created && strstr(made->inlet.inlet_url, origin) == made->inlet.inlet_url, "created: %s",
 	   made->inlet.inlet_url);
-	WORKS(pe_flow_ensure_inlet(platform, "profenrich churn", &second.inlet, &created, &err), "again");
+	WORKS(pe_flow_ensure_inlet(platform, "profenrich, churn!", &second.inlet, &created, &err), "again");
 	OK(!created && strcmp(second.inlet.inlet_url, made->inlet.inlet_url) == 0, "found");
-	WORKS(pe_flow_ensure_flow(platform, "profenrich churn", &made->inlet, made->schema.id, made->dataset,
+	WORKS(pe_flow_ensure_flow(platform, "profenrich, churn!", &made->inlet, made->schema.id, made->dataset,
 	                          made->flow, sizeof(made->flow), &created, &err),
 	      "flow");
 	OK(created && made->flow[0] != '\0', "created");
-	WORKS(pe_flow_ensure_flow(platform, "profenrich churn", &made->inlet, made->schema.id, made->dataset,
+	WORKS(pe_flow_ensure_flow(platform, "profenrich, churn!", &made->inlet, made->schema.id, made->dataset,
 	                          second.flow, sizeof(second.flow), &created, &err),
 	      "again");
 	OK(!created && strcmp(second.flow, made->flow) == 0, "found");
