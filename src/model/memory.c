@@ -53,7 +53,7 @@ fixed_memory(const pe_options *options, int n_features)
 }
 
 size_t
-pe_train_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
+pe_training_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
 {
 	double bytes = fixed_memory(options, n_features) + rows_memory(options, n_features, (double) rows);
 
@@ -61,7 +61,7 @@ pe_train_memory(const pe_options *options, int n_features, bool with_weights, ui
 }
 
 uint64_t
-pe_train_memory_rows(const pe_options *options, int n_features, bool with_weights, size_t bytes)
+pe_training_memory_rows(const pe_options *options, int n_features, bool with_weights, size_t bytes)
 {
 	uint64_t low = 0, high = PE_MAX_ROWS;
 
@@ -69,7 +69,7 @@ pe_train_memory_rows(const pe_options *options, int n_features, bool with_weight
 	{
 		uint64_t middle = low + (high - low + 1) / 2;
 
-		if (pe_train_memory(options, n_features, with_weights, middle) <= bytes)
+		if (pe_training_memory(options, n_features, with_weights, middle) <= bytes)
 			low = middle;
 		else
 			high = middle - 1;

@@ -105,10 +105,10 @@ extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right no
  * An upper bound; level texts beyond a few MB are not in it.
  */
 struct pe_options;
-extern size_t pe_train_memory(const struct pe_options *options, int n_features, bool with_weights,
+extern size_t pe_training_memory(const struct pe_options *options, int n_features, bool with_weights,
                               uint64_t rows);
 /* The most rows for which that stays within bytes. */
-extern uint64_t pe_train_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
+extern uint64_t pe_training_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
                                      size_t bytes);
 
 /* ---- options -------------------------------------------------------------------------- */

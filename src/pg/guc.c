@@ -15,7 +15,7 @@
 #include "pg/guc.h"
 
 int pe_threads = 2;
-int pe_training_memory = 4096;
+int pe_training_memory_limit = 4096;
 int pe_model_cache_size = 256;
 char *pe_secret_directory = NULL;
 bool pe_allow_secret_option = false;
@@ -65,7 +65,7 @@ pe_define_settings(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.training_memory", "Private memory that one training may use.",
 							"A training that would need more stops before it reads rows, and says how many would fit.",
-							&pe_training_memory, 4096, 16, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+							&pe_training_memory_limit, 4096, 16, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.model_cache_size", "Memory for models a session keeps loaded.", NULL,
 							&pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	define_connection_settings();

@@ -9,7 +9,7 @@
 #include "postgres.h"
 
 extern int pe_threads;			/* profenrich.threads */
-extern int pe_training_memory;	/* profenrich.training_memory, in MB */
+extern int pe_training_memory_limit;	/* profenrich.training_memory, in MB */
 extern int pe_model_cache_size; /* profenrich.model_cache_size, in MB */
 
 /* Connecting (connection.c, secret.c): all of them the superuser's. */

@@ -302,9 +302,9 @@ option_names(void)
 	IS_INT(pe_options_set(&options, "seed", "-1", &err), PE_INVALID_OPTION, "%s", err.hint);
 	IS_INT(pe_options_set(&options, "seed", "18446744073709551615", &err), PE_OK, "the largest seed");
 	IS_INT(pe_options_set(&options, "calibrate", "perhaps", &err), PE_INVALID_OPTION, "%s", err.hint);
-	OK(pe_train_memory(&options, 25, false, 2000000) < 500u << 20, "2,000,000 x 25 in %zu MB",
-	   pe_train_memory(&options, 25, false, 2000000) >> 20);
-	OK(pe_train_memory(&options, 25, false, pe_train_memory_rows(&options, 25, false, 1u << 30)) <= 1u << 30,
+	OK(pe_training_memory(&options, 25, false, 2000000) < 500u << 20, "2,000,000 x 25 in %zu MB",
+	   pe_training_memory(&options, 25, false, 2000000) >> 20);
+	OK(pe_training_memory(&options, 25, false, pe_training_memory_rows(&options, 25, false, 1u << 30)) <= 1u << 30,
 	   "the rows that fit, fit");
 }
 
