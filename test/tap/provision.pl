@@ -116,6 +116,37 @@ my $twice = join ',', map { my $kind = $_; my %seen;
 	grep { $_ ne '' && $seen{$_} > 1 } keys %seen } qw(fieldgroups schemas dataSets flows);
 is($twice, '', 'nothing was made twice');
 
+# Without a superuser: an administrator connects, an operator provisions, and who is a member of the operator may too.
+$platform->write_secret('operators');
+my $url = $platform->url;
+$node->safe_psql('postgres', qq{
+	CREATE ROLE administrator LOGIN IN ROLE profenrich_admin;
+	CREATE ROLE operator LOGIN IN ROLE profenrich_operator;
+	CREATE ROLE colleague LOGIN IN ROLE profenrich_operator, operator;
+	CREATE ROLE stranger LOGIN IN ROLE profenrich_operator;
+	GRANT SELECT ON scores TO operator;
+	SET ROLE administrator;
+	CREATE SERVER theirs FOREIGN DATA WRAPPER experience_platform OPTIONS (org_id '$StandIn::ORG', sandbox 'prod',
+		platform_url '$url', ims_url '$url', collection_url '$url', ca_file '} . $platform->ca_file . qq{');
+	CREATE USER MAPPING FOR operator SERVER theirs OPTIONS (client_id '$StandIn::CLIENT', secret_file 'operators');
+	GRANT USAGE ON FOREIGN SERVER theirs TO operator, stranger;
+	SET ROLE operator;
+	SELECT profenrich.create_enrichment('theirs', 'theirs', 'SELECT crm_id, score FROM public.scores', 'crm_id', 'CRMID')});
+sub as_role
+{
+	my ($role, $sql) = @_;
+	my ($code, $out, $error) = $node->psql('postgres', "SET ROLE $role; $sql");
+	return $code == 0 ? $out : $error;
+}
+my $theirs = "SELECT string_agg(action, ' ') FROM profenrich.provision('theirs')";
+like(as_role('stranger', $theirs), qr/must be owner of enrichment theirs/, 'not for strangers');
+like(as_role('operator', $theirs), qr/^found found created created created enabled created created created$/, 'the operator provisions');
+like(as_role('colleague', $theirs), qr/^found( found){8}$/, 'a member of the operator with the same credential');
+like(as_role('stranger', "SELECT * FROM profenrich.datasets('theirs')"), qr/no user mapping for role "stranger"/, 'which serves nobody else');
+unlike(as_role('operator', 'SELECT umoptions FROM pg_user_mappings'), qr/$StandIn::SECRET/, 'and shows no secret');
+like(as_role('operator', "SELECT count(*) FROM profenrich.preview('theirs')"), qr/^1$/, 'preview as the operator');
+like(as_role('colleague', "SELECT count(*) FROM profenrich.preview('theirs')"), qr/^1$/, 'and as the colleague, with the operator\'s rights on the source');
+
 # What is there and does not fit.
 create('fits', source => 'SELECT crm_id, score FROM scores', attributes => '{}');
 provision('fits');
