@@ -27,7 +27,8 @@ pe_extension_owner(void)
 	SysScanDesc scan;
 	HeapTuple tuple;
 
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("profenrich"));
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+	            CStringGetDatum("profenrich"));
 	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
@@ -35,14 +36,15 @@ pe_extension_owner(void)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	if (!OidIsValid(owner))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"profenrich\" is not installed in this database"),
-						errhint("Run CREATE EXTENSION profenrich.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+		                errmsg("extension \"profenrich\" is not installed in this database"),
+		                errhint("Run CREATE EXTENSION profenrich.")));
 	return owner;
 }
 
 int
-pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls, bool read_only,
-				 long limit)
+pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls,
+                 bool read_only, long limit)
 {
 	Oid user;
 	int context;
@@ -51,7 +53,8 @@ pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *valu
 
 	/* An operator that the caller made must not be found before the server's own. */
 	guc_level = NewGUCNestLevel();
-	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+	                  0, false);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	result = SPI_execute_with_args(sql, nargs, (Oid *) types, (Datum *) values, nulls, read_only, limit);

@@ -18,8 +18,8 @@ extern Oid pe_extension_owner(void);
  * under the active snapshot. Returns the SPI result code, which is never negative:
  * failures raise. Never give it SQL that a user wrote.
  */
-extern int pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls,
-							bool read_only, long limit);
+extern int pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values,
+                            const char *nulls, bool read_only, long limit);
 
 /* Is the current user a member of role_name (superusers are of all)? False when there is no such role. */
 extern bool pe_is_member(const char *role_name);

@@ -68,15 +68,17 @@ resolve_name(const char *text, const char *argument)
 		return InvalidOid;
 	if (names == NIL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" is empty", argument),
-						errhint("Give the name of a table or view, or a SELECT.")));
+		                errhint("Give the name of a table or view, or a SELECT.")));
 	/* SplitIdentifierString gives C strings, makeRangeVarFromNameList wants String nodes. */
 	for (int i = 0; i < list_length(names); i++)
 		lfirst(list_nth_cell(names, i)) = makeString(pstrdup((char *) list_nth(names, i)));
 	range = makeRangeVarFromNameList(names);
 	relid = RangeVarGetRelid(range, NoLock, true);
 	if (!OidIsValid(relid))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("%s: there is no table or view \"%s\"", argument, text),
-						errhint("Give the name of a table or view (with its schema when it is not in search_path), or a SELECT.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+		                errmsg("%s: there is no table or view \"%s\"", argument, text),
+		                errhint("Give the name of a table or view (with its schema when it is not in "
+		                        "search_path), or a SELECT.")));
 	return relid;
 }
 
@@ -92,16 +94,17 @@ check_relation_kind(Oid relid, const char *text, const char *argument)
 		case RELKIND_PARTITIONED_TABLE:
 			return;
 		default:
-			ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("%s: \"%s\" is not a table or view", argument, text),
-							errhint("Give the name of a table or view, or a SELECT.")));
+			ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			                errmsg("%s: \"%s\" is not a table or view", argument, text),
+			                errhint("Give the name of a table or view, or a SELECT.")));
 	}
 }
 
-static void pg_attribute_noreturn()
-raise_not_a_select(const char *argument, const char *what)
+static void
+pg_attribute_noreturn() raise_not_a_select(const char *argument, const char *what)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s: %s", argument, what),
-					errhint("Give the name of a table or view, or one SELECT that changes nothing.")));
+	                errhint("Give the name of a table or view, or one SELECT that changes nothing.")));
 }
 
 /* The one statement in text, without its semicolon. */
@@ -114,7 +117,8 @@ check_statement(const char *text, const char *argument)
 	int length;
 
 	if (list_length(statements) != 1)
-		raise_not_a_select(argument, statements == NIL ? "there is no statement in it" : "more than one statement");
+		raise_not_a_select(argument,
+		                   statements == NIL ? "there is no statement in it" : "more than one statement");
 	raw = linitial_node(RawStmt, statements);
 	select = (SelectStmt *) raw->stmt;
 	if (!IsA(select, SelectStmt))
@@ -169,7 +173,8 @@ pe_source_open(const char *text, const char *argument)
 {
 	PeSource *source = palloc0(sizeof(PeSource));
 	SourceErrors errors = {text, argument};
-	ErrorContextCallback callback = {.callback = source_error_context, .arg = &errors, .previous = error_context_stack};
+	ErrorContextCallback callback = {
+	    .callback = source_error_context, .arg = &errors, .previous = error_context_stack};
 
 	source->text = pstrdup(text);
 	source->relid = resolve_name(text, argument);
@@ -206,8 +211,9 @@ pe_source_column(const PeSource *source, const char *name)
 		if (strcmp(NameStr(TupleDescAttr(source->desc, i)->attname), name) != 0)
 			continue;
 		if (found >= 0)
-			ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_COLUMN), errmsg("column \"%s\" appears more than once in %s", name, source->name),
-							errhint("Name the columns apart with AS.")));
+			ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_COLUMN),
+			                errmsg("column \"%s\" appears more than once in %s", name, source->name),
+			                errhint("Name the columns apart with AS.")));
 		found = i;
 	}
 	return found;
@@ -218,14 +224,15 @@ pe_source_need_column(const PeSource *source, const char *name, const char *role
 {
 	int column = pe_source_column(source, name);
 	const char *nearest = NULL;
-	int distance = 4;
+	int distance = Min(4, (int) strlen(name) / 2 + 1); /* further off is not meant */
 
 	if (column >= 0)
 		return column;
 	for (int i = 0; i < source->desc->natts; i++)
 	{
 		const char *candidate = NameStr(TupleDescAttr(source->desc, i)->attname);
-		int d = varstr_levenshtein_less_equal(name, strlen(name), candidate, strlen(candidate), 1, 1, 1, distance, true);
+		int d = varstr_levenshtein_less_equal(name, strlen(name), candidate, strlen(candidate), 1, 1, 1,
+		                                      distance, true);
 
 		if (d < distance)
 		{
@@ -233,8 +240,9 @@ pe_source_need_column(const PeSource *source, const char *name, const char *role
 			nearest = candidate;
 		}
 	}
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("%s has no column \"%s\", wanted as %s", source->name, name, role),
-					nearest != NULL ? errhint("Perhaps you meant the column \"%s\".", nearest) : 0));
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+	                errmsg("%s has no column \"%s\", wanted as %s", source->name, name, role),
+	                nearest != NULL ? errhint("Perhaps you meant the column \"%s\".", nearest) : 0));
 	pg_unreachable();
 }
 
@@ -285,12 +293,13 @@ read_query(const PeSource *source, const int *columns, int ncolumns)
 }
 
 uint64
-pe_source_read(const PeSource *source, const int *columns, int ncolumns, int flags, pe_source_row row, void *arg)
+pe_source_read(const PeSource *source, const int *columns, int ncolumns, int flags, pe_source_row row,
+               void *arg)
 {
 	RowReceiver receiver = {
-		.pub = {receive_row, receiver_startup, receiver_done, receiver_done, DestTuplestore},
-		.row = row,
-		.arg = arg,
+	    .pub = {receive_row, receiver_startup, receiver_done, receiver_done, DestTuplestore},
+	    .row = row,
+	    .arg = arg,
 	};
 	SPIExecuteOptions options = {.read_only = true, .dest = &receiver.pub};
 	MemoryContext caller = CurrentMemoryContext;
@@ -302,9 +311,10 @@ pe_source_read(const PeSource *source, const int *columns, int ncolumns, int fla
 	if (flags & PE_SOURCE_ORDERED)
 	{
 		guc_level = NewGUCNestLevel();
-		set_config_option("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-						  false);
+		set_config_option("synchronize_seqscans", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+		                  false);
+		set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+		                  true, 0, false);
 	}
 	SPI_connect();
 	result = SPI_execute_extended(query, &options);

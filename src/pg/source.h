@@ -19,13 +19,14 @@ typedef struct PeSource
 {
 	const char *text; /* as the user wrote it */
 	const char *name; /* for messages: table "public.profiles", or the query */
-	Oid relid;		  /* InvalidOid for a query */
+	Oid relid;        /* InvalidOid for a query */
 	const char *from; /* what stands after FROM: a qualified name, or (query) */
-	TupleDesc desc;	  /* columns: names and types; no dropped ones among them */
+	TupleDesc desc;   /* columns: names and types; no dropped ones among them */
 } PeSource;
 
 /* How to read. */
-#define PE_SOURCE_ORDERED 0x01 /* same rows in the same order every time: no parallel plan, no synchronised scan */
+#define PE_SOURCE_ORDERED                                                                                    \
+	0x01 /* same rows in the same order every time: no parallel plan, no synchronised scan */
 
 /*
  * Called for each row, every column of slot deformed (tts_values, tts_isnull), in a
@@ -58,6 +59,6 @@ extern int pe_source_need_column(const PeSource *source, const char *name, const
  * to the callback. Only the listed columns need the reader's SELECT privilege.
  */
 extern uint64 pe_source_read(const PeSource *source, const int *columns, int ncolumns, int flags,
-							 pe_source_row row, void *arg);
+                             pe_source_row row, void *arg);
 
 #endif /* PE_SOURCE_H */
