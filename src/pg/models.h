@@ -1,0 +1,124 @@
+/*
+ * models.h
+ *		Model versions: where they are stored, the session's cache of loaded ones, and
+ *		who may change them.
+ *
+ * A version is an immutable row of profenrich.model_version with its artifact in
+ * parts in profenrich.model_artifact; profenrich.model says which version is
+ * deployed. Reading them needs no table right of the caller: whoever may execute
+ * predict may predict with any model. Changing them needs the model's ownership.
+ */
+#ifndef PE_MODELS_H
+#define PE_MODELS_H
+
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "utils/palloc.h"
+
+#include "model/model.h"
+#include "pg/features.h"
+#include "pg/source.h"
+
+/* A loaded version. Read only; lives until the context given to pe_model_open is reset. */
+typedef struct PeModel
+{
+	int64 version_id;
+	char *name;
+	int version;
+	pe_task task;
+	double threshold;     /* of classify: a probability at or above it is positive */
+	char *positive_label; /* NULL for value models */
+	char *negative_label;
+	const pe_model *core;
+	int n_features;
+	PeFeature *features; /* in the core's order */
+	bool uses_snapshot;  /* does a feature need the row's snapshot date? */
+} PeModel;
+
+/*
+ * The version of that name and number, the deployed one for version 0, from the cache
+ * or the tables. It stays loaded until holder is reset or deleted. Raises: no such
+ * model or version (with the ones there are), nothing deployed, a corrupt artifact.
+ */
+extern const PeModel *pe_model_open(const char *name, int version, MemoryContext holder);
+
+/* Grows with every change to profenrich.model that this session has heard of. */
+extern uint64 pe_model_generation(void);
+
+/*
+ * May the current user change the model: its owner, a member of it, or of
+ * profenrich_admin? Returns false when there is no model of that name, raises when
+ * there is one and it is another's; *task is that of the existing model.
+ */
+extern bool pe_model_check_owner(const char *name, pe_task *task);
+
+/* What train hands over to be stored. Texts that end in _json are jsonb literals. */
+typedef struct PeNewVersion
+{
+	const char *model;
+	pe_task task;
+	pe_algorithm algorithm;
+	const char *objective;
+	const char *target;
+	const char *key; /* NULL: the row's number */
+	const char *source;
+	int64 rows;
+	int64 positives; /* -1: does not apply */
+	const char *options_json;
+	const char *features_json;
+	const char *metrics_json;
+	const char *evaluation_json;
+	const char *verdict; /* the sentence */
+	const char *quality; /* the word */
+	const char *seconds_json;
+	const char *positive_label;
+	const char *negative_label;
+	double threshold;
+	int64 memory; /* bytes that the training was allowed to take */
+	const uint8 *artifact;
+	size_t artifact_length;
+	bool deploy;
+} PeNewVersion;
+
+/*
+ * Stores the version, making the model when it is new (owned by the current user),
+ * and deploys it when asked to or when it is the model's first. Returns its number.
+ */
+extern int pe_model_store(const PeNewVersion *version, char **checksum);
+
+/* ---- rows to values ------------------------------------------------------------------- */
+
+/* How the columns of one row type feed one model. */
+typedef struct PeBinding
+{
+	const PeModel *model;
+	int *column;     /* [n_features]: index into the row's values */
+	PeInput *inputs; /* [n_features] */
+	int snapshot;    /* index of the snapshot date, -1: not needed */
+	PeInput snapshot_input;
+} PeBinding;
+
+/*
+ * Finds the model's columns in desc. what names the row in messages ("the profile",
+ * "the query"). Raises undefined column or datatype mismatch, naming column, model
+ * and version.
+ */
+extern PeBinding *pe_bind(const PeModel *model, TupleDesc desc, const char *what);
+
+/*
+ * The same for a source that is going to be read: *columns are the source's columns
+ * to read, the n_extra ones first (in slots 0 ..), then those of the model, and the
+ * binding is to the slots.
+ */
+extern PeBinding *pe_bind_source(const PeModel *model, const PeSource *source, const int *extra, int n_extra,
+                                 int **columns, int *n_columns);
+
+/*
+ * The model's inputs for one row. texts, if not NULL, gets for each category feature
+ * the row's text (palloc'd, NULL when missing), for others NULL.
+ */
+extern void pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls, double *out,
+                           char **texts);
+
+#endif /* PE_MODELS_H */
