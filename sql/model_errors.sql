@@ -135,8 +135,10 @@ RESET profenrich.training_memory;
 
 -- A cancelled training leaves nothing.
 SET statement_timeout = '400ms';
+\set VERBOSITY terse
 SELECT profenrich.train('slow', source => 'SELECT p.* FROM profiles p, generate_series(1, 5000)', target => 'churned', options => '{"trees": 10000, "features": {"include": ["tenure", "plan"]}}');
 \echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
 RESET statement_timeout;
 SELECT count(*) FROM profenrich.models WHERE name = 'slow';
 SELECT count(*) FROM profenrich.training_progress;
