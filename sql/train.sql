@@ -70,6 +70,15 @@ SELECT feature, treatment FROM profenrich.feature_importance('dated') ORDER BY 1
 SELECT value FROM (SELECT date '2026-01-01' AS signup, 3 AS tenure, date '2026-01-11' AS snapshot_date) AS r, profenrich.explain('dated', r)
  WHERE feature = 'signup';
 
+-- What an enrichment of ours wrote and a snapshot brought back does not teach the next model, unless it is asked for.
+INSERT INTO profenrich.enrichment (enrichment_id, name, owner, server, source, identity_column, namespace)
+	VALUES (1, 'churnNightly', current_user::regrole, 'aep', 'scores', 'crm_id', 'CRMID');
+INSERT INTO profenrich.enrichment_target (enrichment_id, tenant, field_group_id, schema_id, dataset_id, inlet_url, flow_id, org_id, sandbox, sender_identity, ready_at)
+	VALUES (1, 'acme', 'f', 's', 'd', 'u', 'f', 'o', 'prod', 'i', now());
+SELECT features FROM profenrich.train('own', source => 'SELECT churned, tenure, tenure AS acme_churn_nightly_probability, tenure AS acme_churn, tenure AS acme_churn_nightlyest FROM profiles', target => 'churned');
+SELECT features FROM profenrich.train('own', source => 'SELECT churned, tenure, tenure AS acme_churn_nightly_probability FROM profiles', target => 'churned',
+	options => '{"features": {"include": ["tenure", "acme_churn_nightly_probability"]}}');
+
 -- Targets: texts that say yes and no, any text with "positive", 0 and 1; rows without a target are skipped.
 SELECT rows FROM profenrich.train('target_yes', source => 'SELECT CASE WHEN churned THEN ''Yes'' ELSE ''No'' END AS target, tenure, plan FROM profiles', target => 'target');
 SELECT rows FROM profenrich.train('target_pro', source => 'profiles', target => 'plan', task => 'propensity',

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -219,8 +220,8 @@ look_at_rows(Look *look, const PeSource *source)
 /* ---- choosing ------------------------------------------------------------------------- */
 
 /*
- * Prefixes that loaded attributes of our own enrichments have ("acme_churn_nightly_"):
- * yesterday's score must not teach today's model.
+ * Where our own enrichments put their attributes ("acme.churnNightly"): yesterday's
+ * score must not teach today's model.
  */
 static List *
 own_prefixes(void)
@@ -229,19 +230,46 @@ own_prefixes(void)
 	List *prefixes = NIL;
 
 	SPI_connect();
-	pe_owner_execute("SELECT lower(t.tenant || '_' || e.name || '_') FROM profenrich.enrichment e"
+	pe_owner_execute("SELECT t.tenant || '.' || e.name FROM profenrich.enrichment e"
 	                 " JOIN profenrich.enrichment_target t USING (enrichment_id)",
 	                 0, NULL, NULL, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char *prefix = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		MemoryContext spi = MemoryContextSwitchTo(caller);
 
-		prefixes = lappend(prefixes, pstrdup(prefix));
-		MemoryContextSwitchTo(spi);
+		if (prefix != NULL)
+		{
+			MemoryContext spi = MemoryContextSwitchTo(caller);
+
+			prefixes = lappend(prefixes, pstrdup(prefix));
+			MemoryContextSwitchTo(spi);
+		}
 	}
 	SPI_finish();
 	return prefixes;
+}
+
+/*
+ * Is name the column that a load makes for an attribute under prefix? Loads write
+ * paths in snake case ("acme_churn_nightly_probability"), so case, underscores and
+ * dots do not count, but the prefix must end where a word does.
+ */
+static bool
+is_below(const char *name, const char *prefix)
+{
+	for (;;)
+	{
+		while (*prefix != '\0' && !isalnum((unsigned char) *prefix))
+			prefix++;
+		if (*prefix == '\0')
+			return *name == '_';
+		while (*name == '_')
+			name++;
+		if (pg_tolower((unsigned char) *name) != pg_tolower((unsigned char) *prefix))
+			return false;
+		name++;
+		prefix++;
+	}
 }
 
 static bool
@@ -249,13 +277,9 @@ is_own_output(const List *prefixes, const char *name)
 {
 	ListCell *cell;
 
-	while (*name == '_')
-		name++;
 	foreach (cell, prefixes)
 	{
-		const char *prefix = (const char *) lfirst(cell);
-
-		if (pg_strncasecmp(name, prefix, strlen(prefix)) == 0)
+		if (is_below(name, (const char *) lfirst(cell)))
 			return true;
 	}
 	return false;
