@@ -207,7 +207,6 @@ class Case(unittest.TestCase):
         cls.directory = tempfile.mkdtemp(prefix='standin-')
         cls.p = Platform(cls.directory)
         cls.p.start()
-        cls.p.api('POST', '/data/core/idnamespace/identities', {'name': 'CRM id', 'code': 'CRMID', 'idType': 'CROSS_DEVICE'})
         cls.place = Place(cls.p, 'scores')
 
     @classmethod
@@ -374,6 +373,9 @@ class Identities(Case):
         status, body = self.p.api('POST', base, {'name': 'x', 'code': 'CRMID', 'idType': 'CROSS_DEVICE'})
         self.assertEqual((status, body['report']['code']), (409, 'NAMESPACE_CODE_CONFLICT'))
         self.assertEqual(self.p.api('POST', base, {'name': 'x', 'code': 'X', 'idType': 'OTHER'})[0], 400)
+        status, body = self.p.api('POST', base, {'name': 'Loyalty card', 'code': 'LOYALTY', 'idType': 'Cross_device'})
+        self.assertEqual((status, body['idType'], body['custom']), (200, 'CROSS_DEVICE', True))
+        self.assertEqual(self.p.api('GET', '%s/%d' % (base, body['id']))[1]['code'], 'LOYALTY')
 
     def test_identity_values(self):
         def sends(value, code='CRMID', **more):

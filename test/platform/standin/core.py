@@ -15,6 +15,8 @@ DEFAULTS = {
     'org': '0123456789ABCDEF01234567@AdobeOrg',
     'clients': {'profenrich-client': 'profenrich-secret'},
     'sandboxes': ['prod', 'dev'],
+    # what the organisation made itself before we came: codes of identity namespaces
+    'namespaces': ['CRMID'],
     # tokens issued from now on live so many seconds
     'token_life': 86399,
     # 'immediate': a bad record is refused in the reply; 'late': it is received, and turns up in a failed batch
@@ -199,6 +201,7 @@ class World:
             raise Refusal(400, {'error': 'unknown setting %s' % unknown[0], 'settings': sorted(DEFAULTS)})
         self.settings.update(changes)
         self.store.put('', 'settings', 'settings', self.settings)
+        self.generation += 1
 
     def count(self, name, n=1):
         with self.lock:
@@ -221,10 +224,16 @@ class Router:
     def find(self, method, path):
         """(function, arguments, route name); the function is None for a wrong method, the name too for no such path."""
         known = None
-        for wanted, compiled, name, function in self.routes:
+        for wanted, compiled, pattern, function in self.routes:
             match = compiled.match(path)
             if match:
-                known = name
+                known = self._name(pattern, match)
                 if wanted == method:
-                    return function, [urllib.parse.unquote(g) for g in match.groups()], name
+                    return function, [urllib.parse.unquote(g) for g in match.groups()], known
         return None, [], known
+
+    @staticmethod
+    def _name(pattern, match):
+        """The route as counters show it: /dataSets/*, but /tenant/schemas and /tenant/fieldgroups apart."""
+        words = iter(match.groups())
+        return re.sub(r'\(([^)]*)\)', lambda group: next(words) if '|' in group.group(1) else next(words) and '*', pattern)

@@ -10,10 +10,13 @@ TYPES = {'COOKIE', 'CROSS_DEVICE', 'DEVICE', 'EMAIL', 'MOBILE', 'NON_PEOPLE', 'P
 
 
 def namespaces(world, sandbox):
-    """Every namespace of the sandbox, Adobe's own first."""
+    """Every namespace of the sandbox, Adobe's own first, then those that the setting names, then those made here."""
     found = [{'updateTime': 1441122644000, 'code': code, 'status': 'ACTIVE', 'description': code, 'id': number,
               'createTime': 1441122644000, 'idType': kind, 'name': code, 'custom': False}
              for code, number, kind in STANDARD]
+    found += [{'updateTime': 1600000000000, 'code': code, 'status': 'ACTIVE', 'description': code, 'id': 10600000 + i,
+               'createTime': 1600000000000, 'idType': 'CROSS_DEVICE', 'name': code, 'custom': True}
+              for i, code in enumerate(world.settings['namespaces'])]
     return found + list(world.store.all(sandbox, 'namespaces').values())
 
 

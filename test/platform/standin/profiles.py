@@ -5,7 +5,6 @@ It is built from the journal, so it is the same after a restart.
 import base64
 import datetime
 import hashlib
-import re
 
 from . import snapshots
 from .core import Refusal, Reply
@@ -159,6 +158,6 @@ def merge_policies(world, request):
 
 
 def routes(router):
-    router.add('GET', re.escape(BASE) + '/access/entities', read)
-    router.add('DELETE', re.escape(BASE) + '/access/entities', delete)
-    router.add('GET', re.escape(BASE) + '/config/mergePolicies', merge_policies)
+    router.add('GET', BASE + '/access/entities', read)
+    router.add('DELETE', BASE + '/access/entities', delete)
+    router.add('GET', BASE + '/config/mergePolicies', merge_policies)

@@ -3,7 +3,6 @@ import argparse
 import http.server
 import json
 import os
-import re
 import signal
 import socket
 import socketserver
@@ -225,7 +224,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if request.path.startswith(control.BASE):
             return
         route = self.server.router.find(request.method, request.path)[2] or request.path
-        route = re.sub(r'\(\[\^/\]\+\)|\(\.\+\)', '*', route)
         headers = {k: v for k, v in self.headers.items() if k.lower() != 'authorization'}
         headers['authorization'] = 'present' if self.headers.get('Authorization') else 'absent'
         with world.lock:
