@@ -10,7 +10,7 @@
 typedef struct pe_part
 {
 	const char *file_id; /* dataSetFileId */
-	const char *name;    /* the part's path below it, e.g. part-00000-....snappy.parquet */
+	const char *name;    /* as the platform says, e.g. part-00000-....parquet: never a path on our disk */
 	const char *path;    /* request path, for pe_export_download */
 	int64_t length;      /* -1 when the platform did not say */
 } pe_part;
