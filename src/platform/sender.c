@@ -414,7 +414,7 @@ pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind k
 	{
 		s->order[i] = i;
 		s->public.keys[i].attempts = past != NULL ? past[i].attempts : 0;
-		s->public.keys[i].refused_before = past != NULL && past[i].refused;
+		s->public.keys[i].before = past != NULL ? past[i].outcome : PE_OUTCOME_ACCEPTED;
 	}
 	s->groups[0].length = count;
 	s->group_count = 1;

@@ -62,7 +62,7 @@ typedef struct pe_key
 	pe_outcome outcome; /* of the last try */
 	int http_status;
 	int attempts; /* failed ones that count, those of earlier loads among them */
-	bool refused_before;
+	pe_outcome before; /* outcome of the try before this load; ACCEPTED for none */
 	int64_t delay;
 	char *reason; /* NULL or words of the platform */
 } pe_key;
@@ -152,7 +152,7 @@ extern void pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan);
 typedef struct pe_key_past
 {
 	int attempts;
-	bool refused; /* its last outcome was a refusal */
+	pe_outcome outcome; /* of its last try */
 } pe_key_past;
 
 /*

@@ -23,6 +23,8 @@
 
 /* 500 that many times is the data's fault. */
 #define MAX_FAULTS 3
+/* ... and that many loads of a lone key, when nothing else shows that the server is well. */
+#define MAX_LONE_FAULTS 8
 
 typedef enum slot_state
 {

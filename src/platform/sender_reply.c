@@ -99,7 +99,7 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 {
 	pe_key *key = &s->public.keys[index];
 	enrichment *e = s->owner;
-	bool first = !key->refused_before;
+	bool first = key->before != PE_OUTCOME_REFUSED;
 
 	note(sender, key, outcome, http_status, reason);
 	if (e->healthy || !first || !PE_RULE(RULE_TRIAL))
@@ -107,19 +107,22 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 	else
 		retry_later(sender, key, 0);
 	key->attempts++;
-	key->refused_before = true;
+	key->before = PE_OUTCOME_REFUSED;
 	if (!first && !e->healthy)
 		return false;
 	return PE_RULE(RULE_TRIAL) && count_verdict(sender, e, true, reason, now);
 }
 
-/* 500 again and again: the data's fault if others were accepted meanwhile, else it waits. */
+/*
+ * 500 again and again: the data's fault if others were accepted meanwhile, else it
+ * waits; but not for ever, when there are no others.
+ */
 static bool
 fault_key(pe_sender *sender, slot *s, int index, int64_t first_fault, const char *reason, int64_t now)
 {
 	pe_key *key = &s->public.keys[index];
 
-	if (s->owner->last_accepted >= first_fault)
+	if (s->owner->last_accepted >= first_fault || key->attempts + 1 >= MAX_LONE_FAULTS)
 		return refuse_key(sender, s, index, PE_OUTCOME_FAULT, 500, reason, now);
 	note(sender, key, PE_OUTCOME_FAULT, 500, reason);
 	key->attempts++;
@@ -219,7 +222,7 @@ on_entry(pe_sender *sender, slot *s, int index, const pe_result_entry *entry, in
 		case PE_OUTCOME_REFUSED:
 			return refuse_key(sender, s, index, outcome, entry->status, entry->message, now);
 		case PE_OUTCOME_FAULT:
-			if (key->attempts + 1 >= MAX_FAULTS)
+			if (key->attempts + 1 >= MAX_FAULTS && key->before == PE_OUTCOME_FAULT)
 				return fault_key(sender, s, index, first_fault, entry->message, now);
 			break;
 		case PE_OUTCOME_TOO_BIG:
@@ -327,8 +330,8 @@ on_fault(pe_sender *sender, slot *s, const pe_result *result, int64_t now)
 	wait_for_server(sender, s, now);
 	if (++g->faults < MAX_FAULTS)
 		return;
-	/* The halves have two behind them: one more each time until the bad one is alone. */
-	g->faults = MAX_FAULTS - 1;
+	/* The halves have two behind them; one that is alone has its own three before it is condemned. */
+	g->faults = g->length <= 2 ? 0 : MAX_FAULTS - 1;
 	on_refused(sender, s, PE_OUTCOME_FAULT, result, now);
 }
 
