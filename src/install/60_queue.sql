@@ -47,12 +47,14 @@ CREATE TABLE @extschema@.outbox (
 	shard			smallint NOT NULL CHECK (shard BETWEEN 0 AND 15),
 	version			bigint NOT NULL,
 	profile_keys	text[] NOT NULL CHECK (pg_catalog.cardinality(profile_keys) BETWEEN 1 AND 500),
+	key_count		integer NOT NULL GENERATED ALWAYS AS (pg_catalog.cardinality(profile_keys)) STORED,
 	not_before		timestamptz,
 	enqueued_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id);
 COMMENT ON TABLE @extschema@.outbox IS 'chunks of profile keys not yet accepted by the platform; a chunk is one request';
 COMMENT ON COLUMN @extschema@.outbox.shard IS 'hash of the key modulo 16: at most one request in flight for each, in order';
+COMMENT ON COLUMN @extschema@.outbox.key_count IS 'how many keys: status views add these up without reading the keys';
 COMMENT ON COLUMN @extschema@.outbox.not_before IS 'an earlier value of these profiles may still be on its way: wait until then';
 
 -- Keys whose last try failed in a way that may pass, or whose fate is unknown.
@@ -76,6 +78,7 @@ COMMENT ON TABLE @extschema@.retry IS 'profiles to try again, and when';
 CREATE TABLE @extschema@.dead_letter (
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
 	profile_key		text COLLATE "C" NOT NULL,
+	shard			smallint NOT NULL,
 	version			bigint NOT NULL,
 	attempts		integer NOT NULL DEFAULT 1,
 	class			text NOT NULL,

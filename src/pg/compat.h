@@ -53,4 +53,11 @@
 #define pe_attribute_map(to, from) build_attrmap_by_name(to, from)
 #endif
 
+/* 17 took the number of a process out of its PGPROC. */
+#if PG_VERSION_NUM >= 170000
+#define PE_MY_PROC_NUMBER ((int) MyProcNumber)
+#else
+#define PE_MY_PROC_NUMBER ((int) MyProc->pgprocno)
+#endif
+
 #endif /* PE_COMPAT_H */

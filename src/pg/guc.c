@@ -23,6 +23,9 @@ bool pe_allow_insecure_loopback = false;
 bool pe_allow_private_addresses = false;
 char *pe_sender_identity_setting = NULL;
 int pe_ready_after = -1;
+char *pe_databases = NULL;
+int pe_poll_interval = 10;
+int pe_log_retention = 30;
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -57,6 +60,19 @@ define_connection_settings(void)
 							-1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
+static void
+define_worker_settings(void)
+{
+	DefineCustomStringVariable("profenrich.databases", "Databases that get a worker, separated by commas.",
+							   "Empty: each database that has the extension.", &pe_databases, "", PGC_SIGHUP,
+							   GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.poll_interval", "Time after which an idle worker looks into its queue.",
+							"A safety net: a worker is woken when something is queued.", &pe_poll_interval, 10, 1, 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.log_retention", "Days for which the delivery log is kept.", NULL,
+							&pe_log_retention, 30, 1, 3650, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
 void
 pe_define_settings(void)
 {
@@ -69,5 +85,6 @@ pe_define_settings(void)
 	DefineCustomIntVariable("profenrich.model_cache_size", "Memory for models a session keeps loaded.", NULL,
 							&pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	define_connection_settings();
+	define_worker_settings();
 	MarkGUCPrefixReserved("profenrich");
 }

@@ -20,6 +20,11 @@ extern bool pe_allow_private_addresses; /* profenrich.allow_private_addresses */
 extern char *pe_sender_identity_setting; /* profenrich.sender_identity; "" when unset */
 extern int pe_ready_after;				/* profenrich.ready_after, in s; -1: by what provisioning changed */
 
+/* The workers (launcher.c, worker.c). */
+extern char *pe_databases;	 /* profenrich.databases; "" for all that have the extension */
+extern int pe_poll_interval; /* profenrich.poll_interval, in s */
+extern int pe_log_retention; /* profenrich.log_retention, in days */
+
 extern void pe_define_settings(void);
 
 #endif /* PE_GUC_H */

@@ -13,6 +13,7 @@
 #include "pg/compat.h"
 #include "pg/guc.h"
 #include "pg/progress.h"
+#include "pg/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -25,5 +26,9 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	if (process_shared_preload_libraries_in_progress)
+	{
 		pe_progress_request_shmem();
+		pe_worker_request_shmem();
+		pe_launcher_register();
+	}
 }

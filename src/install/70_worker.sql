@@ -1,0 +1,199 @@
+-- The workers, the state of the queue, and what an operator does to it.
+
+CREATE FUNCTION @extschema@.start_worker() RETURNS integer
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_start_worker';
+COMMENT ON FUNCTION @extschema@.start_worker() IS
+	'starts the worker that sends for this database, or finds it running; its process id';
+
+CREATE FUNCTION @extschema@.stop_worker() RETURNS boolean
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_stop_worker';
+COMMENT ON FUNCTION @extschema@.stop_worker() IS
+	'ends this database''s worker until start_worker() or a restart of the server; whether one was running';
+
+CREATE FUNCTION @extschema@.wake_worker() RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_wake_worker';
+COMMENT ON FUNCTION @extschema@.wake_worker() IS
+	'has the worker look into the queue, and the launcher for the worker, when this transaction commits';
+
+CREATE FUNCTION @extschema@.workers(
+	OUT pid integer, OUT state text, OUT launcher_pid integer, OUT started_at timestamptz, OUT seen_at timestamptz,
+	OUT epoch bigint, OUT requests_in_flight integer, OUT chunks_in_hand integer, OUT enrichments_blocked integer,
+	OUT breaker_open boolean, OUT paused_until timestamptz, OUT requests bigint, OUT accepted bigint)
+RETURNS SETOF record
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'pe_workers';
+COMMENT ON FUNCTION @extschema@.workers() IS 'this database''s worker, from shared memory';
+
+CREATE VIEW @extschema@.worker_status AS SELECT * FROM @extschema@.workers();
+COMMENT ON VIEW @extschema@.worker_status IS 'this database''s worker: whether it runs, and what it is doing';
+COMMENT ON COLUMN @extschema@.worker_status.pid IS 'its process; null when none runs';
+COMMENT ON COLUMN @extschema@.worker_status.state IS 'running, starting, halted (the database refuses its acknowledgements), stopped (by stop_worker) or none';
+COMMENT ON COLUMN @extschema@.worker_status.launcher_pid IS 'process that starts workers; null unless profenrich is in shared_preload_libraries';
+COMMENT ON COLUMN @extschema@.worker_status.started_at IS 'when it started';
+COMMENT ON COLUMN @extschema@.worker_status.seen_at IS 'when it last said so; once a second';
+COMMENT ON COLUMN @extschema@.worker_status.epoch IS 'its turn as sender: an acknowledgement of an earlier one is refused';
+COMMENT ON COLUMN @extschema@.worker_status.requests_in_flight IS 'requests not yet answered';
+COMMENT ON COLUMN @extschema@.worker_status.chunks_in_hand IS 'chunks loaded and not yet acknowledged';
+COMMENT ON COLUMN @extschema@.worker_status.enrichments_blocked IS 'enrichments for which nothing is sent until their cause is gone';
+COMMENT ON COLUMN @extschema@.worker_status.breaker_open IS 'a server failed several times in a row: one request at a time probes it';
+COMMENT ON COLUMN @extschema@.worker_status.paused_until IS 'a server asked for a pause';
+COMMENT ON COLUMN @extschema@.worker_status.requests IS 'requests since it started';
+COMMENT ON COLUMN @extschema@.worker_status.accepted IS 'records accepted since it started';
+
+CREATE FUNCTION @extschema@.pause(enrichment text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_pause';
+COMMENT ON FUNCTION @extschema@.pause(text) IS 'nothing more is sent for this enrichment until resume()';
+
+CREATE FUNCTION @extschema@.resume(enrichment text) RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_resume';
+COMMENT ON FUNCTION @extschema@.resume(text) IS
+	'sends again after pause(), and at once what is blocked or waits for its next try';
+
+CREATE FUNCTION @extschema@.redrive(enrichment text) RETURNS bigint
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_redrive';
+COMMENT ON FUNCTION @extschema@.redrive(text) IS
+	'queues the dead letters of an enrichment again, those without a newer value; how many';
+
+CREATE FUNCTION @extschema@.drain(enrichment text, timeout interval DEFAULT '10 minutes') RETURNS boolean
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_drain';
+COMMENT ON FUNCTION @extschema@.drain(text, interval) IS
+	'waits until nothing committed to the queue of an enrichment is pending; false when the time is over before';
+
+-- The queue has a row for 500 keys, so adding it up is cheap; retry holds exceptions
+-- only, and is counted no further than to 100,000.
+CREATE VIEW @extschema@.enrichment_status AS
+	SELECT e.name AS enrichment,
+		CASE WHEN t.enrichment_id IS NULL THEN 'not provisioned'
+			WHEN e.paused THEN 'paused'
+			WHEN s.blocked IS NOT NULL THEN 'blocked: ' OPERATOR(pg_catalog.||) s.blocked
+			WHEN t.ready_at OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'warming up'
+			WHEN (q.keys OPERATOR(pg_catalog.+) r.keys) OPERATOR(pg_catalog.=) 0 THEN 'idle'
+			WHEN w.pid IS NULL THEN 'no worker'
+			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
+			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
+			ELSE 'sending' END AS state,
+		s.blocked_reason AS why,
+		q.keys OPERATOR(pg_catalog.+) r.keys AS pending,
+		q.keys AS queued,
+		r.keys AS retrying,
+		pg_catalog.now() OPERATOR(pg_catalog.-) LEAST(q.oldest, r.oldest) AS oldest_pending_age,
+		COALESCE(s.accepted, 0) AS accepted,
+		COALESCE(s.superseded, 0) AS superseded,
+		COALESCE(s.retried, 0) AS retried,
+		COALESCE(s.dead, 0) AS dead,
+		COALESCE(s.requests, 0) AS requests,
+		l.rate AS accepted_per_second,
+		s.last_success_at,
+		s.last_error,
+		s.last_error_at,
+		s.blocked_at,
+		s.next_probe_at,
+		t.ready_at
+	FROM @extschema@.enrichment e
+	LEFT JOIN @extschema@.enrichment_target t ON t.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
+	LEFT JOIN @extschema@.delivery_state s ON s.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
+	LEFT JOIN @extschema@.worker_status w ON true
+	CROSS JOIN LATERAL (
+		SELECT COALESCE(pg_catalog.sum(o.key_count), 0) AS keys,
+			COALESCE(pg_catalog.sum(o.key_count) FILTER (
+				WHERE o.not_before IS NULL OR o.not_before OPERATOR(pg_catalog.<=) pg_catalog.now()), 0) AS due_keys,
+			pg_catalog.min(o.enqueued_at) AS oldest
+		FROM @extschema@.outbox o WHERE o.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) q
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.count(*) AS keys, pg_catalog.min(x.first_failed_at) AS oldest
+		FROM (SELECT y.first_failed_at FROM @extschema@.retry y
+			WHERE y.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id LIMIT 100000) x) r
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.round(COALESCE(pg_catalog.sum(d.accepted), 0) OPERATOR(pg_catalog./) 60.0, 1) AS rate
+		FROM @extschema@.delivery_log d
+		WHERE d.at OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '1 minute'::interval)
+			AND d.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) l;
+COMMENT ON VIEW @extschema@.enrichment_status IS 'how delivery stands for each enrichment, and why';
+COMMENT ON COLUMN @extschema@.enrichment_status.enrichment IS 'its name';
+COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., warming up, idle, no worker, retrying, waiting (for the gap between two values of a profile) or sending';
+COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some';
+COMMENT ON COLUMN @extschema@.enrichment_status.pending IS 'profiles not yet delivered: queued and retrying';
+COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'profiles in chunks not yet accepted';
+COMMENT ON COLUMN @extschema@.enrichment_status.retrying IS 'profiles to be tried again, counted to 100,000';
+COMMENT ON COLUMN @extschema@.enrichment_status.oldest_pending_age IS 'since when the oldest of them waits';
+COMMENT ON COLUMN @extschema@.enrichment_status.accepted IS 'records the platform has accepted';
+COMMENT ON COLUMN @extschema@.enrichment_status.superseded IS 'values never sent because a newer one was queued';
+COMMENT ON COLUMN @extschema@.enrichment_status.retried IS 'records given another try';
+COMMENT ON COLUMN @extschema@.enrichment_status.dead IS 'records the platform refused for good; see dead_letter';
+COMMENT ON COLUMN @extschema@.enrichment_status.requests IS 'requests made';
+COMMENT ON COLUMN @extschema@.enrichment_status.accepted_per_second IS 'over the last minute';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_success_at IS 'when records were last accepted';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error IS 'what last went wrong with a request';
+COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'when that was';
+COMMENT ON COLUMN @extschema@.enrichment_status.blocked_at IS 'since when it is blocked';
+COMMENT ON COLUMN @extschema@.enrichment_status.next_probe_at IS 'when one request tries whether the cause is gone';
+COMMENT ON COLUMN @extschema@.enrichment_status.ready_at IS 'nothing is sent before: a new flow or schema loses early records';
+
+-- Every silent death is a row. The view reads the tables as the extension's owner.
+CREATE VIEW @extschema@.health_checks AS
+	SELECT 'worker' AS check_name, w.pid IS NOT NULL AND w.state OPERATOR(pg_catalog.=) 'running' AS ok,
+		COALESCE('state: ' OPERATOR(pg_catalog.||) w.state, 'no worker') AS detail,
+		CASE WHEN w.pid IS NULL THEN 'Call profenrich.start_worker(), or add profenrich to shared_preload_libraries.'
+			WHEN w.state OPERATOR(pg_catalog.=) 'halted' THEN 'The server''s log tells why acknowledgements fail.' END AS hint
+	FROM (SELECT) one LEFT JOIN @extschema@.worker_status w ON true
+	UNION ALL
+	SELECT 'worker heartbeat', w.seen_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '1 minute'::interval),
+		'last seen at ' OPERATOR(pg_catalog.||) w.seen_at::text, 'It may wait for a lock: see pg_stat_activity.'
+	FROM @extschema@.worker_status w WHERE w.pid IS NOT NULL
+	UNION ALL
+	SELECT 'launcher', pg_catalog.bool_or(w.launcher_pid IS NOT NULL) IS TRUE,
+		CASE WHEN pg_catalog.bool_or(w.launcher_pid IS NOT NULL) THEN 'running' ELSE 'not running' END,
+		'Without it a worker must be started by hand after each restart: add profenrich to shared_preload_libraries.'
+	FROM @extschema@.worker_status w
+	UNION ALL
+	SELECT 'enrichment ' OPERATOR(pg_catalog.||) e.enrichment,
+		e.state OPERATOR(pg_catalog.!~) '^(blocked|no worker)'
+			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) 'paused', true),
+		e.state OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) e.why, '') OPERATOR(pg_catalog.||) ', '
+			OPERATOR(pg_catalog.||) e.pending::text OPERATOR(pg_catalog.||) ' pending'
+			OPERATOR(pg_catalog.||) COALESCE(', oldest ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', e.oldest_pending_age)::text, ''),
+		CASE WHEN e.state OPERATOR(pg_catalog.~~) 'blocked: identity' THEN 'If this cluster is to send, call profenrich.provision() here; a copy should not.'
+			WHEN e.state OPERATOR(pg_catalog.~~) 'blocked%' THEN 'Remove the cause, then call profenrich.resume().'
+			WHEN e.state OPERATOR(pg_catalog.=) 'not provisioned' THEN 'Call profenrich.provision().' END
+	FROM @extschema@.enrichment_status e
+	UNION ALL
+	SELECT 'dead letters of ' OPERATOR(pg_catalog.||) e.name, false,
+		'the platform refused ' OPERATOR(pg_catalog.||) d.keys::text OPERATOR(pg_catalog.||) ' profiles',
+		'profenrich.dead_letter has the reasons; profenrich.redrive() sends them again.'
+	FROM @extschema@.enrichment e CROSS JOIN LATERAL (
+		SELECT pg_catalog.count(*) AS keys FROM (SELECT FROM @extschema@.dead_letter x
+			WHERE x.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id LIMIT 100000) y) d
+	WHERE d.keys OPERATOR(pg_catalog.>) 0
+	UNION ALL
+	SELECT 'delivery log', NOT EXISTS (SELECT FROM @extschema@.delivery_log_default), 'rows of days without a partition',
+		'The worker makes partitions days ahead: the server''s log tells why it could not.';
+COMMENT ON VIEW @extschema@.health_checks IS 'what health() returns';
+
+CREATE FUNCTION @extschema@.health(OUT check_name text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT h.check_name, h.ok, h.detail, CASE WHEN NOT h.ok THEN h.hint END FROM @extschema@.health_checks h;
+END;
+COMMENT ON FUNCTION @extschema@.health() IS 'what might be wrong with delivery, one row each; ok is false where it is';
+
+REVOKE ALL ON FUNCTION @extschema@.start_worker(), @extschema@.stop_worker(), @extschema@.wake_worker(),
+	@extschema@.workers(), @extschema@.pause(text), @extschema@.resume(text), @extschema@.redrive(text),
+	@extschema@.drain(text, interval), @extschema@.health() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.start_worker(), @extschema@.stop_worker() TO profenrich_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.pause(text), @extschema@.resume(text), @extschema@.redrive(text),
+	@extschema@.drain(text, interval), @extschema@.wake_worker() TO profenrich_operator, profenrich_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.workers(), @extschema@.health()
+	TO profenrich_reader, profenrich_operator, profenrich_admin;
+GRANT SELECT ON @extschema@.worker_status, @extschema@.enrichment_status, @extschema@.health_checks
+	TO profenrich_reader, profenrich_operator, profenrich_admin;
+
+-- The launcher looks whether this database has the extension when this commits.
+SELECT @extschema@.wake_worker();

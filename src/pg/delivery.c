@@ -1,0 +1,515 @@
+/*
+ * delivery.c
+ *		Reading the queue: scan, load, build. Writing it is acknowledge.c's.
+ *
+ * The worker's session has search_path pg_catalog and plans by index alone, see
+ * worker.c; our tables are always named with their schema.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "pg/compat.h"
+#include "pg/delivery.h"
+#include "pg/sender_identity.h"
+
+/* The session lock lives beside the lock that DROP EXTENSION takes, so that it never stands in its way. */
+#define SENDER_LOCK_SUBID 1
+
+#define UNIX_EPOCH_OFFSET ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+PeDeliveryEnd pe_delivery_end = PE_DELIVERY_GOES_ON;
+
+/* The extension this worker serves; one made anew after a DROP gets a worker of its own. */
+static Oid served_extension = InvalidOid;
+
+Oid
+pe_delivery_extension(void)
+{
+	return get_extension_oid("profenrich", true);
+}
+
+bool
+pe_delivery_take_lock(Oid extension)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, SENDER_LOCK_SUBID);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	served_extension = extension;
+	return true;
+}
+
+/*
+ * DROP EXTENSION locks the extension first and then its tables, in an order that is
+ * its own. Whoever holds the extension's lock for as long as it touches the tables
+ * cannot get into a deadlock with it; whoever cannot get it stays away.
+ */
+static bool
+hold_extension(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, served_extension, 0);
+	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	if (pe_delivery_extension() != served_extension)
+	{
+		pe_delivery_end = PE_DELIVERY_GONE;
+		return false;
+	}
+	return true;
+}
+
+bool
+pe_delivery_step(const char *activity, PeTask task, void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool done = false;
+
+	CHECK_FOR_INTERRUPTS();
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		if (hold_extension())
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			if (SPI_connect() != SPI_OK_CONNECT)
+				elog(ERROR, "SPI_connect failed");
+			task(arg);
+			SPI_finish();
+			PopActiveSnapshot();
+			done = pe_delivery_end == PE_DELIVERY_GOES_ON;
+		}
+		if (done)
+			CommitTransactionCommand();
+		else
+			AbortCurrentTransaction();
+	}
+	PG_CATCH();
+	{
+		done = false;
+		MemoryContextSwitchTo(caller);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return done;
+}
+
+int
+pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only, long limit)
+{
+	int result;
+
+	if (statement->plan == NULL)
+	{
+		statement->plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+		if (statement->plan == NULL)
+			elog(ERROR, "cannot prepare a statement of the worker: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(statement->plan);
+	}
+	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
+	if (result < 0)
+		elog(ERROR, "a statement of the worker failed: %s", SPI_result_code_string(result));
+	return result;
+}
+
+static void
+new_epoch_task(void *arg)
+{
+	static PeStatement update = {
+		.sql = "UPDATE profenrich.sender SET epoch = epoch + 1, pid = pg_backend_pid(), started_at = now() RETURNING epoch"};
+	bool isnull;
+
+	pe_statement_run(&update, NULL, NULL, false, 0);
+	if (SPI_processed != 1)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("profenrich.sender has no row"),
+						errhint("Run INSERT INTO profenrich.sender DEFAULT VALUES.")));
+	*(int64 *) arg = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+bool
+pe_delivery_new_epoch(int64 *epoch)
+{
+	return pe_delivery_step("taking over as sender", new_epoch_task, epoch);
+}
+
+/*
+ * Scalar subqueries with LIMIT, never EXISTS: the planner must not turn them into a
+ * scan of the whole queue.
+ */
+#define SCAN_SQL                                                                                                   \
+	"SELECT e.enrichment_id, e.name, e.server, e.owner::oid, e.paused, e.namespace, t.tenant, t.schema_id,"        \
+	" t.dataset_id, regexp_replace(t.inlet_url, '^.*/', ''), t.flow_id, t.org_id, t.sender_identity,"              \
+	" (extract(epoch FROM t.ready_at - now()) * 1000000)::int8, s.blocked, s.blocked_reason,"                      \
+	" (extract(epoch FROM s.next_probe_at - now()) * 1000000)::int8, o.requests, o.messages, q.shards,"            \
+	" (extract(epoch FROM q.next_retry - now()) * 1000000)::int8"                                                  \
+	" FROM profenrich.enrichment e JOIN profenrich.enrichment_target t USING (enrichment_id)"                      \
+	" LEFT JOIN profenrich.delivery_state s USING (enrichment_id)"                                                 \
+	" LEFT JOIN LATERAL (SELECT max(p.option_value) FILTER (WHERE p.option_name = 'requests_per_second')::float8"  \
+	"   AS requests, max(p.option_value) FILTER (WHERE p.option_name = 'messages_per_second')::float8 AS messages" \
+	"   FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) p WHERE f.srvname = e.server) o ON true"       \
+	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL OR w.retry <= now()), 0)" \
+	"   AS shards, min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g,"       \
+	"   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = e.enrichment_id"       \
+	"     AND x.shard = g::int2 AND (x.not_before IS NULL OR x.not_before <= now()) ORDER BY x.chunk_id LIMIT 1)"  \
+	"     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = e.enrichment_id"             \
+	"     AND r.shard = g::int2 ORDER BY r.next_at LIMIT 1) AS retry OFFSET 0) w) q ON true"
+
+typedef struct ScanArg
+{
+	MemoryContext context;
+	List *targets;
+} ScanArg;
+
+static pe_block
+block_of_name(const char *name)
+{
+	for (pe_block block = PE_BLOCK_AUTHORISATION; name != NULL && block <= PE_BLOCK_IDENTITY; block++)
+		if (strcmp(name, pe_block_name(block)) == 0)
+			return block;
+	return PE_BLOCK_NONE;
+}
+
+static int64
+int64_column(HeapTuple row, TupleDesc desc, int column, int64 otherwise)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? otherwise : DatumGetInt64(value);
+}
+
+static double
+float_column(HeapTuple row, TupleDesc desc, int column)
+{
+	bool isnull;
+	Datum value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? 0 : DatumGetFloat8(value);
+}
+
+static PeTarget *
+read_target(HeapTuple row, TupleDesc desc, const char *identity)
+{
+	PeTarget *target = palloc0(sizeof(PeTarget));
+	bool isnull;
+
+	target->enrichment_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+	target->name = SPI_getvalue(row, desc, 2);
+	target->server = SPI_getvalue(row, desc, 3);
+	target->owner = DatumGetObjectId(SPI_getbinval(row, desc, 4, &isnull));
+	target->paused = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+	target->namespace_code = SPI_getvalue(row, desc, 6);
+	target->tenant = SPI_getvalue(row, desc, 7);
+	target->schema_id = SPI_getvalue(row, desc, 8);
+	target->dataset_id = SPI_getvalue(row, desc, 9);
+	target->inlet_id = SPI_getvalue(row, desc, 10);
+	target->flow_id = SPI_getvalue(row, desc, 11);
+	target->org_id = SPI_getvalue(row, desc, 12);
+	target->identity_matches = strcmp(SPI_getvalue(row, desc, 13), identity) == 0;
+	target->ready_in = int64_column(row, desc, 14, 0);
+	target->blocked = block_of_name(SPI_getvalue(row, desc, 15));
+	target->blocked_reason = SPI_getvalue(row, desc, 16);
+	target->probe_in = int64_column(row, desc, 17, -1);
+	/* One that is past due is due now; only a missing one means never. */
+	if (target->probe_in < 0)
+		target->probe_in = SPI_getvalue(row, desc, 17) != NULL ? 0 : -1;
+	target->limits.requests_per_second = float_column(row, desc, 18);
+	target->limits.messages_per_second = float_column(row, desc, 19);
+	target->shards = DatumGetInt32(SPI_getbinval(row, desc, 20, &isnull));
+	target->next_retry_in = int64_column(row, desc, 21, -1);
+	return target;
+}
+
+static void
+scan_task(void *arg)
+{
+	static PeStatement scan = {.sql = SCAN_SQL};
+	ScanArg *result = arg;
+	MemoryContext caller;
+	const char *identity = pe_sender_identity();
+
+	pe_statement_run(&scan, NULL, NULL, true, 0);
+	caller = MemoryContextSwitchTo(result->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		result->targets =
+			lappend(result->targets, read_target(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, identity));
+	MemoryContextSwitchTo(caller);
+}
+
+bool
+pe_delivery_scan(MemoryContext context, List **targets)
+{
+	ScanArg arg = {context, NIL};
+	bool done = pe_delivery_step("looking for work", scan_task, &arg);
+
+	*targets = done ? arg.targets : NIL;
+	return done;
+}
+
+typedef struct LoadArg
+{
+	MemoryContext context;
+	const pe_slot *slot;
+	int64 after_chunk;
+	PeLoad *load;
+	pe_work_kind kind;
+	pe_key_past *past;
+} LoadArg;
+
+static PeLoad *
+make_load(MemoryContext parent, int count)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "profenrich load", ALLOCSET_SMALL_SIZES);
+	PeLoad *load = MemoryContextAllocZero(context, sizeof(PeLoad));
+
+	load->context = context;
+	load->count = count;
+	load->keys = MemoryContextAllocZero(context, count * sizeof(char *));
+	load->versions = MemoryContextAllocZero(context, count * sizeof(int64));
+	load->retracted = MemoryContextAllocZero(context, count * sizeof(bool));
+	return load;
+}
+
+/* First from where the slot was, which passes over what is deleted but not yet vacuumed; then from the start. */
+static bool
+load_chunk(LoadArg *arg)
+{
+	static PeStatement next = {.sql = "SELECT chunk_id, version, profile_keys FROM profenrich.outbox"
+									  " WHERE enrichment_id = $1 AND shard = $2 AND chunk_id > $3"
+									  " AND (not_before IS NULL OR not_before <= now()) ORDER BY chunk_id LIMIT 1",
+							   .nargs = 3,
+							   .types = {INT4OID, INT2OID, INT8OID}};
+	Datum values[3] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard),
+					   Int64GetDatum(arg->after_chunk)};
+	HeapTuple row;
+	TupleDesc desc;
+	Datum *keys;
+	int count;
+	int64 version;
+	bool isnull;
+
+	pe_statement_run(&next, values, NULL, true, 1);
+	if (SPI_processed == 0 && arg->after_chunk > 0)
+	{
+		values[2] = Int64GetDatum(0);
+		pe_statement_run(&next, values, NULL, true, 1);
+	}
+	if (SPI_processed == 0)
+		return false;
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &keys,
+					  NULL, &count);
+	arg->load = make_load(arg->context, count);
+	arg->load->chunk_id = int64_column(row, desc, 1, 0);
+	version = int64_column(row, desc, 2, 0);
+	for (int i = 0; i < count; i++)
+	{
+		arg->load->keys[i] = MemoryContextStrdup(arg->load->context, TextDatumGetCString(keys[i]));
+		arg->load->versions[i] = version;
+	}
+	arg->kind = PE_WORK_CHUNK;
+	return true;
+}
+
+static pe_outcome
+outcome_of_name(const char *name)
+{
+	for (pe_outcome outcome = PE_OUTCOME_ACCEPTED; name != NULL && outcome <= PE_OUTCOME_RATE; outcome++)
+		if (strcmp(name, pe_outcome_name(outcome)) == 0)
+			return outcome;
+	return PE_OUTCOME_UNKNOWN;
+}
+
+static bool
+load_retries(LoadArg *arg)
+{
+	static PeStatement due = {.sql = "SELECT profile_key, version, attempts, class FROM profenrich.retry"
+									 " WHERE enrichment_id = $1 AND shard = $2 AND next_at <= now()"
+									 " ORDER BY next_at LIMIT 500",
+							  .nargs = 2,
+							  .types = {INT4OID, INT2OID}};
+	Datum values[2] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard)};
+	bool isnull;
+
+	pe_statement_run(&due, values, NULL, true, PE_CHUNK_KEYS);
+	if (SPI_processed == 0)
+		return false;
+	arg->load = make_load(arg->context, (int) SPI_processed);
+	for (int i = 0; i < arg->load->count; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+
+		arg->load->keys[i] = MemoryContextStrdup(arg->load->context, SPI_getvalue(row, desc, 1));
+		arg->load->versions[i] = int64_column(row, desc, 2, 0);
+		arg->past[i].attempts = DatumGetInt32(SPI_getbinval(row, desc, 3, &isnull));
+		arg->past[i].outcome = outcome_of_name(SPI_getvalue(row, desc, 4));
+	}
+	arg->kind = PE_WORK_RETRY;
+	return true;
+}
+
+static void
+load_task(void *arg)
+{
+	LoadArg *load = arg;
+
+	if (load->slot->prefer_retry)
+		(void) (load_retries(load) || load_chunk(load));
+	else
+		(void) (load_chunk(load) || load_retries(load));
+}
+
+bool
+pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load, pe_work_kind *kind,
+				 pe_key_past *past)
+{
+	LoadArg arg = {.context = context, .slot = slot, .after_chunk = after_chunk, .past = past};
+	bool done = pe_delivery_step("loading", load_task, &arg);
+
+	if (!done && arg.load != NULL)
+	{
+		MemoryContextDelete(arg.load->context);
+		arg.load = NULL;
+	}
+	*load = arg.load;
+	*kind = arg.kind;
+	return done;
+}
+
+typedef struct BuildArg
+{
+	const pe_slot *slot;
+	PeLoad *load;
+	const int *keys;
+	int key_count;
+	pe_message_body *body;
+	PeBuilt *built;
+} BuildArg;
+
+/* Bytes that the platform reads: UTF-8, whatever the database's encoding. */
+static const char *
+as_utf8(const char *text, size_t *length)
+{
+	const char *converted;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return text;
+	converted = pg_server_to_any(text, (int) *length, PG_UTF8);
+	if (converted != text)
+		*length = strlen(converted);
+	return converted;
+}
+
+/* One row of values: into the body, or onto one of the lists. False when the body is full. */
+static bool
+build_row(BuildArg *arg, HeapTuple row, TupleDesc desc)
+{
+	PeLoad *load = arg->load;
+	PeBuilt *built = arg->built;
+	bool isnull;
+	int index = arg->keys[int64_column(row, desc, 1, 1) - 1];
+	int64 version = int64_column(row, desc, 2, -1);
+	const char *value = SPI_getvalue(row, desc, 3);
+	pe_message_record record = {.key = load->keys[index], .key_length = strlen(load->keys[index])};
+	pe_status status;
+
+	/* No row: forgotten. A newer version: its own chunk follows. */
+	if (version < 0 || version > load->versions[index])
+	{
+		built->superseded[built->superseded_count++] = index;
+		return true;
+	}
+	record.key = as_utf8(record.key, &record.key_length);
+	if (value != NULL)
+	{
+		record.value_length = strlen(value);
+		record.value = as_utf8(value, &record.value_length);
+	}
+	record.scored_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull)) + UNIX_EPOCH_OFFSET;
+	status = pe_message_add(arg->body, &record, NULL);
+	if (status == PE_OUT_OF_MEMORY)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (status == PE_LIMIT && arg->body->messages > 0)
+		return false;
+	if (status != PE_OK)
+		built->too_big[built->too_big_count++] = index;
+	else
+	{
+		load->retracted[index] = value == NULL;
+		built->sent[built->sent_count++] = index;
+	}
+	return true;
+}
+
+/* A hundred values at a time, so that a chunk of large ones is not held in memory at once. */
+static void
+build_task(void *arg)
+{
+	static PeStatement read = {
+		.sql = "SELECT k.ord, s.version, CASE WHEN NOT s.retracted THEN s.value::text END, s.changed_at"
+			   " FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN profenrich.profile_score s"
+			   " ON s.enrichment_id = $1 AND s.profile_key = k.profile_key",
+		.nargs = 2,
+		.types = {INT4OID, TEXTARRAYOID}};
+	BuildArg *build = arg;
+	Datum *keys = palloc(build->key_count * sizeof(Datum));
+	Datum values[2];
+	Portal portal;
+	bool full = false;
+
+	for (int i = 0; i < build->key_count; i++)
+		keys[i] = CStringGetTextDatum(build->load->keys[build->keys[i]]);
+	values[0] = Int32GetDatum(build->slot->enrichment);
+	values[1] = PointerGetDatum(construct_array(keys, build->key_count, TEXTOID, -1, false, TYPALIGN_INT));
+	if (read.plan == NULL)
+	{
+		read.plan = SPI_prepare(read.sql, read.nargs, read.types);
+		SPI_keepplan(read.plan);
+	}
+	portal = SPI_cursor_open(NULL, read.plan, values, NULL, true);
+	while (!full)
+	{
+		SPI_cursor_fetch(portal, true, 100);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed && !full; i++)
+			full = !build_row(build, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+}
+
+bool
+pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count, pe_message_body *body,
+				  PeBuilt *built)
+{
+	BuildArg arg = {slot, load, keys, key_count, body, built};
+
+	built->sent_count = built->superseded_count = built->too_big_count = 0;
+	return pe_delivery_step("reading values", build_task, &arg);
+}

@@ -1,0 +1,153 @@
+/*
+ * delivery.h
+ *		The sender's side of the queue tables: what the worker reads and writes, one
+ *		short transaction for each step, none of them open while a socket is in use.
+ *
+ * Every function here runs a transaction of its own. An error is reported to the
+ * server's log and told by false; the caller tries again later. Only a worker calls
+ * these.
+ */
+#ifndef PE_DELIVERY_H
+#define PE_DELIVERY_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#include "platform/message.h"
+#include "platform/sender.h"
+
+/* An enrichment as the last scan found it. */
+typedef struct PeTarget
+{
+	int32 enrichment_id;
+	const char *name;
+	const char *server;
+	Oid owner;
+	bool paused;
+	const char *namespace_code;
+	const char *tenant;
+	const char *schema_id;
+	const char *dataset_id;
+	const char *inlet_id; /* last part of the inlet's URL */
+	const char *flow_id;
+	const char *org_id;
+	bool identity_matches;
+	int64 ready_in; /* microseconds; negative: it is */
+	pe_block blocked;
+	const char *blocked_reason;
+	int64 probe_in; /* microseconds, -1: none */
+	pe_throttle_limits limits;
+	int shards;			 /* bit mask: has something due */
+	int64 next_retry_in; /* microseconds, -1: none */
+} PeTarget;
+
+/* What a slot holds: keys as text of the server, with their versions. */
+typedef struct PeLoad
+{
+	MemoryContext context;
+	int64 chunk_id; /* 0 for retries */
+	int count;
+	char **keys;
+	int64 *versions;
+	bool *retracted; /* as last sent */
+} PeLoad;
+
+/* One request, for delivery_log. Bounded texts, so that it needs no memory of its own. */
+typedef struct PeLogRow
+{
+	TimestampTz at;
+	int32 enrichment_id;
+	int64 chunk_id;
+	int shard;
+	int messages;
+	int64 bytes;
+	int http_status;
+	const char *outcome;
+	int accepted;
+	int superseded;
+	int retried;
+	int dead;
+	double latency_ms;
+	char platform_id[96];
+	char error[256];
+} PeLogRow;
+
+typedef enum PeDeliveryEnd
+{
+	PE_DELIVERY_GOES_ON,
+	PE_DELIVERY_GONE,	/* the extension was dropped */
+	PE_DELIVERY_FENCED	/* another sender has taken over */
+} PeDeliveryEnd;
+
+/* Set when a step found that the worker must leave. */
+extern PeDeliveryEnd pe_delivery_end;
+
+/* Runs task(arg) in a transaction with SPI connected. False when it raised, or when the worker must leave. */
+typedef void (*PeTask)(void *arg);
+extern bool pe_delivery_step(const char *activity, PeTask task, void *arg);
+
+/* The extension's OID, or InvalidOid; and the session lock that makes this the only sender. Need a transaction. */
+extern Oid pe_delivery_extension(void);
+extern bool pe_delivery_take_lock(Oid extension);
+
+/* A new epoch: acknowledgements of earlier senders are refused from now on. */
+extern bool pe_delivery_new_epoch(int64 *epoch);
+
+/* All provisioned enrichments, as PeTarget *, in context. */
+extern bool pe_delivery_scan(MemoryContext context, List **targets);
+
+/*
+ * The next chunk or the due retries of a slot, as a child context of context: *load is
+ * NULL when nothing is due. past has room for PE_CHUNK_KEYS.
+ */
+extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load,
+							 pe_work_kind *kind, pe_key_past *past);
+
+/*
+ * Reads the present values of some of a load's keys and writes them into body, which
+ * the caller has begun, until it is full. The three lists of built have room for
+ * PE_CHUNK_KEYS each.
+ */
+typedef struct PeBuilt
+{
+	int sent[PE_CHUNK_KEYS];
+	int sent_count;
+	int superseded[PE_CHUNK_KEYS];
+	int superseded_count;
+	int too_big[PE_CHUNK_KEYS];
+	int too_big_count;
+} PeBuilt;
+
+extern bool pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count,
+							  pe_message_body *body, PeBuilt *built);
+
+/* Writes the dispositions of a slot's keys, and with them the log rows that wait. */
+extern bool pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch);
+
+/* Writes down that an enrichment is blocked, or no longer. */
+extern bool pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in);
+
+/* Log rows wait in memory until the next acknowledgement or flush. */
+extern void pe_delivery_log(const PeLogRow *row);
+extern int pe_delivery_log_waiting(void);
+extern void pe_delivery_log_flush(void);
+
+/* Makes the log's partitions of the next days, drops those past retention. Failure only delays it. */
+extern void pe_delivery_keep_partitions(void);
+
+/* For acknowledge.c: a statement that is prepared once. */
+typedef struct PeStatement
+{
+	const char *sql;
+	int nargs;
+	Oid types[14];
+	struct _SPI_plan *plan;
+} PeStatement;
+
+extern int pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only, long limit);
+
+/* For acknowledge.c: appends the waiting log rows in a subtransaction; an error costs the rows, nothing else. */
+extern void pe_delivery_write_log(void);
+
+#endif /* PE_DELIVERY_H */
