@@ -206,6 +206,8 @@ extern void load_rethrow(MemoryContext context, const char *label) pg_attribute_
 extern void load_rethrow_constraint(MemoryContext context, const char *label) pg_attribute_noreturn();
 /* Raise an error of the pure reader likewise. plan gives columns' names for paths; may be NULL. */
 extern void load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan) pg_attribute_noreturn();
+/* Does err->column, which may be cut, stand for this path? */
+extern bool load_error_is_about(const pe_error *err, const char *path);
 /* Text in the database's encoding into the column's type. text is terminated. */
 extern Datum load_text_datum(LoadColumn *column, char *text, size_t length);
 /* The value does not fit the column: raise, naming everything but the value. */

@@ -146,10 +146,19 @@ load_rethrow(MemoryContext context, const char *label)
 	pg_unreachable();
 }
 
+bool
+load_error_is_about(const pe_error *err, const char *path)
+{
+	return path != NULL && err->column[0] != '\0' &&
+		   strncmp(path, err->column, sizeof(err->column) - 1) == 0 &&
+		   strlen(err->column) == Min(strlen(path), sizeof(err->column) - 1);
+}
+
 void
 load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 {
-	const char *column = NULL;
+	const LoadColumn *column = NULL;
+	const char *where = strstr(err->message, file->name) != NULL ? "" : psprintf("file \"%s\": ", file->name);
 
 	load_position.reading = false;
 	load_position.named = true;
@@ -157,22 +166,14 @@ load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 		pe_raise(err);
 	for (int i = 0; plan != NULL && i < plan->count && err->column[0] != '\0'; i++)
 	{
-		if (plan->columns[i].path != NULL && strcmp(plan->columns[i].path, err->column) == 0)
-			column = plan->columns[i].name;
+		if (load_error_is_about(err, plan->columns[i].path))
+			column = &plan->columns[i];
 	}
-	if (column != NULL && err->row > 0)
-		ereport(ERROR, (errcode(pe_sqlstate(err->code)),
-						errmsg("column \"%s\", file \"%s\", row " INT64_FORMAT ": %s", column, file->name,
-							   (int64) err->row, err->message),
-						errdetail("Nothing was loaded."), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
-	if (column != NULL)
-		ereport(ERROR, (errcode(pe_sqlstate(err->code)),
-						errmsg("column \"%s\", file \"%s\": %s", column, file->name, err->message),
-						errdetail("Nothing was loaded."), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
-	ereport(ERROR, (errcode(pe_sqlstate(err->code)),
-					strstr(err->message, file->name) != NULL ? errmsg("%s", err->message)
-															 : errmsg("file \"%s\": %s", file->name, err->message),
-					err->detail[0] != '\0' ? errdetail("%s", err->detail) : errdetail("Nothing was loaded."),
+	ereport(ERROR, (errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
+					column != NULL			 ? errdetail("It fills column \"%s\" of type %s. Nothing was loaded.",
+														 column->name, column->type_name)
+					: err->detail[0] != '\0' ? errdetail("%s", err->detail)
+											 : errdetail("Nothing was loaded."),
 					err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
 	pg_unreachable();
 }

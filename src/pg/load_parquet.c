@@ -231,7 +231,8 @@ convert_texts(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapsho
 		const pe_slice *slice = &vector->slices[first + i];
 		char *text;
 
-		slot->tts_isnull[attr] = vector->nulls[first + i];
+		/* A rest without any field is nothing. */
+		slot->tts_isnull[attr] = vector->nulls[first + i] || (column->rest && slice->length == 2);
 		if (slot->tts_isnull[attr])
 			continue;
 		load_position.row = row + (int64) i;
@@ -350,6 +351,10 @@ write_rows(LoadPlan *plan, LoadWriter *writer, const pe_snapshot_batch *batch, s
 	load_writer_flush(writer, (int) count);
 }
 
+/*
+ * Each column in the form its type takes directly; where the file's type has no such
+ * form, as text for the type's input function.
+ */
 static void
 select_columns(LoadFile *file, pe_snapshot_file *parquet, LoadPlan *plan)
 {
@@ -362,8 +367,20 @@ select_columns(LoadFile *file, pe_snapshot_file *parquet, LoadPlan *plan)
 		columns[i].type = plan->columns[i].source;
 		columns[i].optional = true;
 	}
-	if (pe_snapshot_select(parquet, columns, plan->count, &err) != PE_OK)
-		load_raise(&err, file, plan);
+	while (pe_snapshot_select(parquet, columns, plan->count, &err) != PE_OK)
+	{
+		bool changed = false;
+
+		for (int i = 0; err.code == PE_TYPE_MISMATCH && i < plan->count; i++)
+		{
+			if (columns[i].type == PE_COLUMN_TEXT || !load_error_is_about(&err, columns[i].path))
+				continue;
+			columns[i].type = PE_COLUMN_TEXT;
+			changed = true;
+		}
+		if (!changed)
+			load_raise(&err, file, plan);
+	}
 	pfree(columns);
 }
 

@@ -342,9 +342,7 @@ collect_candidates(LoadFields *fields, int *count)
 	hash_seq_init(&scan, fields->by_path);
 	while ((field = hash_seq_search(&scan)) != NULL)
 	{
-		pe_column_type type = load_field_type(field);
-
-		if (type == PE_COLUMN_JSON)
+		if (field->seen & LOAD_SEEN_CONTAINER)
 			continue;
 		all[n] = palloc0(sizeof(Candidate));
 		all[n]->field = field;
