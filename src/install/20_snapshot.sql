@@ -52,6 +52,14 @@ AS 'MODULE_PATHNAME', 'pe_load_snapshot_file';
 COMMENT ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text) IS
 	'load exported profiles (Parquet, NDJSON, CSV; .gz as well) from a file or glob on the server into the partition of a day, replacing it';
 
+CREATE FUNCTION @extschema@.load_snapshot(server text, into_table text, dataset text DEFAULT NULL, merge_policy text DEFAULT NULL,
+	columns jsonb DEFAULT NULL, INOUT snapshot_date date DEFAULT NULL,
+	OUT rows bigint, OUT files integer, OUT bytes bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_load_snapshot';
+COMMENT ON FUNCTION @extschema@.load_snapshot(text, text, text, text, jsonb, date) IS
+	'load a day''s profile snapshot from the platform, the newest by default, into the partition of that day, replacing it';
+
 CREATE FUNCTION @extschema@.unload_snapshot(into_table text, snapshot_date date)
 RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
@@ -61,7 +69,7 @@ COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
 
 REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
-	@extschema@.unload_snapshot(text, date) FROM PUBLIC;
+	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) FROM PUBLIC;
 GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
-	@extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;
+	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;
