@@ -272,7 +272,7 @@ session_open(const PeServer *server, UserMapping *mapping)
 	session->secret.hosts[0] = host_of(context, "ims_url", server->ims_url);
 	session->secret.hosts[1] = host_of(context, "platform_url", server->platform_url);
 	session->secret.hosts[2] = host_of(context, "collection_url", server->collection_url);
-	session->env = pe_server_env(context);
+	session->env = pe_quiet_env(context);
 	pe_check(pe_platform_open(&session->env, &config, &session->platform, &err), &err);
 	MemoryContextSetParent(context, TopMemoryContext);
 	dlist_push_head(&sessions, &session->node);

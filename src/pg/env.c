@@ -54,15 +54,21 @@ context_realloc(void *ctx, void *ptr, size_t size)
 }
 
 static int
-server_tick(void *ctx, const char *phase, uint64_t done, uint64_t total)
+quiet_tick(void *ctx, const char *phase, uint64_t done, uint64_t total)
 {
-	pe_progress_publish(phase, done, total);
 	if (!InterruptPending)
 		return 0;
 	/* Others may wait for this process (DROP DATABASE does): that needs no stop. */
 	if (ProcSignalBarrierPending)
 		ProcessProcSignalBarrier();
 	return QueryCancelPending || ProcDiePending;
+}
+
+static int
+server_tick(void *ctx, const char *phase, uint64_t done, uint64_t total)
+{
+	pe_progress_publish(phase, done, total);
+	return quiet_tick(ctx, phase, done, total);
 }
 
 pe_env
@@ -74,5 +80,14 @@ pe_server_env(MemoryContext context)
 		.tick_ctx = NULL,
 	};
 
+	return env;
+}
+
+pe_env
+pe_quiet_env(MemoryContext context)
+{
+	pe_env env = pe_server_env(context);
+
+	env.tick = quiet_tick;
 	return env;
 }

@@ -17,4 +17,7 @@
  */
 extern pe_env pe_server_env(MemoryContext context);
 
+/* The same, but its tick leaves the progress to the caller, who knows more of it. */
+extern pe_env pe_quiet_env(MemoryContext context);
+
 #endif /* PE_ENV_H */

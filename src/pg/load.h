@@ -105,6 +105,7 @@ typedef struct LoadFields
 {
 	HTAB *by_path;
 	int count;
+	int64 rows; /* of all files; 0 when they were not looked at */
 	MemoryContext context;
 } LoadFields;
 
@@ -159,6 +160,7 @@ typedef struct LoadPlan
 	int count;
 	LoadColumn *columns; /* those with a source; "other" last among the new ones */
 	int rest;			 /* index of "other", or -1 */
+	int64 rows;			 /* to expect; 0: unknown */
 } LoadPlan;
 
 /* An existing column of the target table. */

@@ -186,10 +186,10 @@ csv_next(CsvReader *csv, char ***fields)
 }
 
 static void
-publish(const char *phase)
+publish(const char *phase, int64 rows, int64 total)
 {
-	if (load_position.row % 1024 == 0)
-		pe_progress_publish(phase, (uint64) load_position.row, 0);
+	if (rows % 1024 == 0)
+		pe_progress_publish(phase, (uint64) rows, (uint64) total);
 	if (load_position.row % 32 == 0)
 		CHECK_FOR_INTERRUPTS();
 }
@@ -249,7 +249,7 @@ csv_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 			watched[i]->seen |= load_classify_text(values[i], strlen(values[i]), true);
 			watched[i]->filled++;
 		}
-		publish("reading fields");
+		publish("reading fields", ++fields->rows, 0);
 	}
 	csv_close(csv);
 }
@@ -333,7 +333,7 @@ csv_read(LoadFile *file, LoadPlan *plan, LoadWriter *writer)
 			load_position.reading = true;
 			used = 0;
 		}
-		publish("loading rows");
+		publish("loading rows", load_writer_rows(writer) + used, plan->rows);
 	}
 	load_position.reading = false;
 	load_writer_flush(writer, used);

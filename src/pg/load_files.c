@@ -146,7 +146,7 @@ load_stream_open(LoadFile *file)
 	load_file_open(file);
 	if (file->gzip)
 	{
-		pe_env env = pe_server_env(CurrentMemoryContext);
+		pe_env env = pe_quiet_env(CurrentMemoryContext);
 		pe_error err;
 
 		pe_check(pe_gzip_open(&env, stream_feed, stream, file->name, &stream->gzip, &err), &err);

@@ -141,10 +141,10 @@ parse_line(char *line, size_t length)
 }
 
 static void
-publish(const LineReader *lines, const char *phase)
+publish(const char *phase, int64 rows, int64 total)
 {
-	if (load_position.row % 1024 == 0)
-		pe_progress_publish(phase, (uint64) load_position.row, 0);
+	if (rows % 1024 == 0)
+		pe_progress_publish(phase, (uint64) rows, (uint64) total);
 	if (load_position.row % 32 == 0)
 		CHECK_FOR_INTERRUPTS();
 }
@@ -276,7 +276,7 @@ ndjson_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 		}
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scratch);
-		publish(lines, "reading fields");
+		publish("reading fields", ++fields->rows, 0);
 	}
 	load_position.reading = false;
 	lines_close(lines);
@@ -335,7 +335,7 @@ ndjson_read(LoadFile *file, LoadPlan *plan, LoadWriter *writer)
 			used = 0;
 			bytes = 0;
 		}
-		publish(lines, "loading rows");
+		publish("loading rows", load_writer_rows(writer) + used, plan->rows);
 	}
 	load_position.reading = false;
 	load_writer_flush(writer, used);

@@ -47,7 +47,7 @@ read_source(void *ctx, uint64_t offset, void *buffer, size_t length)
 static pe_snapshot_file *
 open_parquet(LoadFile *file)
 {
-	pe_env env = pe_server_env(CurrentMemoryContext);
+	pe_env env = pe_quiet_env(CurrentMemoryContext);
 	pe_snapshot_source source = {read_source, 0, file->name, file};
 	pe_snapshot_file *parquet;
 	pe_error err;
@@ -172,6 +172,7 @@ parquet_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 	MemoryContext caller = MemoryContextSwitchTo(reader);
 	pe_snapshot_file *parquet = open_parquet(file);
 
+	fields->rows += pe_snapshot_rows(parquet);
 	if (mapping == NULL)
 		discover_all(file, parquet, fields);
 	else
@@ -404,7 +405,7 @@ parquet_read(LoadFile *file, LoadPlan *plan, LoadWriter *writer)
 			break;
 		for (size_t first = 0; first < batch.rows; first += LOAD_BATCH_ROWS)
 			write_rows(plan, writer, &batch, first, Min(batch.rows - first, LOAD_BATCH_ROWS));
-		pe_progress_publish("loading rows", (uint64) load_writer_rows(writer), 0);
+		pe_progress_publish("loading rows", (uint64) load_writer_rows(writer), (uint64) plan->rows);
 	}
 	close_parquet(file, parquet);
 	MemoryContextSwitchTo(caller);

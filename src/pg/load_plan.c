@@ -518,6 +518,7 @@ load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *m
 	LoadPlan *plan = palloc0(sizeof(LoadPlan));
 
 	plan->rest = -1;
+	plan->rows = fields->rows;
 	if (mapping == NULL)
 	{
 		plan_automatic(plan, existing, nexisting, fields);

@@ -121,28 +121,35 @@ no_dataset(const Choice *choice, const pe_dataset_list *list, const char *wanted
 					errdetail("Merge policies (and data sets): %s.", list_policies(list))));
 }
 
+static void
+copy_match(Choice *choice, const pe_dataset_list *list, const char *wanted, const char *merge_policy, bool required)
+{
+	const pe_dataset *dataset = newest_match(choice, list, wanted, merge_policy);
+
+	choice->dataset_id = NULL;
+	if (dataset == NULL && required)
+		no_dataset(choice, list, wanted, merge_policy);
+	if (dataset == NULL)
+		return;
+	choice->dataset_id = pstrdup(dataset->id);
+	choice->dataset_name = pstrdup(dataset->name);
+}
+
 /* Takes the match of a list; frees the list, also when it raises. False: none matches. */
 static bool
 take_dataset(Choice *choice, pe_dataset_list *list, const char *wanted, const char *merge_policy, bool required)
 {
-	choice->dataset_id = NULL;
 	PG_TRY();
 	{
-		const pe_dataset *dataset = newest_match(choice, list, wanted, merge_policy);
-
-		if (dataset != NULL)
-		{
-			choice->dataset_id = pstrdup(dataset->id);
-			choice->dataset_name = pstrdup(dataset->name);
-		}
-		else if (required)
-			no_dataset(choice, list, wanted, merge_policy);
+		copy_match(choice, list, wanted, merge_policy, required);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		pe_dataset_list_free(list);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	pe_dataset_list_free(list);
 	return choice->dataset_id != NULL;
 }
 

@@ -33,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -71,6 +72,7 @@ lock_name(const LoadTarget *target)
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_CLASS, key, 2);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	AcceptInvalidationMessages();
 }
 
 static void
@@ -339,7 +341,11 @@ newest_date(Oid parent, DateADT *date)
 	bool null;
 	Datum value;
 
-	(void) pe_owner_execute("SELECT max(s.snapshot_date)" LOADED_PARTITIONS, 1, types, values, NULL, false, 1);
+	/* Also in a transaction whose snapshot is older than the lock. */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	(void) pe_owner_execute("SELECT max(s.snapshot_date)" LOADED_PARTITIONS, 1, types, values, NULL, true, 1);
+	PopActiveSnapshot();
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	if (!null)
 		*date = DatumGetDateADT(value);

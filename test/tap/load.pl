@@ -133,15 +133,15 @@ is(sql("SELECT count(*) FROM pg_class WHERE relname LIKE 'cancelled%'"), '0', 'n
 
 my $reader = $node->background_psql('postgres');
 $reader->query_safe('BEGIN; SELECT count(*) FROM profiles_latest');
-like(failure("SET lock_timeout = '200ms'; SELECT load_snapshot_file('$data/day1.json', 'profiles', snapshot_date => '2026-11-25')"),
+like(failure("SET lock_timeout = '200ms'; SELECT load_snapshot_file('$data/day2.parquet', 'profiles', snapshot_date => '2026-11-25')"),
 	qr/could not be locked in time.*\n.*Nothing was loaded.*\n.*lock_timeout/, 'lock_timeout bounds the wait for the view, and says so');
-is(sql("SELECT rows FROM load_snapshot_file('$data/day1.json', 'profiles', snapshot_date => '2026-11-20')"), '2', 'an older new day needs no lock that a reader notices');
-like(failure("SET lock_timeout = '200ms'; SELECT load_snapshot_file('$data/day1.json', 'profiles', snapshot_date => '2026-11-20')"),
+is(sql("SELECT rows FROM load_snapshot_file('$data/day2.parquet', 'profiles', snapshot_date => '2026-11-20')"), '2', 'an older new day needs no lock that a reader notices');
+like(failure("SET lock_timeout = '200ms'; SELECT load_snapshot_file('$data/day2.parquet', 'profiles', snapshot_date => '2026-11-20')"),
 	qr/could not be locked in time/, 'a day loaded again does');
 is(sql("SELECT count(*) FROM profiles WHERE snapshot_date = '2026-11-20'"), '2', 'its rows stay');
 my ($waited_out, $waited_err) = ('', '');
 my $waiting = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c',
-	"SELECT rows FROM profenrich.load_snapshot_file('$data/day1.json', 'public.profiles', snapshot_date => '2026-11-25')" ],
+	"SELECT rows FROM profenrich.load_snapshot_file('$data/day2.parquet', 'public.profiles', snapshot_date => '2026-11-25')" ],
 	'<', \undef, '>', \$waited_out, '2>', \$waited_err);
 $node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM profenrich.load_progress WHERE phase = 'waiting for lock')") or die $waited_err;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM profiles_latest'), '4', 'other readers pass a waiting load');
