@@ -17,6 +17,7 @@
 int pe_threads = 2;
 int pe_training_memory_limit = 4096;
 int pe_model_cache_size = 256;
+int pe_resend_gap = 900;
 char *pe_secret_directory = NULL;
 bool pe_allow_secret_option = false;
 bool pe_allow_insecure_loopback = false;
@@ -86,5 +87,8 @@ pe_define_settings(void)
 							&pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	define_connection_settings();
 	define_worker_settings();
+	DefineCustomIntVariable("profenrich.resend_gap", "Least time between two values of one profile on the wire.",
+							"The platform may apply two values that come close together in either order.",
+							&pe_resend_gap, 900, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("profenrich");
 }

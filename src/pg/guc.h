@@ -19,6 +19,7 @@ extern bool pe_allow_insecure_loopback; /* profenrich.allow_insecure_loopback */
 extern bool pe_allow_private_addresses; /* profenrich.allow_private_addresses */
 extern char *pe_sender_identity_setting; /* profenrich.sender_identity; "" when unset */
 extern int pe_ready_after;				/* profenrich.ready_after, in s; -1: by what provisioning changed */
+extern int pe_resend_gap;		/* profenrich.resend_gap, in seconds */
 
 /* The workers (launcher.c, worker.c). */
 extern char *pe_databases;	 /* profenrich.databases; "" for all that have the extension */

@@ -1,0 +1,30 @@
+-- Filling the queue: refresh and retract.
+
+CREATE FUNCTION @extschema@.refresh(enrichment text, OUT run_id bigint, OUT profiles bigint, OUT changed bigint,
+	OUT unchanged bigint, OUT retracted bigint, OUT skipped bigint)
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_refresh';
+COMMENT ON FUNCTION @extschema@.refresh(text) IS
+	'read the enrichment''s source, keep what changed and queue it for the worker; all or nothing';
+
+CREATE FUNCTION @extschema@.retract(enrichment text) RETURNS bigint
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_retract';
+COMMENT ON FUNCTION @extschema@.retract(text) IS
+	'clear the enrichment''s attributes on every profile that has them; returns how many are queued';
+
+CREATE VIEW @extschema@.runs AS
+	SELECT r.run_id, e.name AS enrichment, r.kind, r.started_at, r.finished_at,
+		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
+		   r.run_by, r.profiles, r.changed, r.unchanged, r.retracted, r.skipped, r.skipped_reasons
+	  FROM @extschema@.run r JOIN @extschema@.enrichment e USING (enrichment_id);
+COMMENT ON VIEW @extschema@.runs IS 'one row for each refresh or retraction: what was read, what changed, what was skipped and why';
+COMMENT ON COLUMN @extschema@.runs.run_id IS 'also the version of the values that the run queued';
+COMMENT ON COLUMN @extschema@.runs.changed IS 'profiles whose value is new or differs from the newest queued one';
+COMMENT ON COLUMN @extschema@.runs.retracted IS 'profiles that left the source and whose attributes are cleared';
+COMMENT ON COLUMN @extschema@.runs.skipped IS 'rows that the platform would not take, never queued';
+COMMENT ON COLUMN @extschema@.runs.skipped_reasons IS 'object of reason to number of rows';
+
+REVOKE ALL ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text) TO profenrich_operator, profenrich_admin;
+GRANT SELECT ON @extschema@.runs TO profenrich_operator, profenrich_admin;

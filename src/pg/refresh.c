@@ -1,0 +1,837 @@
+/*
+ * refresh.c
+ *		refresh(): score, keep what changed, queue it. retract(): clear what was sent.
+ *
+ * In one transaction, in this order: the enrichment's row lock; only then the
+ * source's snapshot, so that of two refreshes the later one always has the newer
+ * data; the source read as the enrichment's owner and sorted by key; one merge with
+ * profile_score in key order, which tells what changed; the checks that may stop the
+ * refresh; and only then the first write.
+ *
+ * What a value is compared with is the newest one that was queued, never the last
+ * one that was delivered: A, then B, then A while B is still pending must end with A.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/float.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplesort.h"
+#include "utils/tuplestore.h"
+
+#include "pg/compat.h"
+#include "pg/enrichment.h"
+#include "pg/guc.h"
+#include "pg/owner.h"
+#include "pg/progress.h"
+#include "pg/source.h"
+#include "pg/wire_value.h"
+#include "pg/worker.h"
+#include "platform/identity_rules.h"
+
+#define SHARDS			16
+#define KEYS_PER_CHUNK	500
+#define MAX_REASONS		32
+#define LOCK_POLL_MS	50
+#define DEFAULT_LOCK_MS 5000
+
+/* Columns of a sorted source row. The rank decides between rows of one key: smallest first. */
+enum
+{
+	ROW_KEY,
+	ROW_RANK,
+	ROW_HASH,
+	ROW_VALUE,
+	ROW_COLUMNS
+};
+
+/* Columns of a change: what the SQL below reads as profenrich_changed. */
+enum
+{
+	CHANGE_KEY,
+	CHANGE_HASH,
+	CHANGE_RETRACTED,
+	CHANGE_PREVIOUS_AT,
+	CHANGE_VALUE,
+	CHANGE_COLUMNS
+};
+
+typedef struct SkipReason
+{
+	const char *reason;
+	int64 rows;
+} SkipReason;
+
+typedef struct Refresh
+{
+	PeEnrichment *enrichment;
+	MemoryContext context; /* lives as long as the call */
+
+	/* reading the source */
+	PeWireColumn *wires;
+	int nwires;
+	int key_column;
+	FmgrInfo key_output;
+	int rank_wire; /* column in the slot that ranks duplicates, or -1 */
+	Oid rank_type;
+	Tuplesortstate *sorted;
+	TupleTableSlot *row; /* the sorted row at hand; empty at the end */
+	StringInfoData text;
+	int64 usable;
+
+	/* the merge */
+	Tuplestorestate *changed;
+	TupleTableSlot *change;
+	int64 live; /* profiles that had a value before */
+
+	/* what the call returns */
+	int64 profiles;
+	int64 nchanged;
+	int64 unchanged;
+	int64 retracted;
+	int64 skipped;
+	SkipReason reasons[MAX_REASONS];
+	int nreasons;
+} Refresh;
+
+static void
+count_skipped(Refresh *refresh, const char *reason)
+{
+	refresh->skipped++;
+	for (int i = 0; i < refresh->nreasons; i++)
+		if (strcmp(refresh->reasons[i].reason, reason) == 0)
+		{
+			refresh->reasons[i].rows++;
+			return;
+		}
+	if (refresh->nreasons < MAX_REASONS)
+		refresh->reasons[refresh->nreasons++] = (SkipReason){.reason = reason, .rows = 1};
+}
+
+/* {"blank": 3, ...}, for the run's row and for messages. */
+static char *
+reasons_json(const Refresh *refresh)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < refresh->nreasons; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&text, ", ");
+		escape_json(&text, refresh->reasons[i].reason);
+		appendStringInfo(&text, ": " INT64_FORMAT, refresh->reasons[i].rows);
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+/* ---- lock, then snapshot --------------------------------------------------------------- */
+
+static void
+refuse_old_snapshot(const char *function)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+						errmsg("%s cannot run in a transaction with isolation level repeatable read or serializable", function),
+						errdetail("Its snapshot may be older than the values another refresh has queued."),
+						errhint("Run it under read committed.")));
+}
+
+/*
+ * Locks the enrichment's row until the end of the transaction, or raises after
+ * lock_timeout (5 s when that is off). Readers and the worker are not kept out.
+ */
+static void
+lock_enrichment(const PeEnrichment *enrichment)
+{
+	const char *sql = "SELECT FROM profenrich.enrichment WHERE enrichment_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
+	Oid types[1] = {INT4OID};
+	Datum values[1] = {Int32GetDatum(enrichment->enrichment_id)};
+	int limit_ms = LockTimeout > 0 ? LockTimeout : DEFAULT_LOCK_MS;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), limit_ms);
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pe_owner_execute(sql, 1, types, values, NULL, false, 1);
+		if (SPI_processed == 1)
+			return;
+		if (GetCurrentTimestamp() >= end)
+			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+							errmsg("enrichment \"%s\" is busy: another refresh or change of it is running", enrichment->name),
+							errhint("Wait for it to end, or raise lock_timeout.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* ---- reading the source ---------------------------------------------------------------- */
+
+static TupleDesc
+row_descriptor(void)
+{
+	TupleDesc desc = CreateTemplateTupleDesc(ROW_COLUMNS);
+
+	TupleDescInitEntry(desc, ROW_KEY + 1, "profile_key", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, ROW_KEY + 1, C_COLLATION_OID);
+	TupleDescInitEntry(desc, ROW_RANK + 1, "rank", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(desc, ROW_HASH + 1, "hash", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, ROW_VALUE + 1, "value", TEXTOID, -1, 0);
+	return desc;
+}
+
+static Tuplesortstate *
+begin_sort(TupleDesc desc)
+{
+	AttrNumber columns[3] = {ROW_KEY + 1, ROW_RANK + 1, ROW_HASH + 1};
+	Oid operators[3] = {TextLessOperator, Float8LessOperator, Int8LessOperator};
+	Oid collations[3] = {C_COLLATION_OID, InvalidOid, InvalidOid};
+	bool nulls_first[3] = {false, false, false};
+
+	return tuplesort_begin_heap(desc, 3, columns, operators, collations, nulls_first, maintenance_work_mem, NULL,
+								TUPLESORT_NONE);
+}
+
+/* The wire columns: every column of the source but the identity. */
+static void
+prepare_columns(Refresh *refresh, const PeSource *source)
+{
+	const PeEnrichment *enrichment = refresh->enrichment;
+	Oid output;
+	bool varlena;
+
+	refresh->key_column = pe_source_need_column(source, enrichment->identity_column, "identity");
+	getTypeOutputInfo(TupleDescAttr(source->desc, refresh->key_column)->atttypid, &output, &varlena);
+	fmgr_info(output, &refresh->key_output);
+
+	refresh->wires = palloc0(sizeof(PeWireColumn) * source->desc->natts);
+	for (int i = 0; i < enrichment->nattributes; i++)
+	{
+		const PeAttribute *attribute = &enrichment->attributes[i];
+		int column = pe_source_need_column(source, attribute->name, "attribute");
+
+		pe_wire_column_init(&refresh->wires[refresh->nwires++], column, attribute->name,
+							TupleDescAttr(source->desc, column)->atttypid);
+	}
+
+	refresh->rank_wire = -1;
+	if (enrichment->duplicate_column != NULL)
+	{
+		refresh->rank_wire = pe_source_need_column(source, enrichment->duplicate_column, "on_duplicate");
+		refresh->rank_type = TupleDescAttr(source->desc, refresh->rank_wire)->atttypid;
+	}
+}
+
+/* Where a row stands among those of its key: smaller comes first, and the first one counts. */
+static double
+duplicate_rank(const Refresh *refresh, TupleTableSlot *slot)
+{
+	double rank;
+
+	if (refresh->rank_wire < 0 || slot->tts_isnull[refresh->rank_wire])
+		return get_float8_infinity();
+	switch (refresh->rank_type)
+	{
+		case INT4OID:
+			rank = DatumGetInt32(slot->tts_values[refresh->rank_wire]);
+			break;
+		case INT8OID:
+			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_wire]);
+			break;
+		case FLOAT8OID:
+			rank = DatumGetFloat8(slot->tts_values[refresh->rank_wire]);
+			break;
+		case NUMERICOID:
+			rank = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, slot->tts_values[refresh->rank_wire]));
+			break;
+		case DATEOID:
+			rank = DatumGetInt32(slot->tts_values[refresh->rank_wire]);
+			break;
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_wire]);
+			break;
+		default:
+			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+							errmsg("column \"%s\" of type %s cannot decide between duplicate keys",
+								   refresh->enrichment->duplicate_column, format_type_be(refresh->rank_type)),
+							errhint("Name an integer, double precision, numeric, date or timestamp column in on_duplicate.")));
+	}
+	return refresh->enrichment->duplicate_highest ? -rank : rank;
+}
+
+/* One row of the source: checked, written as canonical JSON, and put into the sort. */
+static bool
+take_row(void *arg, TupleTableSlot *slot)
+{
+	Refresh *refresh = arg;
+	const char *reason;
+	char *key;
+	Datum values[ROW_COLUMNS];
+	bool nulls[ROW_COLUMNS] = {false};
+	TupleTableSlot *row = refresh->row;
+
+	refresh->profiles++;
+	if (refresh->profiles % 1024 == 0)
+		pe_progress_publish("reading the source", refresh->profiles, 0);
+	if (slot->tts_isnull[refresh->key_column])
+	{
+		count_skipped(refresh, "missing");
+		return true;
+	}
+	key = OutputFunctionCall(&refresh->key_output, slot->tts_values[refresh->key_column]);
+	reason = pe_identity_refusal(refresh->enrichment->namespace_code, key, strlen(key));
+
+	resetStringInfo(&refresh->text);
+	appendStringInfoChar(&refresh->text, '{');
+	for (int i = 0; i < refresh->nwires && reason == NULL; i++)
+	{
+		PeWireColumn *wire = &refresh->wires[i];
+
+		if (!slot->tts_isnull[wire->column])
+			reason = pe_wire_append(&refresh->text, wire, slot->tts_values[wire->column]);
+	}
+	appendStringInfoChar(&refresh->text, '}');
+	if (reason != NULL)
+	{
+		count_skipped(refresh, reason);
+		return true;
+	}
+
+	values[ROW_KEY] = CStringGetTextDatum(key);
+	values[ROW_RANK] = Float8GetDatum(duplicate_rank(refresh, slot));
+	values[ROW_HASH] = Int64GetDatum(pe_wire_hash(refresh->text.data, refresh->text.len));
+	values[ROW_VALUE] = PointerGetDatum(cstring_to_text_with_len(refresh->text.data, refresh->text.len));
+	ExecClearTuple(row);
+	memcpy(row->tts_values, values, sizeof(values));
+	memcpy(row->tts_isnull, nulls, sizeof(nulls));
+	ExecStoreVirtualTuple(row);
+	tuplesort_puttupleslot(refresh->sorted, row);
+	ExecClearTuple(row);
+	refresh->usable++;
+	return true;
+}
+
+/*
+ * Reads the source as the enrichment's owner, who can do nothing but read: what the
+ * caller may do beyond that, or the extension's owner, is out of its reach.
+ */
+static void
+read_source(Refresh *refresh)
+{
+	Oid user;
+	int context;
+	TupleDesc desc = row_descriptor();
+	PeSource *source;
+
+	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	refresh->sorted = begin_sort(desc);
+	initStringInfo(&refresh->text);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(refresh->enrichment->owner, context | SECURITY_RESTRICTED_OPERATION);
+	source = pe_source_open(refresh->enrichment->source, "source");
+	prepare_columns(refresh, source);
+	pe_source_read(source, NULL, 0, 0, take_row, refresh);
+	SetUserIdAndSecContext(user, context);
+	PopActiveSnapshot();
+
+	ExecDropSingleTupleTableSlot(refresh->row);
+	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	tuplesort_performsort(refresh->sorted);
+}
+
+/* ---- the merge ------------------------------------------------------------------------- */
+
+static int
+compare_keys(Datum left, Datum right)
+{
+	text *a = DatumGetTextPP(left);
+	text *b = DatumGetTextPP(right);
+	int alen = VARSIZE_ANY_EXHDR(a);
+	int blen = VARSIZE_ANY_EXHDR(b);
+	int order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(alen, blen));
+
+	return order != 0 ? order : alen - blen;
+}
+
+/* Counts the keys that stand in several rows of the sorted source, then rewinds it. */
+static void
+refuse_duplicates(Refresh *refresh)
+{
+	TupleTableSlot *previous = MakeSingleTupleTableSlot(refresh->row->tts_tupleDescriptor, &TTSOpsMinimalTuple);
+	int64 repeated = 0;
+	int64 rows = 0;
+	bool counted = false;
+
+	while (tuplesort_gettupleslot(refresh->sorted, true, true, refresh->row, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(refresh->row);
+		if (!TupIsNull(previous) && compare_keys(previous->tts_values[ROW_KEY], refresh->row->tts_values[ROW_KEY]) == 0)
+		{
+			rows++;
+			repeated += counted ? 0 : 1;
+			counted = true;
+			continue;
+		}
+		counted = false;
+		ExecCopySlot(previous, refresh->row);
+		slot_getallattrs(previous);
+	}
+	ExecDropSingleTupleTableSlot(previous);
+	if (repeated > 0)
+		ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+						errmsg("the source of enrichment \"%s\" has " INT64_FORMAT " keys in more than one row",
+							   refresh->enrichment->name, repeated),
+						errdetail(INT64_FORMAT " rows repeat the \"%s\" of another row; nothing was queued.", rows,
+								  refresh->enrichment->identity_column),
+						errhint("Make the source one row for each profile, or set the option on_duplicate to "
+								"{\"highest\": \"column\"} or {\"lowest\": \"column\"}.")));
+	tuplesort_rescan(refresh->sorted);
+}
+
+/* Moves to the first row of the next key; the row slot is empty at the end. */
+static void
+next_row(Refresh *refresh)
+{
+	Datum key = (Datum) 0;
+	bool had = !TupIsNull(refresh->row);
+
+	if (had)
+		key = datumCopy(refresh->row->tts_values[ROW_KEY], false, -1);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!tuplesort_gettupleslot(refresh->sorted, true, false, refresh->row, NULL))
+		{
+			ExecClearTuple(refresh->row);
+			break;
+		}
+		slot_getallattrs(refresh->row);
+	} while (had && compare_keys(key, refresh->row->tts_values[ROW_KEY]) == 0);
+	if (had)
+		pfree(DatumGetPointer(key));
+}
+
+/* Notes a change. row NULL: the profile is retracted. previous_at 0: it had no value before. */
+static void
+note_change(Refresh *refresh, Datum key, TupleTableSlot *row, TimestampTz previous_at)
+{
+	Datum values[CHANGE_COLUMNS];
+	bool nulls[CHANGE_COLUMNS] = {false};
+
+	values[CHANGE_KEY] = key;
+	values[CHANGE_HASH] = row ? row->tts_values[ROW_HASH] : Int64GetDatum(0);
+	values[CHANGE_RETRACTED] = BoolGetDatum(row == NULL);
+	values[CHANGE_PREVIOUS_AT] = TimestampTzGetDatum(previous_at);
+	nulls[CHANGE_PREVIOUS_AT] = previous_at == 0;
+	values[CHANGE_VALUE] = row ? row->tts_values[ROW_VALUE] : (Datum) 0;
+	nulls[CHANGE_VALUE] = row == NULL;
+	tuplestore_putvalues(refresh->changed, refresh->change->tts_tupleDescriptor, values, nulls);
+	if (row == NULL)
+		refresh->retracted++;
+	else
+		refresh->nchanged++;
+}
+
+/* One existing value, in key order: everything before it is new, itself is the same, changed or gone. */
+static bool
+merge_existing(void *arg, TupleTableSlot *existing)
+{
+	Refresh *refresh = arg;
+	Datum key = existing->tts_values[0];
+	int64 hash = DatumGetInt64(existing->tts_values[1]);
+	TimestampTz changed_at = DatumGetTimestampTz(existing->tts_values[2]);
+	bool retracted = DatumGetBool(existing->tts_values[3]);
+	int order = 1;
+
+	if (!retracted)
+		refresh->live++;
+	while (!TupIsNull(refresh->row) && (order = compare_keys(refresh->row->tts_values[ROW_KEY], key)) < 0)
+	{
+		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
+		next_row(refresh);
+	}
+	if (!TupIsNull(refresh->row) && order == 0)
+	{
+		if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
+			refresh->unchanged++;
+		else
+			note_change(refresh, key, refresh->row, changed_at);
+		next_row(refresh);
+	}
+	else if (!retracted && refresh->enrichment->retract_absent)
+		note_change(refresh, key, NULL, changed_at);
+	return true;
+}
+
+static TupleDesc
+change_descriptor(void)
+{
+	TupleDesc desc = CreateTemplateTupleDesc(CHANGE_COLUMNS);
+
+	TupleDescInitEntry(desc, CHANGE_KEY + 1, "profile_key", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, CHANGE_KEY + 1, C_COLLATION_OID);
+	TupleDescInitEntry(desc, CHANGE_HASH + 1, "hash", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_RETRACTED + 1, "retracted", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_PREVIOUS_AT + 1, "previous_at", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_VALUE + 1, "value", TEXTOID, -1, 0);
+	return desc;
+}
+
+/* Existing values in key order, as the extension's owner. */
+static void
+read_existing(Refresh *refresh, pe_source_row callback)
+{
+	Oid user;
+	int context;
+	PeSource *source;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted FROM profenrich.profile_score "
+									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE \"C\"",
+									 refresh->enrichment->enrichment_id),
+							"source");
+	pe_source_read(source, NULL, 0, 0, callback, refresh);
+	SetUserIdAndSecContext(user, context);
+	PopActiveSnapshot();
+}
+
+static void
+begin_changes(Refresh *refresh)
+{
+	refresh->change = MakeSingleTupleTableSlot(change_descriptor(), &TTSOpsMinimalTuple);
+	refresh->changed = tuplestore_begin_heap(true, false, maintenance_work_mem);
+}
+
+static void
+merge(Refresh *refresh)
+{
+	begin_changes(refresh);
+	next_row(refresh);
+	read_existing(refresh, merge_existing);
+	while (!TupIsNull(refresh->row))
+	{
+		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
+		next_row(refresh);
+	}
+}
+
+/* ---- the checks that stop a refresh ----------------------------------------------------- */
+
+static void
+refuse_empty(const Refresh *refresh)
+{
+	if (refresh->profiles == 0)
+		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
+						errmsg("the source of enrichment \"%s\" has no rows", refresh->enrichment->name),
+						errdetail("Nothing was changed."),
+						errhint("An empty source is nearly always a failed load. To clear what was sent, use retract().")));
+	if (refresh->usable == 0)
+		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
+						errmsg("no row of the source of enrichment \"%s\" can be sent", refresh->enrichment->name),
+						errdetail("Skipped: %s. Nothing was changed.", reasons_json(refresh)),
+						errhint("Check the identity column \"%s\" and the values against the platform's rules.",
+								refresh->enrichment->identity_column)));
+}
+
+static void
+refuse_mass_retraction(const Refresh *refresh)
+{
+	double share = refresh->live > 0 ? (double) refresh->retracted / (double) refresh->live : 0;
+
+	if (share > refresh->enrichment->max_retract)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("refreshing enrichment \"%s\" would retract " INT64_FORMAT " of " INT64_FORMAT " profiles (%.1f %%)",
+							   refresh->enrichment->name, refresh->retracted, refresh->live, 100 * share),
+						errdetail("The limit is %.1f %%. Nothing was changed.", 100 * refresh->enrichment->max_retract),
+						errhint("If so many profiles really left the source, raise the option max_retract.")));
+}
+
+/* ---- writing --------------------------------------------------------------------------- */
+
+static int64
+begin_run(const Refresh *refresh, const char *kind)
+{
+	Oid types[2] = {INT4OID, TEXTOID};
+	Datum values[2] = {Int32GetDatum(refresh->enrichment->enrichment_id), CStringGetTextDatum(kind)};
+	Oid user = GetUserId();
+	bool isnull;
+
+	pe_owner_execute(psprintf("INSERT INTO profenrich.run (enrichment_id, kind, run_by) VALUES ($1, $2, %u::pg_catalog.oid) "
+							  "RETURNING run_id",
+							  user),
+					 2, types, values, NULL, false, 0);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+end_run(const Refresh *refresh, int64 run_id)
+{
+	Oid types[7] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
+	Datum values[7] = {
+		Int64GetDatum(run_id),			   Int64GetDatum(refresh->profiles),
+		Int64GetDatum(refresh->nchanged),  Int64GetDatum(refresh->unchanged),
+		Int64GetDatum(refresh->retracted), Int64GetDatum(refresh->skipped),
+		CStringGetTextDatum(reasons_json(refresh)),
+	};
+
+	pe_owner_execute("UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
+					 "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb WHERE run_id = $1",
+					 7, types, values, NULL, false, 0);
+}
+
+/* The new values, from the noted changes; what they replace in dead_letter is superseded. */
+static void
+write_values(Refresh *refresh, int64 run_id, TimestampTz now)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	Oid types[3] = {INT4OID, INT8OID, TIMESTAMPTZOID};
+	Datum values[3] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(run_id),
+					   TimestampTzGetDatum(now)};
+
+	relation->md.name = "profenrich_changed";
+	relation->md.tupdesc = refresh->change->tts_tupleDescriptor;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = (double) (refresh->nchanged + refresh->retracted);
+	relation->reldata = refresh->changed;
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the changes");
+	pe_owner_execute("INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, retracted, value) "
+					 "SELECT $1, profile_key, $2, hash, $3, retracted, value::jsonb FROM profenrich_changed "
+					 "ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = EXCLUDED.version, "
+					 "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, retracted = EXCLUDED.retracted, "
+					 "value = EXCLUDED.value",
+					 3, types, values, NULL, false, 0);
+	pe_owner_execute("DELETE FROM profenrich.dead_letter d USING profenrich_changed c "
+					 "WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key",
+					 1, types, values, NULL, false, 0);
+	SPI_unregister_relation("profenrich_changed");
+}
+
+/* Keys gathered for one shard; a delayed gathering waits for the resend gap. */
+typedef struct Gathering
+{
+	Datum keys[KEYS_PER_CHUNK];
+	int count;
+	TimestampTz not_before;
+} Gathering;
+
+static void
+queue_chunk(const Refresh *refresh, Gathering *gathering, int shard, int64 run_id)
+{
+	Oid types[5] = {INT4OID, INT2OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
+	Datum values[5];
+	char nulls[6] = "     ";
+	ArrayType *keys;
+
+	if (gathering->count == 0)
+		return;
+	keys = construct_array(gathering->keys, gathering->count, TEXTOID, -1, false, TYPALIGN_INT);
+	values[0] = Int32GetDatum(refresh->enrichment->enrichment_id);
+	values[1] = Int16GetDatum((int16) shard);
+	values[2] = Int64GetDatum(run_id);
+	values[3] = PointerGetDatum(keys);
+	values[4] = TimestampTzGetDatum(gathering->not_before);
+	nulls[4] = gathering->not_before == 0 ? 'n' : ' ';
+	pe_owner_execute("INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before) "
+					 "VALUES ($1, $2, $3, $4, $5)",
+					 5, types, values, nulls, false, 0);
+	for (int i = 0; i < gathering->count; i++)
+		pfree(DatumGetPointer(gathering->keys[i]));
+	pfree(keys);
+	gathering->count = 0;
+	gathering->not_before = 0;
+}
+
+/*
+ * The changed keys in chunks of at most 500, each of one shard. Keys whose previous
+ * value is younger than the resend gap go into chunks of their own that wait.
+ */
+static void
+write_chunks(Refresh *refresh, int64 run_id, TimestampTz now)
+{
+	Gathering *gatherings = MemoryContextAllocZero(refresh->context, sizeof(Gathering) * SHARDS * 2);
+	TupleTableSlot *change = refresh->change;
+
+	tuplestore_rescan(refresh->changed);
+	while (tuplestore_gettupleslot(refresh->changed, true, false, change))
+	{
+		Gathering *gathering;
+		text *key;
+		int shard;
+		bool delayed = false;
+		TimestampTz due = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(change);
+		key = DatumGetTextPP(change->tts_values[CHANGE_KEY]);
+		shard = hash_bytes((unsigned char *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)) % SHARDS;
+		if (!change->tts_isnull[CHANGE_PREVIOUS_AT])
+		{
+			due = DatumGetTimestampTz(change->tts_values[CHANGE_PREVIOUS_AT]) + (int64) pe_resend_gap * USECS_PER_SEC;
+			delayed = due > now;
+		}
+		gathering = &gatherings[shard * 2 + (delayed ? 1 : 0)];
+		gathering->keys[gathering->count++] = PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
+		if (delayed)
+			gathering->not_before = Max(gathering->not_before, due);
+		if (gathering->count == KEYS_PER_CHUNK)
+			queue_chunk(refresh, gathering, shard, run_id);
+	}
+	for (int i = 0; i < SHARDS * 2; i++)
+		queue_chunk(refresh, &gatherings[i], i / 2, run_id);
+}
+
+static int64
+write_changes(Refresh *refresh, const char *kind)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64 run_id = begin_run(refresh, kind);
+
+	pe_progress_publish("queueing", 0, refresh->nchanged + refresh->retracted);
+	if (refresh->nchanged + refresh->retracted > 0)
+	{
+		write_values(refresh, run_id, now);
+		write_chunks(refresh, run_id, now);
+		pe_wake_worker_at_commit();
+	}
+	end_run(refresh, run_id);
+	return run_id;
+}
+
+/* ---- the SQL functions ------------------------------------------------------------------ */
+
+static void
+tell_user(const Refresh *refresh)
+{
+	if (refresh->skipped > 0)
+		ereport(NOTICE, (errmsg(INT64_FORMAT " rows were skipped and will not be sent", refresh->skipped),
+						 errdetail("Reasons: %s.", reasons_json(refresh))));
+	if (!refresh->enrichment->provisioned)
+		ereport(NOTICE, (errmsg("enrichment \"%s\" is not provisioned: what is queued waits", refresh->enrichment->name),
+						 errhint("Run SELECT * FROM profenrich.provision(%s).",
+								 quote_literal_cstr(refresh->enrichment->name))));
+}
+
+static Datum
+result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id)
+{
+	TupleDesc desc;
+	Datum values[6] = {
+		Int64GetDatum(run_id),			   Int64GetDatum(refresh->profiles),  Int64GetDatum(refresh->nchanged),
+		Int64GetDatum(refresh->unchanged), Int64GetDatum(refresh->retracted), Int64GetDatum(refresh->skipped),
+	};
+	bool nulls[6] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
+static Refresh *
+begin_refresh(const char *name, const char *function)
+{
+	Refresh *refresh;
+
+	PreventCommandIfReadOnly(function);
+	refuse_old_snapshot(function);
+	refresh = palloc0(sizeof(Refresh));
+	refresh->context = CurrentMemoryContext;
+	refresh->enrichment = pe_enrichment_load(name, true);
+	lock_enrichment(refresh->enrichment);
+	/* Its definition may have changed while this call waited for the lock. */
+	refresh->enrichment = pe_enrichment_load(name, true);
+	return refresh;
+}
+
+PG_FUNCTION_INFO_V1(pe_refresh);
+
+/* refresh(enrichment) -> (run_id, profiles, changed, unchanged, retracted, skipped) */
+Datum
+pe_refresh(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Refresh *refresh;
+	int64 run_id;
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_connect();
+	refresh = begin_refresh(name, "refresh()");
+	pe_progress_begin(PE_PROGRESS_SCORE, name);
+	read_source(refresh);
+	refuse_empty(refresh);
+	if (refresh->enrichment->duplicate_column == NULL)
+		refuse_duplicates(refresh);
+	merge(refresh);
+	refuse_mass_retraction(refresh);
+	run_id = write_changes(refresh, "refresh");
+	tuplesort_end(refresh->sorted);
+	tell_user(refresh);
+	pe_progress_end();
+	{
+		Refresh counts = *refresh;
+		Datum result;
+
+		SPI_finish();
+		MemoryContextSwitchTo(caller);
+		result = result_row(fcinfo, &counts, run_id);
+		PG_RETURN_DATUM(result);
+	}
+}
+
+/* Every profile that has a value is to lose it. */
+static bool
+retract_existing(void *arg, TupleTableSlot *existing)
+{
+	Refresh *refresh = arg;
+
+	if (!DatumGetBool(existing->tts_values[3]))
+		note_change(refresh, existing->tts_values[0], NULL, DatumGetTimestampTz(existing->tts_values[2]));
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(pe_retract);
+
+/* retract(enrichment) -> number of profiles whose attributes will be cleared on the platform */
+Datum
+pe_retract(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Refresh *refresh;
+	int64 retracted;
+
+	SPI_connect();
+	refresh = begin_refresh(name, "retract()");
+	begin_changes(refresh);
+	read_existing(refresh, retract_existing);
+	(void) write_changes(refresh, "retract");
+	retracted = refresh->retracted;
+	SPI_finish();
+	PG_RETURN_INT64(retracted);
+}
