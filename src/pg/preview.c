@@ -12,7 +12,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "platform/identity_rules.h"
 #include "platform/message.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
@@ -20,7 +19,7 @@
 #include "pg/env.h"
 #include "pg/report.h"
 #include "pg/rows.h"
-#include "pg/wire_value.h"
+#include "pg/wire_row.h"
 
 PG_FUNCTION_INFO_V1(pe_preview);
 
@@ -31,9 +30,7 @@ typedef struct Preview
 {
 	const PeEnrichment *e;
 	pe_message_target target;
-	int identity; /* column in the slot */
-	FmgrInfo identity_output;
-	PeWireColumn *wire;
+	PeWireRow *row;
 	int wanted;
 	List *messages; /* char *, in context */
 	MemoryContext context;
@@ -68,25 +65,13 @@ preview_row(void *arg, TupleTableSlot *slot)
 	Preview *preview = arg;
 	StringInfoData value;
 	MemoryContext before;
-	const char *key;
+	char *key;
 
-	if (slot->tts_isnull[preview->identity])
-		return true;
-	key = pe_to_utf8(OutputFunctionCall(&preview->identity_output, slot->tts_values[preview->identity]));
-	if (pe_identity_refusal(preview->e->namespace_code, key, strlen(key)) != NULL)
-		return true;
 	initStringInfo(&value);
-	appendStringInfoChar(&value, '{');
-	for (int i = 0; i < preview->e->nattributes; i++)
-	{
-		int column = preview->wire[i].column;
-
-		if (!slot->tts_isnull[column] && pe_wire_append(&value, &preview->wire[i], slot->tts_values[column]) != NULL)
-			return true;
-	}
-	appendStringInfoChar(&value, '}');
+	if (pe_wire_row_read(preview->row, slot, &key, &value) != NULL)
+		return true;
 	before = MemoryContextSwitchTo(preview->context);
-	preview->messages = lappend(preview->messages, build_message(preview, key, pe_to_utf8(value.data)));
+	preview->messages = lappend(preview->messages, build_message(preview, pe_to_utf8(key), pe_to_utf8(value.data)));
 	MemoryContextSwitchTo(before);
 	return list_length(preview->messages) < preview->wanted;
 }
@@ -114,23 +99,6 @@ fill_target(Preview *preview, const PeEnrichment *e)
 		to->org_id = PLACEHOLDER;
 }
 
-/* Index of the column in the slot, and how it is written. */
-static void
-prepare_columns(Preview *preview, const PeSource *source)
-{
-	const PeEnrichment *e = preview->e;
-	Oid output;
-	bool varlena;
-
-	preview->identity = pe_source_need_column(source, e->identity_column, "identity");
-	getTypeOutputInfo(TupleDescAttr(source->desc, preview->identity)->atttypid, &output, &varlena);
-	fmgr_info(output, &preview->identity_output);
-	preview->wire = palloc0(sizeof(PeWireColumn) * e->nattributes);
-	for (int i = 0; i < e->nattributes; i++)
-		pe_wire_column_init(&preview->wire[i], pe_source_need_column(source, e->attributes[i].name, "attribute"),
-							e->attributes[i].name, e->attributes[i].type);
-}
-
 /* preview(name, n) */
 Datum
 pe_preview(PG_FUNCTION_ARGS)
@@ -149,7 +117,7 @@ pe_preview(PG_FUNCTION_ARGS)
 	fill_target(&preview, e);
 	before = pe_enrichment_enter(e);
 	source = pe_source_open(e->source, "source");
-	prepare_columns(&preview, source);
+	preview.row = pe_wire_row_open(e, source);
 	(void) pe_source_read(source, NULL, source->desc->natts, 0, preview_row, &preview);
 	pe_enrichment_leave_owner(&before);
 	foreach (cell, preview.messages)

@@ -39,14 +39,14 @@
 #include "utils/tuplestore.h"
 
 #include "pg/compat.h"
-#include "pg/enrichment.h"
+#include "pg/enrichment_define.h"
 #include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/source.h"
+#include "pg/wire_row.h"
 #include "pg/wire_value.h"
 #include "pg/worker.h"
-#include "platform/identity_rules.h"
 
 #define SHARDS			16
 #define KEYS_PER_CHUNK	500
@@ -87,11 +87,8 @@ typedef struct Refresh
 	MemoryContext context; /* lives as long as the call */
 
 	/* reading the source */
-	PeWireColumn *wires;
-	int nwires;
-	int key_column;
-	FmgrInfo key_output;
-	int rank_wire; /* column in the slot that ranks duplicates, or -1 */
+	PeWireRow *wire;
+	int rank_column; /* in the slot: what ranks duplicates, or -1 */
 	Oid rank_type;
 	Tuplesortstate *sorted;
 	TupleTableSlot *row; /* the sorted row at hand; empty at the end */
@@ -213,33 +210,17 @@ begin_sort(TupleDesc desc)
 								TUPLESORT_NONE);
 }
 
-/* The wire columns: every column of the source but the identity. */
 static void
 prepare_columns(Refresh *refresh, const PeSource *source)
 {
 	const PeEnrichment *enrichment = refresh->enrichment;
-	Oid output;
-	bool varlena;
 
-	refresh->key_column = pe_source_need_column(source, enrichment->identity_column, "identity");
-	getTypeOutputInfo(TupleDescAttr(source->desc, refresh->key_column)->atttypid, &output, &varlena);
-	fmgr_info(output, &refresh->key_output);
-
-	refresh->wires = palloc0(sizeof(PeWireColumn) * source->desc->natts);
-	for (int i = 0; i < enrichment->nattributes; i++)
-	{
-		const PeAttribute *attribute = &enrichment->attributes[i];
-		int column = pe_source_need_column(source, attribute->name, "attribute");
-
-		pe_wire_column_init(&refresh->wires[refresh->nwires++], column, attribute->name,
-							TupleDescAttr(source->desc, column)->atttypid);
-	}
-
-	refresh->rank_wire = -1;
+	refresh->wire = pe_wire_row_open(enrichment, source);
+	refresh->rank_column = -1;
 	if (enrichment->duplicate_column != NULL)
 	{
-		refresh->rank_wire = pe_source_need_column(source, enrichment->duplicate_column, "on_duplicate");
-		refresh->rank_type = TupleDescAttr(source->desc, refresh->rank_wire)->atttypid;
+		refresh->rank_column = pe_source_need_column(source, enrichment->duplicate_column, "on_duplicate");
+		refresh->rank_type = TupleDescAttr(source->desc, refresh->rank_column)->atttypid;
 	}
 }
 
@@ -249,28 +230,28 @@ duplicate_rank(const Refresh *refresh, TupleTableSlot *slot)
 {
 	double rank;
 
-	if (refresh->rank_wire < 0 || slot->tts_isnull[refresh->rank_wire])
+	if (refresh->rank_column < 0 || slot->tts_isnull[refresh->rank_column])
 		return get_float8_infinity();
 	switch (refresh->rank_type)
 	{
 		case INT4OID:
-			rank = DatumGetInt32(slot->tts_values[refresh->rank_wire]);
+			rank = DatumGetInt32(slot->tts_values[refresh->rank_column]);
 			break;
 		case INT8OID:
-			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_wire]);
+			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_column]);
 			break;
 		case FLOAT8OID:
-			rank = DatumGetFloat8(slot->tts_values[refresh->rank_wire]);
+			rank = DatumGetFloat8(slot->tts_values[refresh->rank_column]);
 			break;
 		case NUMERICOID:
-			rank = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, slot->tts_values[refresh->rank_wire]));
+			rank = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, slot->tts_values[refresh->rank_column]));
 			break;
 		case DATEOID:
-			rank = DatumGetInt32(slot->tts_values[refresh->rank_wire]);
+			rank = DatumGetInt32(slot->tts_values[refresh->rank_column]);
 			break;
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
-			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_wire]);
+			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_column]);
 			break;
 		default:
 			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -295,24 +276,7 @@ take_row(void *arg, TupleTableSlot *slot)
 	refresh->profiles++;
 	if (refresh->profiles % 1024 == 0)
 		pe_progress_publish("reading the source", refresh->profiles, 0);
-	if (slot->tts_isnull[refresh->key_column])
-	{
-		count_skipped(refresh, "missing");
-		return true;
-	}
-	key = OutputFunctionCall(&refresh->key_output, slot->tts_values[refresh->key_column]);
-	reason = pe_identity_refusal(refresh->enrichment->namespace_code, key, strlen(key));
-
-	resetStringInfo(&refresh->text);
-	appendStringInfoChar(&refresh->text, '{');
-	for (int i = 0; i < refresh->nwires && reason == NULL; i++)
-	{
-		PeWireColumn *wire = &refresh->wires[i];
-
-		if (!slot->tts_isnull[wire->column])
-			reason = pe_wire_append(&refresh->text, wire, slot->tts_values[wire->column]);
-	}
-	appendStringInfoChar(&refresh->text, '}');
+	reason = pe_wire_row_read(refresh->wire, slot, &key, &refresh->text);
 	if (reason != NULL)
 	{
 		count_skipped(refresh, reason);
@@ -340,9 +304,8 @@ take_row(void *arg, TupleTableSlot *slot)
 static void
 read_source(Refresh *refresh)
 {
-	Oid user;
-	int context;
 	TupleDesc desc = row_descriptor();
+	PeOwnerSwitch before;
 	PeSource *source;
 
 	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
@@ -350,12 +313,11 @@ read_source(Refresh *refresh)
 	initStringInfo(&refresh->text);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(refresh->enrichment->owner, context | SECURITY_RESTRICTED_OPERATION);
+	before = pe_enrichment_enter_owner(refresh->enrichment->owner);
 	source = pe_source_open(refresh->enrichment->source, "source");
 	prepare_columns(refresh, source);
 	pe_source_read(source, NULL, 0, 0, take_row, refresh);
-	SetUserIdAndSecContext(user, context);
+	pe_enrichment_leave_owner(&before);
 	PopActiveSnapshot();
 
 	ExecDropSingleTupleTableSlot(refresh->row);
@@ -543,6 +505,18 @@ merge(Refresh *refresh)
 }
 
 /* ---- the checks that stop a refresh ----------------------------------------------------- */
+
+static void
+refuse_unprovisioned(const Refresh *refresh)
+{
+	const PeEnrichment *enrichment = refresh->enrichment;
+
+	if (enrichment->unprovisioned != NULL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the platform does not know attribute \"%s\" of enrichment \"%s\" as it is now",
+							   enrichment->unprovisioned, enrichment->name),
+						errhint("Run SELECT * FROM profenrich.provision(%s) first.", quote_literal_cstr(enrichment->name))));
+}
 
 static void
 refuse_empty(const Refresh *refresh)
@@ -783,6 +757,7 @@ pe_refresh(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	refresh = begin_refresh(name, "refresh()");
+	refuse_unprovisioned(refresh);
 	pe_progress_begin(PE_PROGRESS_SCORE, name);
 	read_source(refresh);
 	refuse_empty(refresh);

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/compat.h"
+#include "pg/json_shape.h"
 #include "pg/wire_value.h"
 
 /* The platform's limits: a long is a JSON number, and a fragment's arrays are bounded. */
@@ -34,7 +35,7 @@ typedef enum Written
 } Written;
 
 void
-pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type)
+pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type, const char *shape)
 {
 	Oid output;
 	bool varlena;
@@ -51,6 +52,8 @@ pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type)
 	}
 	getTypeOutputInfo(OidIsValid(wire->element) ? wire->element : wire->type, &output, &varlena);
 	fmgr_info(output, &wire->output);
+	if (wire->type == JSONBOID)
+		wire->shape = pe_json_shape(shape);
 }
 
 static Written
@@ -135,7 +138,7 @@ append_timestamp(StringInfo buffer, Timestamp timestamp, const char **reason)
 }
 
 static Written
-append_jsonb(StringInfo buffer, Datum value, const char **reason)
+append_jsonb(StringInfo buffer, const PeWireColumn *wire, Datum value, const char **reason)
 {
 	Jsonb *stripped = DatumGetJsonbP(DirectFunctionCall1(jsonb_strip_nulls, value));
 
@@ -149,6 +152,11 @@ append_jsonb(StringInfo buffer, Datum value, const char **reason)
 	if (JB_ROOT_IS_ARRAY(stripped) && JB_ROOT_COUNT(stripped) > MAX_ARRAY_ITEMS)
 	{
 		*reason = "array longer than 500";
+		return REFUSED;
+	}
+	if (wire->shape != NULL && !pe_json_fits(wire->shape, stripped))
+	{
+		*reason = "jsonb value does not fit its declared type";
 		return REFUSED;
 	}
 	(void) JsonbToCString(buffer, &stripped->root, VARSIZE(stripped));
@@ -192,7 +200,7 @@ append_scalar(StringInfo buffer, PeWireColumn *wire, Oid type, Datum value, cons
 		case TIMESTAMPTZOID:
 			return append_timestamp(buffer, DatumGetTimestamp(value), reason);
 		case JSONBOID:
-			return append_jsonb(buffer, value, reason);
+			return append_jsonb(buffer, wire, value, reason);
 		default:
 			return append_text(buffer, wire, value);
 	}

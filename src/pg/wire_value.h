@@ -10,6 +10,8 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
+struct pe_xdm_field;
+
 /* One attribute: a column of the source, its name on the platform, how it is written. */
 typedef struct PeWireColumn
 {
@@ -21,10 +23,14 @@ typedef struct PeWireColumn
 	int16 element_length;
 	bool element_by_value;
 	char element_align;
+	const struct pe_xdm_field *shape; /* jsonb: what it must fit; else NULL */
 } PeWireColumn;
 
-/* Prepares a column of the given type. The caller has checked that the type can be sent. */
-extern void pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type);
+/*
+ * Prepares a column of the given SQL type. shape is the attribute's declared type as
+ * text, which a jsonb value is held to. The caller has checked that the type can be sent.
+ */
+extern void pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type, const char *shape);
 
 /*
  * Appends "name":value for a non-null datum, with a comma in front when buffer does
