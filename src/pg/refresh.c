@@ -313,7 +313,7 @@ read_source(Refresh *refresh)
 	initStringInfo(&refresh->text);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	before = pe_enrichment_enter_owner(refresh->enrichment->owner);
+	before = pe_enrichment_enter(refresh->enrichment);
 	source = pe_source_open(refresh->enrichment->source, "source");
 	prepare_columns(refresh, source);
 	pe_source_read(source, NULL, 0, 0, take_row, refresh);
