@@ -90,8 +90,8 @@ INSERT INTO scores (crm_id, probability, score, bucket, seen, born) VALUES ('C-1
 SELECT changed, retracted FROM profenrich.refresh('refresh_churn');
 
 -- A new value supersedes a dead letter.
-INSERT INTO profenrich.dead_letter (enrichment_id, profile_key, version, class)
-SELECT enrichment_id, key, 1, 'refused' FROM profenrich.enrichment, unnest(ARRAY['C-300', 'C-301']) AS key WHERE name = 'refresh_churn';
+INSERT INTO profenrich.dead_letter (enrichment_id, profile_key, shard, version, class)
+SELECT enrichment_id, key, 0, 1, 'refused' FROM profenrich.enrichment, unnest(ARRAY['C-300', 'C-301']) AS key WHERE name = 'refresh_churn';
 UPDATE scores SET score = 99 WHERE crm_id = 'C-300';
 SELECT changed FROM profenrich.refresh('refresh_churn');
 SELECT profile_key FROM profenrich.dead_letter;
