@@ -399,13 +399,13 @@ test_identity(pe_platform *platform)
 	const pe_namespace *found;
 	bool created;
 
-	WORKS(pe_identity_ensure(platform, "CRMID", "CRM id", &created, &err), "namespace");
+	WORKS(pe_identity_ensure(platform, "UNITTEST", "Unit test", &created, &err), "namespace");
 	OK(created, "created");
-	WORKS(pe_identity_ensure(platform, "crmid", "CRM id", &created, &err), "again, in another case");
+	WORKS(pe_identity_ensure(platform, "unittest", "Unit test", &created, &err), "again, in another case");
 	OK(!created, "found");
 	WORKS(pe_identity_list(platform, &list, &err), "list of namespaces");
-	found = pe_namespace_find(&list, "crmId");
-	OK(found != NULL && found->custom && strcmp(found->code, "CRMID") == 0, "ours is in it");
+	found = pe_namespace_find(&list, "unitTest");
+	OK(found != NULL && found->custom && strcmp(found->code, "UNITTEST") == 0, "ours is in it");
 	if (found != NULL)
 		IS_STR(found->id_type, "CROSS_DEVICE", "of its type");
 	OK(pe_namespace_find(&list, "ECID") != NULL && pe_namespace_find(&list, "none") == NULL,
@@ -639,12 +639,14 @@ main(void)
 {
 	pe_platform *platform;
 	provisioned made = {0};
+	bool existed;
 
 	env = tap_env(&memory);
 	OK(start_server(), "the stand-in platform starts");
 	platform = open_session(session_config());
 	test_trust();
 	test_identity(platform);
+	WORKS(pe_identity_ensure(platform, "CRMID", "CRM id", &existed, &err), "the namespace of the records");
 	test_provisioning(platform, &made);
 	control("/settings", "{\"flow_ready_ms\":0}");
 	test_record(platform, &made);
