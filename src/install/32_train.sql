@@ -7,7 +7,7 @@ CREATE FUNCTION @extschema@.train(model text, task text DEFAULT NULL, source tex
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000
 AS 'MODULE_PATHNAME', 'pe_train_model';
 COMMENT ON FUNCTION @extschema@.train(text, text, text, text, text, jsonb, text) IS
-	'learns a model from the rows of a table, view or SELECT and stores it as a new version, evaluated on held-out rows';
+	'learns a model from the rows of a table, view or SELECT and stores it as a new version, evaluated on held-out rows; options: key, weight, features (include, exclude, treatment), positive, threshold, deploy, and those of the algorithm';
 
 CREATE FUNCTION @extschema@.deploy(model text, version integer) RETURNS integer
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE

@@ -88,8 +88,8 @@ pe_key_set_add(PeKeySet *set, const void *key, size_t length)
 
 	if ((wanted.words[0] | wanted.words[1] | wanted.words[2]) == 0)
 		wanted.words[0] = 1;
-	/* Four fifths full at most. */
-	if ((uint64) part->used * 5 >= (uint64) part->capacity * 4)
+	/* Two thirds full at most: beyond, looking for an empty place takes ever longer. */
+	if ((uint64) part->used * 3 >= (uint64) part->capacity * 2)
 		grow(set, part);
 	entry = find(part, &wanted);
 	if (memcmp(entry, &wanted, sizeof(Entry)) == 0)
