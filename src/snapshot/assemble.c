@@ -204,8 +204,7 @@ write_member(walker *w, pe_view *view, bool comma)
 
 	if (comma)
 		pe_buffer_char(w->out, ',');
-	pe_buffer_json_string(w->out, view->node->name.data, view->node->name.length);
-	pe_buffer_char(w->out, ':');
+	pe_buffer_add(w->out, view->member.data, view->member.length);
 	if (write_value(w, view, false))
 		return true;
 	if (!w->out->failed && !w->out->full)

@@ -63,10 +63,31 @@ new_view(view_builder *b, const pe_node *node, int children)
 	return view;
 }
 
+/* The member's name as JSON, made once instead of for each row. */
+static bool
+name_member(view_builder *b, pe_view *view)
+{
+	const pe_slice *name = &view->node->name;
+	pe_buffer buffer;
+	char *copy = NULL;
+
+	pe_buffer_init(&buffer, b->selection->env);
+	pe_buffer_json_string(&buffer, name->data, name->length);
+	pe_buffer_char(&buffer, ':');
+	if (!buffer.failed)
+		copy = pe_arena_alloc(&b->selection->arena, buffer.length);
+	if (copy != NULL)
+		memcpy(copy, buffer.data, buffer.length);
+	view->member.data = copy;
+	view->member.length = buffer.length;
+	pe_buffer_free(&buffer);
+	return copy != NULL;
+}
+
 static bool
 add_child(view_builder *b, pe_view *view, pe_view *child)
 {
-	if (child == NULL)
+	if (child == NULL || (view->node->kind == PE_NODE_STRUCT && !name_member(b, child)))
 		return false;
 	view->children[view->child_count++] = child;
 	if (view->first == NULL)

@@ -22,6 +22,7 @@ typedef struct pe_view
 	int child_count;
 	struct pe_view **active; /* of a struct: the children that hold anything in this batch */
 	int active_count;
+	pe_slice member; /* below a struct: its name as JSON, with the colon */
 	struct pe_view *first; /* the first leaf below, itself for a scalar */
 	int first_leaf;		   /* the leaves below: plan->leaves[first_leaf .. end_leaf - 1] */
 	int end_leaf;

@@ -33,6 +33,29 @@ add_text(pe_buffer *out, const char *text)
 	pe_buffer_add(out, text, strlen(text));
 }
 
+/* Digits of a number, at least width of them. */
+static void
+add_digits(pe_buffer *out, uint64_t value, int width)
+{
+	char text[24];
+	size_t at = sizeof(text);
+
+	do
+	{
+		text[--at] = (char) ('0' + value % 10);
+		value /= 10;
+	} while (value > 0 || (int) (sizeof(text) - at) < width);
+	pe_buffer_add(out, text + at, sizeof(text) - at);
+}
+
+static void
+add_int64(pe_buffer *out, int64_t value)
+{
+	if (value < 0)
+		pe_buffer_char(out, '-');
+	add_digits(out, value < 0 ? -(uint64_t) value : (uint64_t) value, 1);
+}
+
 double
 pe_float16(const uint8_t *bytes)
 {
@@ -70,6 +93,39 @@ pe_value_int64(const pe_leaf *leaf, const void *value, int64_t *out)
 	}
 }
 
+/* Digits of a number without sign, and its decimal point scale places from the right. */
+static void add_scaled(pe_buffer *out, bool negative, const char *digits, size_t count, int32_t scale);
+
+static void add_decimal64(pe_buffer *out, int64_t value, int32_t scale);
+
+/*
+ * Numbers of a few decimals, as most are: an integer divided by a power of ten is
+ * rounded as the decimal text would be, so if it gives the value again, that text
+ * reads back the same.
+ */
+static bool
+add_short_float(pe_buffer *out, double value, bool single)
+{
+	static const double powers[] = {1, 10, 100, 1000, 10000, 100000, 1000000};
+	double most = single ? 1e7 : 1e15;
+
+	if (value == 0 || !(fabs(value) >= 1e-3 && fabs(value) < 1e9))
+		return false;
+	for (int places = 1; places <= 6; places++)
+	{
+		double scaled = nearbyint(value * powers[places]);
+
+		if (fabs(scaled) >= most)
+			return false;
+		if (single ? (float) (scaled / powers[places]) == (float) value : scaled / powers[places] == value)
+		{
+			add_decimal64(out, (int64_t) scaled, places);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void
 add_float(pe_buffer *out, double value, bool single)
 {
@@ -84,21 +140,22 @@ add_float(pe_buffer *out, double value, bool single)
 	/* Whole numbers are common and quick. */
 	if (fabs(value) < 1e15 && value == (double) (int64_t) value && !(value == 0 && signbit(value)) &&
 		(!single || fabs(value) < 1e6))
-		(void) snprintf(text, sizeof(text), "%lld", (long long) value);
-	else
 	{
-		for (; digits < (single ? 9 : 17); digits++)
-		{
-			(void) snprintf(text, sizeof(text), "%.*g", digits, value);
-			if (single ? strtof(text, NULL) == (float) value : strtod(text, NULL) == value)
-				break;
-		}
-		(void) snprintf(text, sizeof(text), "%.*g", digits, value);
+		add_int64(out, (int64_t) value);
+		return;
 	}
+	if (add_short_float(out, value, single))
+		return;
+	for (; digits < (single ? 9 : 17); digits++)
+	{
+		(void) snprintf(text, sizeof(text), "%.*g", digits, value);
+		if (single ? strtof(text, NULL) == (float) value : strtod(text, NULL) == value)
+			break;
+	}
+	(void) snprintf(text, sizeof(text), "%.*g", digits, value);
 	add_text(out, text);
 }
 
-/* Digits of a number without sign, and its decimal point scale places from the right. */
 static void
 add_scaled(pe_buffer *out, bool negative, const char *digits, size_t count, int32_t scale)
 {
@@ -201,7 +258,6 @@ add_decimal(const pe_leaf *leaf, const void *value, pe_buffer *out)
 static void
 add_date(pe_buffer *out, int64_t days)
 {
-	char text[40];
 	int64_t shifted = days + 719468; /* since 0000-03-01 */
 	int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
 	int64_t day_of_era = shifted - era * 146097;
@@ -213,27 +269,33 @@ add_date(pe_buffer *out, int64_t days)
 
 	month = month < 10 ? month + 3 : month - 9;
 	year += month <= 2;
-	(void) snprintf(text, sizeof(text), year >= 0 && year <= 9999 ? "%04lld-%02d-%02d" : "%+05lld-%02d-%02d",
-					(long long) year, (int) month, (int) day);
-	add_text(out, text);
+	if (year < 0 || year > 9999)
+		pe_buffer_char(out, year < 0 ? '-' : '+');
+	add_digits(out, (uint64_t) (year < 0 ? -year : year), 4);
+	pe_buffer_char(out, '-');
+	add_digits(out, (uint64_t) month, 2);
+	pe_buffer_char(out, '-');
+	add_digits(out, (uint64_t) day, 2);
 }
 
 /* Seconds of a day and a fraction of so many digits, shown in threes and only if not zero. */
 static void
 add_clock(pe_buffer *out, int64_t seconds, int64_t fraction, int digits)
 {
-	char text[40];
-	int length = snprintf(text, sizeof(text), "%02d:%02d:%02d", (int) (seconds / 3600), (int) (seconds / 60 % 60),
-						  (int) (seconds % 60));
-
+	add_digits(out, (uint64_t) (seconds / 3600), 2);
+	pe_buffer_char(out, ':');
+	add_digits(out, (uint64_t) (seconds / 60 % 60), 2);
+	pe_buffer_char(out, ':');
+	add_digits(out, (uint64_t) (seconds % 60), 2);
 	while (digits > 3 && fraction % 1000 == 0)
 	{
 		fraction /= 1000;
 		digits -= 3;
 	}
-	if (fraction != 0)
-		(void) snprintf(text + length, sizeof(text) - (size_t) length, ".%0*lld", digits, (long long) fraction);
-	add_text(out, text);
+	if (fraction == 0)
+		return;
+	pe_buffer_char(out, '.');
+	add_digits(out, (uint64_t) fraction, digits);
 }
 
 static int64_t
@@ -306,14 +368,12 @@ add_interval(pe_buffer *out, const pe_slice *value)
 static void
 add_integer(const pe_leaf *leaf, const void *value, pe_buffer *out)
 {
-	char text[24];
 	int64_t number;
 
 	if (pe_value_int64(leaf, value, &number))
-		(void) snprintf(text, sizeof(text), "%lld", (long long) number);
+		add_int64(out, number);
 	else
-		(void) snprintf(text, sizeof(text), "%llu", (unsigned long long) number);
-	add_text(out, text);
+		add_digits(out, (uint64_t) number, 1);
 }
 
 static double
