@@ -124,7 +124,7 @@ skip(walker *w, pe_view *view)
 		do
 			leaf->value += column->defs[leaf->entry++] == max_def;
 		while (column->reps != NULL && leaf->entry < column->entries &&
-			   column->reps[leaf->entry] > view->node->rep);
+		       column->reps[leaf->entry] > view->node->rep);
 	}
 }
 
@@ -358,7 +358,8 @@ key_matches(const pe_view *view, const void *value)
 	if (value == NULL)
 		return false;
 	if (pe_leaf_value_size(leaf) == sizeof(pe_slice) && leaf->meaning != PE_MEANS_DECIMAL &&
-		leaf->meaning != PE_MEANS_UUID && leaf->meaning != PE_MEANS_INTERVAL && leaf->meaning != PE_MEANS_FLOAT16)
+	    leaf->meaning != PE_MEANS_UUID && leaf->meaning != PE_MEANS_INTERVAL &&
+	    leaf->meaning != PE_MEANS_FLOAT16)
 	{
 		if (text->length != view->key->length)
 			return false;
@@ -470,7 +471,7 @@ at_row_start(const pe_plan *plan, const pe_view *view)
 		const pe_view *leaf = plan->leaves[i];
 
 		if (leaf->column->reps != NULL &&
-			(leaf->entry >= leaf->column->entries || leaf->column->reps[leaf->entry] != 0))
+		    (leaf->entry >= leaf->column->entries || leaf->column->reps[leaf->entry] != 0))
 			return false;
 	}
 	return true;
@@ -501,7 +502,8 @@ static bool
 walked(const pe_plan *plan)
 {
 	/* What is null in all rows is not walked at all. */
-	return plan->view->node->kind == PE_NODE_STRUCT || plan->view->first->column->max_def_seen >= plan->view->node->def;
+	return plan->view->node->kind == PE_NODE_STRUCT ||
+	       plan->view->first->column->max_def_seen >= plan->view->node->def;
 }
 
 bool

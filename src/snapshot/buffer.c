@@ -28,7 +28,8 @@ pe_buffer_reserve(pe_buffer *buffer, size_t more)
 
 	if (buffer->failed || buffer->full)
 		return false;
-	if (__builtin_add_overflow(buffer->length, more, &wanted) || (buffer->limit > 0 && wanted > buffer->limit))
+	if (__builtin_add_overflow(buffer->length, more, &wanted) ||
+	    (buffer->limit > 0 && wanted > buffer->limit))
 	{
 		/* size = length keeps even the shortest additions out. */
 		buffer->full = true;
@@ -110,9 +111,9 @@ pe_buffer_base64(pe_buffer *buffer, const char *bytes, size_t length)
 	{
 		size_t left = length - i;
 		unsigned word = (unsigned) in[i] << 16 | (left > 1 ? (unsigned) in[i + 1] << 8 : 0) |
-						(left > 2 ? (unsigned) in[i + 2] : 0);
+		                (left > 2 ? (unsigned) in[i + 2] : 0);
 		char text[4] = {digits[word >> 18], digits[word >> 12 & 63], left > 1 ? digits[word >> 6 & 63] : '=',
-						left > 2 ? digits[word & 63] : '='};
+		                left > 2 ? digits[word & 63] : '='};
 
 		pe_buffer_add(buffer, text, 4);
 	}

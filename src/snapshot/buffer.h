@@ -16,7 +16,7 @@ typedef struct pe_buffer
 	size_t size;
 	size_t limit; /* most bytes to hold; 0: none */
 	bool failed;  /* out of memory */
-	bool full;	  /* beyond the limit */
+	bool full;    /* beyond the limit */
 } pe_buffer;
 
 void pe_buffer_init(pe_buffer *buffer, const pe_env *env);

@@ -45,13 +45,13 @@ pe_codec_check(int32_t codec, pe_error *err)
 	if (codec == CODEC_BROTLI || codec == CODEC_LZO)
 	{
 		(void) pe_fail(err, PE_UNSUPPORTED, "the Parquet file is compressed with %s, which is not read",
-					   codec == CODEC_BROTLI ? "brotli" : "LZO");
+		               codec == CODEC_BROTLI ? "brotli" : "LZO");
 		pe_error_hint(err, "Export it with snappy, gzip, zstd, lz4 or no compression.");
 		return PE_UNSUPPORTED;
 	}
 	if (codec < CODEC_NONE || codec > CODEC_LZ4_RAW)
-		return pe_fail(err, PE_UNSUPPORTED, "the Parquet file is compressed with an unknown method, number %d",
-					   (int) codec);
+		return pe_fail(err, PE_UNSUPPORTED,
+		               "the Parquet file is compressed with an unknown method, number %d", (int) codec);
 	return PE_OK;
 }
 
@@ -178,7 +178,8 @@ unzstd(grown_buffer *buffer, const uint8_t *in, size_t length, pe_error *err)
 static uint32_t
 big_endian(const uint8_t *bytes)
 {
-	return (uint32_t) bytes[0] << 24 | (uint32_t) bytes[1] << 16 | (uint32_t) bytes[2] << 8 | (uint32_t) bytes[3];
+	return (uint32_t) bytes[0] << 24 | (uint32_t) bytes[1] << 16 | (uint32_t) bytes[2] << 8 |
+	       (uint32_t) bytes[3];
 }
 
 /* Hadoop's framing: plain size, packed size, block; again and again. */
@@ -197,7 +198,7 @@ unlz4_hadoop(const uint8_t *in, size_t length, uint8_t *out, size_t wanted)
 		in += 8;
 		length -= 8;
 		if (packed > length || plain > wanted || plain == 0 ||
-			LZ4_decompress_safe((const char *) in, (char *) out, (int) packed, (int) plain) != (int) plain)
+		    LZ4_decompress_safe((const char *) in, (char *) out, (int) packed, (int) plain) != (int) plain)
 			return false;
 		in += packed;
 		length -= packed;
@@ -215,16 +216,18 @@ decompress_exact(int32_t codec, const uint8_t *in, size_t length, uint8_t *out, 
 	switch (codec)
 	{
 		case CODEC_SNAPPY:
-			return snappy_uncompressed_length((const char *) in, length, &size) == SNAPPY_OK && size == wanted &&
-				   snappy_uncompress((const char *) in, length, (char *) out, &size) == SNAPPY_OK &&
-				   size == wanted;
+			return snappy_uncompressed_length((const char *) in, length, &size) == SNAPPY_OK &&
+			       size == wanted &&
+			       snappy_uncompress((const char *) in, length, (char *) out, &size) == SNAPPY_OK &&
+			       size == wanted;
 		case CODEC_LZ4_HADOOP:
 			if (unlz4_hadoop(in, length, out, wanted))
 				return true;
 			/* Arrow once wrote plain blocks under the same number. */
 			/* FALLTHROUGH */
 		case CODEC_LZ4_RAW:
-			return LZ4_decompress_safe((const char *) in, (char *) out, (int) length, (int) wanted) == (int) wanted;
+			return LZ4_decompress_safe((const char *) in, (char *) out, (int) length, (int) wanted) ==
+			       (int) wanted;
 		default:
 			return false;
 	}
@@ -232,7 +235,7 @@ decompress_exact(int32_t codec, const uint8_t *in, size_t length, uint8_t *out, 
 
 pe_status
 pe_codec_decompress(const pe_env *env, int32_t codec, const uint8_t *in, size_t length, size_t wanted,
-					uint8_t **out, pe_error *err)
+                    uint8_t **out, pe_error *err)
 {
 	grown_buffer buffer = {.env = env, .size = wanted, .wanted = wanted};
 	size_t most = expansion(codec);

@@ -19,7 +19,7 @@ pe_status pe_codec_check(int32_t codec, pe_error *err);
  * allocated than the codec could make of the input, and what can expand without
  * bound (zstd) grows as it goes.
  */
-pe_status pe_codec_decompress(const pe_env *env, int32_t codec, const uint8_t *in, size_t length, size_t wanted,
-							  uint8_t **out, pe_error *err);
+pe_status pe_codec_decompress(const pe_env *env, int32_t codec, const uint8_t *in, size_t length,
+                              size_t wanted, uint8_t **out, pe_error *err);
 
 #endif /* PE_CODEC_H */

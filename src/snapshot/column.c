@@ -28,7 +28,7 @@ plain_size(const pe_leaf *leaf)
 
 void
 pe_column_init(pe_column *column, const pe_env *env, const pe_snapshot_source *source, pe_scratch *scratch,
-			   const pe_leaf *leaf)
+               const pe_leaf *leaf)
 {
 	memset(column, 0, sizeof(*column));
 	column->pages.env = env;
@@ -144,7 +144,7 @@ load_dictionary(pe_column *column, pe_error *err)
 		return pe_fail(err, PE_CORRUPT, "the column has two dictionaries");
 	if (pages->header.encoding != PE_ENCODING_PLAIN && pages->header.encoding != PE_ENCODING_PLAIN_DICTIONARY)
 		return pe_fail(err, PE_UNSUPPORTED, "the dictionary has an encoding that is not read, number %d",
-					   (int) pages->header.encoding);
+		               (int) pages->header.encoding);
 	if (column->leaf->physical == PE_PHYSICAL_BOOLEAN)
 		return pe_fail(err, PE_CORRUPT, "a boolean column has a dictionary");
 	if (count > length / (smallest > 0 ? smallest : 4))
@@ -170,7 +170,7 @@ static pe_status
 bad_encoding(const pe_column *column, pe_error *err)
 {
 	return pe_fail(err, PE_UNSUPPORTED, "a page has an encoding that is not read for its type, number %d",
-				   (int) column->pages.header.encoding);
+	               (int) column->pages.header.encoding);
 }
 
 static pe_status
@@ -188,7 +188,7 @@ begin_dictionary_page(pe_column *column, pe_error *err)
 	if (width > 32)
 		return pe_fail(err, PE_CORRUPT, "a page's dictionary indices have %d bits", width);
 	pe_rle_init(&column->rle, pages->values + (pages->values_length > 0),
-				pages->values_length - (pages->values_length > 0), width);
+	            pages->values_length - (pages->values_length > 0), width);
 	return PE_OK;
 }
 
@@ -256,7 +256,8 @@ begin_page(pe_column *column, pe_error *err)
 				return bad_encoding(column, err);
 			column->decoder = PE_DECODER_DELTA;
 			memset(&column->delta, 0, sizeof(column->delta));
-			good = pages->values_length == 0 || pe_delta_init(&column->delta, pages->values, pages->values_length);
+			good = pages->values_length == 0 ||
+			       pe_delta_init(&column->delta, pages->values, pages->values_length);
 			break;
 		case PE_ENCODING_DELTA_LENGTH_BYTE_ARRAY:
 			if (!bytes)
@@ -264,7 +265,7 @@ begin_page(pe_column *column, pe_error *err)
 			column->decoder = PE_DECODER_DELTA_LENGTH;
 			memset(&column->delta_length, 0, sizeof(column->delta_length));
 			good = pages->values_length == 0 ||
-				   pe_delta_length_init(&column->delta_length, pages->values, pages->values_length);
+			       pe_delta_length_init(&column->delta_length, pages->values, pages->values_length);
 			break;
 		case PE_ENCODING_DELTA_BYTE_ARRAY:
 			if (!bytes && physical != PE_PHYSICAL_FIXED)
@@ -273,7 +274,7 @@ begin_page(pe_column *column, pe_error *err)
 			memset(&column->delta_bytes.prefixes, 0, sizeof(column->delta_bytes.prefixes));
 			column->delta_bytes.last.length = 0;
 			good = pages->values_length == 0 ||
-				   pe_delta_bytes_init(&column->delta_bytes, pages->values, pages->values_length);
+			       pe_delta_bytes_init(&column->delta_bytes, pages->values, pages->values_length);
 			break;
 		default:
 			return bad_encoding(column, err);
@@ -374,7 +375,8 @@ decode_delta(pe_column *column, void *out, size_t count)
 static pe_status
 decode_delta_bytes(pe_column *column, pe_slice *out, size_t count, pe_error *err)
 {
-	pe_status status = pe_delta_bytes_next(&column->delta_bytes, &column->arena, &column->made, out, count, err);
+	pe_status status =
+	    pe_delta_bytes_next(&column->delta_bytes, &column->arena, &column->made, out, count, err);
 
 	if (status != PE_OK || column->leaf->physical != PE_PHYSICAL_FIXED)
 		return status;
@@ -382,7 +384,7 @@ decode_delta_bytes(pe_column *column, pe_slice *out, size_t count, pe_error *err
 	{
 		if (out[i].length != (size_t) column->leaf->type_length)
 			return pe_fail(err, PE_CORRUPT, "a fixed length value has %zu bytes, not %d", out[i].length,
-						   (int) column->leaf->type_length);
+			               (int) column->leaf->type_length);
 	}
 	return PE_OK;
 }
@@ -426,7 +428,8 @@ decode_values(pe_column *column, void *out, size_t count, pe_error *err)
 		case PE_DECODER_PLAIN:
 			if (column->leaf->physical == PE_PHYSICAL_BOOLEAN)
 			{
-				good = decode_plain_bools(column->at, (size_t) (column->end - column->at), column->bit, out, count);
+				good = decode_plain_bools(column->at, (size_t) (column->end - column->at), column->bit, out,
+				                          count);
 				column->bit += count;
 			}
 			else
@@ -474,10 +477,11 @@ reserve_levels(pe_column *column, size_t more, pe_error *err)
 	if (wanted <= column->level_capacity)
 		return PE_OK;
 	if (wanted > PE_SNAPSHOT_MAX_ELEMENTS)
-		return pe_fail(err, PE_LIMIT, "the lists of a few rows have more than %u elements", PE_SNAPSHOT_MAX_ELEMENTS);
+		return pe_fail(err, PE_LIMIT, "the lists of a few rows have more than %u elements",
+		               PE_SNAPSHOT_MAX_ELEMENTS);
 	wanted = wanted > column->level_capacity * 2 ? wanted : column->level_capacity * 2;
 	if (!grow(env, &column->defs, wanted, 1) ||
-		(column->leaf->max_rep > 0 && !grow(env, &column->reps, wanted, 1)))
+	    (column->leaf->max_rep > 0 && !grow(env, &column->reps, wanted, 1)))
 		return pe_fail_memory(err);
 	column->level_capacity = wanted;
 	return PE_OK;
@@ -559,7 +563,7 @@ read_flat(pe_column *column, size_t rows, pe_error *err)
 		if ((int64_t) step > column->page_left)
 			step = (size_t) column->page_left;
 		if (!pe_levels_read(&column->pages.def, defs, step) ||
-			!count_values(defs, step, column->leaf->max_def, &column->max_def_seen, &count))
+		    !count_values(defs, step, column->leaf->max_def, &column->max_def_seen, &count))
 			return damaged_levels(err);
 		status = append_values(column, count, err);
 		if (status != PE_OK)
@@ -577,7 +581,7 @@ look_ahead(pe_column *column, pe_error *err)
 	size_t step = column->page_left < PE_LOOK_AHEAD ? (size_t) column->page_left : PE_LOOK_AHEAD;
 
 	if (!pe_levels_read(&column->pages.rep, column->look_rep, step) ||
-		!pe_levels_read(&column->pages.def, column->look_def, step))
+	    !pe_levels_read(&column->pages.def, column->look_def, step))
 		return damaged_levels(err);
 	for (size_t i = 0; i < step; i++)
 	{
@@ -601,7 +605,8 @@ take_entries(pe_column *column, size_t count, pe_error *err)
 		return status;
 	memcpy(column->reps + column->entries, column->look_rep + column->look_at, count);
 	memcpy(column->defs + column->entries, column->look_def + column->look_at, count);
-	if (!count_values(column->defs + column->entries, count, column->leaf->max_def, &column->max_def_seen, &values))
+	if (!count_values(column->defs + column->entries, count, column->leaf->max_def, &column->max_def_seen,
+	                  &values))
 		return damaged_levels(err);
 	column->entries += count;
 	column->look_at += count;
@@ -652,7 +657,8 @@ pe_status
 pe_column_read(pe_column *column, size_t rows, pe_error *err)
 {
 	/* The last prefixed string is needed for the next one: before its memory goes. */
-	if (column->decoder == PE_DECODER_DELTA_BYTES && !pe_delta_bytes_keep(&column->delta_bytes, column->pages.env))
+	if (column->decoder == PE_DECODER_DELTA_BYTES &&
+	    !pe_delta_bytes_keep(&column->delta_bytes, column->pages.env))
 		return pe_fail_memory(err);
 	pe_page_free(column->pages.env, column->held);
 	column->held = NULL;

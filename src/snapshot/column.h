@@ -26,16 +26,16 @@ typedef struct pe_column
 {
 	pe_pages pages;
 	const pe_leaf *leaf;
-	pe_arena arena;	  /* values put together for this batch */
-	size_t made;	  /* bytes of them */
-	pe_page *held;	  /* pages the batch's slices may point into, but the current one */
+	pe_arena arena; /* values put together for this batch */
+	size_t made;    /* bytes of them */
+	pe_page *held;  /* pages the batch's slices may point into, but the current one */
 
 	int64_t page_left; /* entries of the page not yet decoded */
 	pe_decoder decoder;
 	const uint8_t *at; /* plain */
 	const uint8_t *end;
-	uint64_t bit;	   /* plain booleans: bits done; split: values done */
-	size_t total;	   /* split: values of the page */
+	uint64_t bit; /* plain booleans: bits done; split: values done */
+	size_t total; /* split: values of the page */
 	pe_rle rle;
 	pe_delta delta;
 	pe_delta_length delta_length;
@@ -62,8 +62,8 @@ typedef struct pe_column
 	bool clean; /* text is known to be valid */
 } pe_column;
 
-void pe_column_init(pe_column *column, const pe_env *env, const pe_snapshot_source *source, pe_scratch *scratch,
-					const pe_leaf *leaf);
+void pe_column_init(pe_column *column, const pe_env *env, const pe_snapshot_source *source,
+                    pe_scratch *scratch, const pe_leaf *leaf);
 pe_status pe_column_begin(pe_column *column, const pe_chunk *chunk, uint64_t data_end, pe_error *err);
 
 /* Read exactly rows rows. What the last batch pointed to is gone. */

@@ -8,9 +8,9 @@
 #include "snapshot/text.h"
 
 /* PostgreSQL's ranges, from the epoch of Unix: 4714-11-24 BC on, to 5874897-12-31. */
-#define MIN_DATE	  (-2440588)
-#define MAX_DATE	  2145042905
-#define DAY_MICROS	  INT64_C(86400000000)
+#define MIN_DATE      (-2440588)
+#define MAX_DATE      2145042905
+#define DAY_MICROS    INT64_C(86400000000)
 #define MIN_TIMESTAMP (MIN_DATE * DAY_MICROS)
 
 /* Integers up to here are exact as doubles. */
@@ -44,11 +44,17 @@ pe_column_type_size(pe_column_type type)
 const char *
 pe_column_type_name(pe_column_type type)
 {
-	static const char *const names[] = {
-		[PE_COLUMN_AUTO] = "its own type", [PE_COLUMN_BOOL] = "boolean",  [PE_COLUMN_INT32] = "integer",
-		[PE_COLUMN_INT64] = "bigint",	   [PE_COLUMN_DOUBLE] = "double precision", [PE_COLUMN_DATE] = "date",
-		[PE_COLUMN_TIMESTAMP] = "timestamp with time zone", [PE_COLUMN_TEXT] = "text",
-		[PE_COLUMN_NUMERIC] = "numeric",   [PE_COLUMN_BYTES] = "bytea",	  [PE_COLUMN_JSON] = "jsonb"};
+	static const char *const names[] = {[PE_COLUMN_AUTO] = "its own type",
+	                                    [PE_COLUMN_BOOL] = "boolean",
+	                                    [PE_COLUMN_INT32] = "integer",
+	                                    [PE_COLUMN_INT64] = "bigint",
+	                                    [PE_COLUMN_DOUBLE] = "double precision",
+	                                    [PE_COLUMN_DATE] = "date",
+	                                    [PE_COLUMN_TIMESTAMP] = "timestamp with time zone",
+	                                    [PE_COLUMN_TEXT] = "text",
+	                                    [PE_COLUMN_NUMERIC] = "numeric",
+	                                    [PE_COLUMN_BYTES] = "bytea",
+	                                    [PE_COLUMN_JSON] = "jsonb"};
 
 	return names[type];
 }
@@ -57,7 +63,7 @@ static bool
 is_integer(pe_meaning meaning)
 {
 	return meaning == PE_MEANS_INT32 || meaning == PE_MEANS_UINT32 || meaning == PE_MEANS_INT64 ||
-		   meaning == PE_MEANS_UINT64;
+	       meaning == PE_MEANS_UINT64;
 }
 
 static bool
@@ -318,8 +324,8 @@ to_slices(conversion *c, pe_column_type type, bool clean, pe_arena *arena, pe_sl
 }
 
 pe_status
-pe_convert(const pe_leaf *leaf, pe_column_type type, const void *values, size_t count, bool clean, pe_arena *arena,
-		   void *out, size_t *bad, const char **fault)
+pe_convert(const pe_leaf *leaf, pe_column_type type, const void *values, size_t count, bool clean,
+           pe_arena *arena, void *out, size_t *bad, const char **fault)
 {
 	conversion c = {.leaf = leaf, .values = values, .count = count};
 	pe_status status = PE_OK;
@@ -361,15 +367,15 @@ pe_convert(const pe_leaf *leaf, pe_column_type type, const void *values, size_t 
 	return status;
 }
 
-#define SPREAD(item_type)                                                                                            \
-	do                                                                                                               \
-	{                                                                                                                \
-		item_type *items = data;                                                                                     \
-		item_type zero;                                                                                              \
-                                                                                                                     \
-		memset(&zero, 0, sizeof(zero));                                                                              \
-		for (size_t i = rows; i-- > 0;)                                                                              \
-			items[i] = nulls[i] ? zero : items[--count];                                                             \
+#define SPREAD(item_type)                                                                                    \
+	do                                                                                                       \
+	{                                                                                                        \
+		item_type *items = data;                                                                             \
+		item_type zero;                                                                                      \
+                                                                                                             \
+		memset(&zero, 0, sizeof(zero));                                                                      \
+		for (size_t i = rows; i-- > 0;)                                                                      \
+			items[i] = nulls[i] ? zero : items[--count];                                                     \
 	} while (0)
 
 void

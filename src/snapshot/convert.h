@@ -21,7 +21,7 @@ bool pe_convert_possible(const pe_leaf *leaf, pe_column_type type);
  * what is wrong with it.
  */
 pe_status pe_convert(const pe_leaf *leaf, pe_column_type type, const void *values, size_t count, bool clean,
-					 pe_arena *arena, void *out, size_t *bad, const char **fault);
+                     pe_arena *arena, void *out, size_t *bad, const char **fault);
 
 /* Move count dense items apart to where nulls is false, from the back; the rest is zeroed. */
 void pe_spread(pe_column_type type, void *data, size_t count, const bool *nulls, size_t rows);

@@ -46,10 +46,11 @@ pe_delta_init(pe_delta *delta, const uint8_t *bytes, size_t length)
 	delta->at = bytes;
 	delta->end = bytes + length;
 	if (!read_varint(&delta->at, delta->end, &block) || !read_varint(&delta->at, delta->end, &minis) ||
-		!read_varint(&delta->at, delta->end, &delta->total) || !read_zigzag(&delta->at, delta->end, &delta->last))
+	    !read_varint(&delta->at, delta->end, &delta->total) ||
+	    !read_zigzag(&delta->at, delta->end, &delta->last))
 		return false;
 	if (block == 0 || block > MAX_BLOCK || minis == 0 || minis > block || block % minis != 0 ||
-		block / minis % 8 != 0 || delta->total > INT32_MAX)
+	    block / minis % 8 != 0 || delta->total > INT32_MAX)
 		return false;
 	delta->per_mini = block / minis;
 	delta->minis = (uint32_t) minis;
@@ -74,13 +75,14 @@ next_mini(pe_delta *delta)
 	{
 		uint64_t bytes = mini_bytes(delta);
 
-		delta->at += bytes < (uint64_t) (delta->end - delta->at) ? bytes : (uint64_t) (delta->end - delta->at);
+		delta->at +=
+		    bytes < (uint64_t) (delta->end - delta->at) ? bytes : (uint64_t) (delta->end - delta->at);
 		delta->mini++;
 	}
 	if (delta->mini >= delta->minis)
 	{
 		if (!read_zigzag(&delta->at, delta->end, &delta->min_delta) ||
-			(size_t) (delta->end - delta->at) < delta->minis)
+		    (size_t) (delta->end - delta->at) < delta->minis)
 			return false;
 		delta->widths = delta->at;
 		delta->at += delta->minis;
@@ -222,7 +224,8 @@ pe_delta_bytes_init(pe_delta_bytes *delta, const uint8_t *bytes, size_t length)
 	if (!pe_delta_init(&delta->prefixes, bytes, length))
 		return false;
 	suffixes = pe_delta_end(&delta->prefixes);
-	return suffixes != NULL && pe_delta_length_init(&delta->suffixes, suffixes, (size_t) (bytes + length - suffixes));
+	return suffixes != NULL &&
+	       pe_delta_length_init(&delta->suffixes, suffixes, (size_t) (bytes + length - suffixes));
 }
 
 /* One value: prefix bytes of the last one and then the suffix in out. */
@@ -253,7 +256,8 @@ join(pe_delta_bytes *delta, pe_arena *arena, size_t *made, int64_t prefix, pe_sl
 }
 
 pe_status
-pe_delta_bytes_next(pe_delta_bytes *delta, pe_arena *arena, size_t *made, pe_slice *out, size_t count, pe_error *err)
+pe_delta_bytes_next(pe_delta_bytes *delta, pe_arena *arena, size_t *made, pe_slice *out, size_t count,
+                    pe_error *err)
 {
 	int64_t prefixes[256];
 
@@ -261,7 +265,8 @@ pe_delta_bytes_next(pe_delta_bytes *delta, pe_arena *arena, size_t *made, pe_sli
 	{
 		size_t step = count < 256 ? count : 256;
 
-		if (!pe_delta_next(&delta->prefixes, prefixes, step) || !pe_delta_length_next(&delta->suffixes, out, step))
+		if (!pe_delta_next(&delta->prefixes, prefixes, step) ||
+		    !pe_delta_length_next(&delta->suffixes, out, step))
 			return pe_fail(err, PE_CORRUPT, "a page of prefixed strings is damaged");
 		for (size_t i = 0; i < step; i++)
 		{

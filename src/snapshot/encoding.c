@@ -155,7 +155,8 @@ pe_rle_indices(pe_rle *rle, uint32_t *out, size_t count)
 }
 
 bool
-pe_bit_packed_levels(const uint8_t *bytes, size_t length, int width, uint64_t from, uint8_t *out, size_t count)
+pe_bit_packed_levels(const uint8_t *bytes, size_t length, int width, uint64_t from, uint8_t *out,
+                     size_t count)
 {
 	uint64_t bit = from * (uint64_t) width;
 
@@ -220,7 +221,7 @@ pe_int96_micros(const uint8_t *bytes)
 	memcpy(&julian, bytes + 8, 4);
 	/* 2^31 days are more microseconds than there are: such values saturate. */
 	if (__builtin_mul_overflow((int64_t) julian - epoch_julian, day_micros, &micros) ||
-		__builtin_add_overflow(micros, nanos / 1000 - (nanos % 1000 < 0), &micros))
+	    __builtin_add_overflow(micros, nanos / 1000 - (nanos % 1000 < 0), &micros))
 		return julian < epoch_julian ? INT64_MIN : INT64_MAX;
 	return micros;
 }

@@ -19,10 +19,10 @@ typedef struct pe_rle
 {
 	const uint8_t *at;
 	const uint8_t *end;
-	int width;			/* bits, 0 to 32 */
-	uint64_t run;		/* values left in the run */
-	uint32_t value;		/* of a repeated run */
-	uint64_t packed;	/* values left in the bit-packed group */
+	int width;           /* bits, 0 to 32 */
+	uint64_t run;        /* values left in the run */
+	uint32_t value;      /* of a repeated run */
+	uint64_t packed;     /* values left in the bit-packed group */
 	const uint8_t *bits; /* the group, and the next value's place in it */
 	uint64_t bit;
 } pe_rle;
@@ -32,20 +32,21 @@ bool pe_rle_levels(pe_rle *rle, uint8_t *out, size_t count);
 bool pe_rle_indices(pe_rle *rle, uint32_t *out, size_t count);
 
 /* The deprecated levels: packed from the most significant bit. Width up to 8. */
-bool pe_bit_packed_levels(const uint8_t *bytes, size_t length, int width, uint64_t from, uint8_t *out, size_t count);
+bool pe_bit_packed_levels(const uint8_t *bytes, size_t length, int width, uint64_t from, uint8_t *out,
+                          size_t count);
 
 /* DELTA_BINARY_PACKED. */
 typedef struct pe_delta
 {
 	const uint8_t *at;
 	const uint8_t *end;
-	uint64_t total;		 /* values in all */
-	uint64_t left;		 /* not yet handed out */
-	uint64_t per_mini;	 /* values of a miniblock */
-	uint32_t minis;		 /* miniblocks of a block */
-	uint32_t mini;		 /* the current one */
+	uint64_t total;    /* values in all */
+	uint64_t left;     /* not yet handed out */
+	uint64_t per_mini; /* values of a miniblock */
+	uint32_t minis;    /* miniblocks of a block */
+	uint32_t mini;     /* the current one */
 	const uint8_t *widths;
-	uint64_t mini_left;	 /* values left in the miniblock */
+	uint64_t mini_left; /* values left in the miniblock */
 	uint64_t bit;
 	int64_t min_delta;
 	int64_t last;
@@ -85,15 +86,16 @@ typedef struct pe_delta_bytes
 } pe_delta_bytes;
 
 bool pe_delta_bytes_init(pe_delta_bytes *delta, const uint8_t *bytes, size_t length);
-pe_status pe_delta_bytes_next(pe_delta_bytes *delta, pe_arena *arena, size_t *made, pe_slice *out, size_t count,
-							  pe_error *err);
+pe_status pe_delta_bytes_next(pe_delta_bytes *delta, pe_arena *arena, size_t *made, pe_slice *out,
+                              size_t count, pe_error *err);
 bool pe_delta_bytes_keep(pe_delta_bytes *delta, const pe_env *env);
 
 /* PLAIN byte arrays, each after its length; false when they do not fit. */
 bool pe_plain_slices(const uint8_t **at, const uint8_t *end, pe_slice *out, size_t count);
 
 /* BYTE_STREAM_SPLIT: values from..from+count-1 of total, each of size bytes. */
-void pe_split_values(const uint8_t *bytes, size_t total, size_t size, size_t from, uint8_t *out, size_t count);
+void pe_split_values(const uint8_t *bytes, size_t total, size_t size, size_t from, uint8_t *out,
+                     size_t count);
 
 /* INT96 (nanoseconds of the day, Julian day) to microseconds since 1970, saturated. */
 int64_t pe_int96_micros(const uint8_t *bytes);

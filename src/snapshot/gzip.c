@@ -17,8 +17,8 @@ struct pe_gzip
 	const char *name;
 	z_stream stream;
 	bool inside;   /* of a member */
-	bool any;	   /* a member has been read */
-	bool ended;	   /* the feed has */
+	bool any;      /* a member has been read */
+	bool ended;    /* the feed has */
 	bool finished; /* all has been delivered, or failed */
 	pe_error failed;
 	uint8_t input[GZIP_INPUT_BYTES];
@@ -38,7 +38,8 @@ zlib_free(void *opaque, void *ptr)
 }
 
 pe_status
-pe_gzip_open(const pe_env *env, pe_gzip_feed feed, void *ctx, const char *name, pe_gzip **stream, pe_error *err)
+pe_gzip_open(const pe_env *env, pe_gzip_feed feed, void *ctx, const char *name, pe_gzip **stream,
+             pe_error *err)
 {
 	pe_gzip *opened = pe_calloc(env, 1, sizeof(*opened));
 
@@ -78,8 +79,8 @@ static pe_status
 stop(pe_gzip *in, pe_status status, const char *what, pe_error *err)
 {
 	in->finished = true;
-	(void) pe_fail(&in->failed, status, "file \"%.*s\" %s", pe_text_clip(in->name, strlen(in->name), 200), in->name,
-				   what);
+	(void) pe_fail(&in->failed, status, "file \"%.*s\" %s", pe_text_clip(in->name, strlen(in->name), 200),
+	               in->name, what);
 	if (err != NULL)
 		*err = in->failed;
 	return status;
@@ -133,8 +134,10 @@ inflate_some(pe_gzip *in, pe_error *err)
 		return pe_fail_memory(err);
 	}
 	if (code != Z_OK && code != Z_BUF_ERROR)
-		return stop(in, PE_CORRUPT, in->any || in->stream.total_out > 0 ? "is damaged: its gzip data does not inflate"
-																		: "is not gzip data", err);
+		return stop(in, PE_CORRUPT,
+		            in->any || in->stream.total_out > 0 ? "is damaged: its gzip data does not inflate"
+		                                                : "is not gzip data",
+		            err);
 	return PE_OK;
 }
 
@@ -171,7 +174,8 @@ pe_gzip_read(pe_gzip *stream, void *buffer, size_t capacity, size_t *got, pe_err
 			uInt before = stream->stream.avail_in;
 
 			status = inflate_some(stream, err);
-			if (status == PE_OK && stream->ended && stream->inside && before == 0 && stream->stream.avail_out == wanted)
+			if (status == PE_OK && stream->ended && stream->inside && before == 0 &&
+			    stream->stream.avail_out == wanted)
 				status = stop(stream, PE_CORRUPT, "is cut off: its gzip data ends too early", err);
 		}
 	}

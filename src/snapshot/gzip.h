@@ -16,7 +16,7 @@ typedef struct pe_gzip pe_gzip;
 
 /* name is for messages and outlives the stream, as ctx does. */
 pe_status pe_gzip_open(const pe_env *env, pe_gzip_feed feed, void *ctx, const char *name, pe_gzip **stream,
-					   pe_error *err);
+                       pe_error *err);
 
 /*
  * Up to capacity bytes into buffer; *got is 0 only at the end of the stream.

@@ -9,7 +9,7 @@
 #include "snapshot/metadata.h"
 #include "snapshot/thrift.h"
 
-#define TAIL_BYTES	 8 /* footer length and magic */
+#define TAIL_BYTES   8 /* footer length and magic */
 #define MAX_ELEMENTS ((size_t) 4 * PE_SNAPSHOT_MAX_LEAVES)
 
 static pe_status
@@ -62,11 +62,11 @@ static void
 parse_logical(pe_thrift *in, pe_element *element)
 {
 	static const pe_annotation by_id[] = {
-		[1] = PE_ANNOTATION_STRING, [2] = PE_ANNOTATION_MAP,	 [3] = PE_ANNOTATION_LIST,
-		[4] = PE_ANNOTATION_ENUM,	[5] = PE_ANNOTATION_DECIMAL, [6] = PE_ANNOTATION_DATE,
-		[7] = PE_ANNOTATION_TIME,	[8] = PE_ANNOTATION_TIMESTAMP, [10] = PE_ANNOTATION_INTEGER,
-		[11] = PE_ANNOTATION_NULL,	[12] = PE_ANNOTATION_JSON,	 [13] = PE_ANNOTATION_BSON,
-		[14] = PE_ANNOTATION_UUID,	[15] = PE_ANNOTATION_FLOAT16};
+	    [1] = PE_ANNOTATION_STRING, [2] = PE_ANNOTATION_MAP,       [3] = PE_ANNOTATION_LIST,
+	    [4] = PE_ANNOTATION_ENUM,   [5] = PE_ANNOTATION_DECIMAL,   [6] = PE_ANNOTATION_DATE,
+	    [7] = PE_ANNOTATION_TIME,   [8] = PE_ANNOTATION_TIMESTAMP, [10] = PE_ANNOTATION_INTEGER,
+	    [11] = PE_ANNOTATION_NULL,  [12] = PE_ANNOTATION_JSON,     [13] = PE_ANNOTATION_BSON,
+	    [14] = PE_ANNOTATION_UUID,  [15] = PE_ANNOTATION_FLOAT16};
 	pe_thrift_struct field = pe_thrift_begin(in);
 
 	while (pe_thrift_next(in, &field))
@@ -92,10 +92,10 @@ static void
 set_converted(pe_element *element, int32_t converted)
 {
 	static const pe_annotation plain[] = {
-		[0] = PE_ANNOTATION_STRING, [1] = PE_ANNOTATION_MAP,	 [2] = PE_ANNOTATION_MAP_KEY_VALUE,
-		[3] = PE_ANNOTATION_LIST,	[4] = PE_ANNOTATION_ENUM,	 [5] = PE_ANNOTATION_DECIMAL,
-		[6] = PE_ANNOTATION_DATE,	[19] = PE_ANNOTATION_JSON,	 [20] = PE_ANNOTATION_BSON,
-		[21] = PE_ANNOTATION_INTERVAL};
+	    [0] = PE_ANNOTATION_STRING,   [1] = PE_ANNOTATION_MAP,   [2] = PE_ANNOTATION_MAP_KEY_VALUE,
+	    [3] = PE_ANNOTATION_LIST,     [4] = PE_ANNOTATION_ENUM,  [5] = PE_ANNOTATION_DECIMAL,
+	    [6] = PE_ANNOTATION_DATE,     [19] = PE_ANNOTATION_JSON, [20] = PE_ANNOTATION_BSON,
+	    [21] = PE_ANNOTATION_INTERVAL};
 
 	switch (converted)
 	{
@@ -213,7 +213,8 @@ reserve(const pe_env *env, void **array, size_t *capacity, size_t count, size_t 
 }
 
 static pe_status
-parse_schema(const pe_env *env, pe_thrift *in, const pe_thrift_struct *field, pe_metadata *metadata, pe_error *err)
+parse_schema(const pe_env *env, pe_thrift *in, const pe_thrift_struct *field, pe_metadata *metadata,
+             pe_error *err)
 {
 	size_t count = pe_thrift_struct_list(in, field);
 	size_t capacity = 0;
@@ -250,7 +251,7 @@ parse_row_count(pe_thrift *in)
 
 static pe_status
 parse_row_groups(const pe_env *env, pe_thrift *in, const pe_thrift_struct *field, pe_metadata *metadata,
-				 pe_error *err)
+                 pe_error *err)
 {
 	size_t count = pe_thrift_struct_list(in, field);
 	size_t capacity = 0;
@@ -281,7 +282,8 @@ parse_row_groups(const pe_env *env, pe_thrift *in, const pe_thrift_struct *field
 }
 
 static pe_status
-parse_file(const pe_env *env, const pe_snapshot_source *source, size_t length, pe_metadata *metadata, pe_error *err)
+parse_file(const pe_env *env, const pe_snapshot_source *source, size_t length, pe_metadata *metadata,
+           pe_error *err)
 {
 	pe_thrift in;
 	pe_thrift_struct field;
@@ -327,13 +329,15 @@ read_footer(const pe_env *env, const pe_snapshot_source *source, pe_metadata *me
 	if (memcmp(tail + 4, "PARE", 4) == 0)
 		return pe_fail(err, PE_UNSUPPORTED, "Parquet file \"%s\" is encrypted", source->name);
 	if (memcmp(tail + 4, "PAR1", 4) != 0)
-		return corrupt_footer(source, "it does not end as a Parquet file does (cut off, or another format)", err);
-	length = (uint32_t) tail[0] | (uint32_t) tail[1] << 8 | (uint32_t) tail[2] << 16 | (uint32_t) tail[3] << 24;
+		return corrupt_footer(source, "it does not end as a Parquet file does (cut off, or another format)",
+		                      err);
+	length =
+	    (uint32_t) tail[0] | (uint32_t) tail[1] << 8 | (uint32_t) tail[2] << 16 | (uint32_t) tail[3] << 24;
 	if (length > source->size - 4 - TAIL_BYTES)
 		return corrupt_footer(source, "the footer is said to be longer than the file", err);
 	if (length > PE_SNAPSHOT_MAX_FOOTER)
-		return pe_fail(err, PE_LIMIT, "Parquet file \"%s\" has a footer of %u bytes, more than %u", source->name,
-					   length, PE_SNAPSHOT_MAX_FOOTER);
+		return pe_fail(err, PE_LIMIT, "Parquet file \"%s\" has a footer of %u bytes, more than %u",
+		               source->name, length, PE_SNAPSHOT_MAX_FOOTER);
 	metadata->data_end = source->size - TAIL_BYTES - length;
 	metadata->footer = pe_alloc(env, length);
 	if (metadata->footer == NULL)
@@ -459,7 +463,7 @@ parse_chunk(pe_thrift *in, pe_chunk *chunk)
 
 pe_status
 pe_metadata_chunks(const pe_metadata *metadata, const pe_snapshot_source *source, size_t row_group,
-				   pe_chunk *chunks, size_t count, pe_error *err)
+                   pe_chunk *chunks, size_t count, pe_error *err)
 {
 	const pe_row_group *group = &metadata->row_groups[row_group];
 	size_t found = 0;
@@ -483,8 +487,9 @@ pe_metadata_chunks(const pe_metadata *metadata, const pe_snapshot_source *source
 		pe_thrift_list_end(&in);
 	}
 	if (in.failed || found != count)
-		return pe_fail(err, PE_CORRUPT, "Parquet file \"%s\": row group %zu does not describe the %zu columns",
-					   source->name, row_group + 1, count);
+		return pe_fail(err, PE_CORRUPT,
+		               "Parquet file \"%s\": row group %zu does not describe the %zu columns", source->name,
+		               row_group + 1, count);
 	return PE_OK;
 }
 
@@ -574,7 +579,7 @@ pe_page_header_parse(const uint8_t *bytes, size_t length, pe_page_header *header
 	if (header->kind != PE_PAGE_INDEX && (header->kind < 0 || header->kind != details))
 		return -1;
 	if (header->uncompressed < 0 || header->compressed < 0 || header->values < 0 || header->def_bytes < 0 ||
-		header->rep_bytes < 0)
+	    header->rep_bytes < 0)
 		return -1;
 	return (int) (in.at - bytes);
 }

@@ -79,8 +79,8 @@ typedef struct pe_element
 	int32_t children;
 	int32_t scale;
 	int32_t precision;
-	int unit_digits;   /* times and timestamps: 3, 6 or 9 */
-	int integer_bits;  /* PE_ANNOTATION_INTEGER: 8, 16, 32, 64 */
+	int unit_digits;  /* times and timestamps: 3, 6 or 9 */
+	int integer_bits; /* PE_ANNOTATION_INTEGER: 8, 16, 32, 64 */
 	bool integer_signed;
 } pe_element;
 
@@ -90,10 +90,10 @@ typedef struct pe_chunk
 	int32_t physical;
 	int32_t codec;
 	int64_t values;
-	int64_t compressed;	  /* bytes, all pages with headers */
+	int64_t compressed;   /* bytes, all pages with headers */
 	int64_t uncompressed; /* a claim: for guessing only */
-	int64_t nulls;		  /* -1: not said */
-	uint64_t offset;	  /* of the first page */
+	int64_t nulls;        /* -1: not said */
+	uint64_t offset;      /* of the first page */
 	bool encrypted;
 	bool elsewhere; /* in another file */
 } pe_chunk;
@@ -112,16 +112,17 @@ typedef struct pe_metadata
 	size_t element_count;
 	pe_row_group *row_groups;
 	size_t row_group_count;
-	int64_t rows; /* sum over the row groups */
+	int64_t rows;      /* sum over the row groups */
 	uint64_t data_end; /* file offset behind the last byte that can be a page */
 } pe_metadata;
 
-pe_status pe_metadata_read(const pe_env *env, const pe_snapshot_source *source, pe_metadata *metadata, pe_error *err);
+pe_status pe_metadata_read(const pe_env *env, const pe_snapshot_source *source, pe_metadata *metadata,
+                           pe_error *err);
 void pe_metadata_free(const pe_env *env, pe_metadata *metadata);
 
 /* The chunks of a row group, exactly count of them. */
 pe_status pe_metadata_chunks(const pe_metadata *metadata, const pe_snapshot_source *source, size_t row_group,
-							 pe_chunk *chunks, size_t count, pe_error *err);
+                             pe_chunk *chunks, size_t count, pe_error *err);
 
 typedef enum pe_page_kind
 {

@@ -10,9 +10,9 @@
 #include "snapshot/codec.h"
 #include "snapshot/page.h"
 
-#define FIRST_HEADER_BYTES	512
-#define MAX_HEADER_BYTES	((size_t) 4 << 20) /* headers carry statistics, which carry values */
-#define KEEP_SCRATCH_BYTES	((size_t) 4 << 20)
+#define FIRST_HEADER_BYTES 512
+#define MAX_HEADER_BYTES   ((size_t) 4 << 20) /* headers carry statistics, which carry values */
+#define KEEP_SCRATCH_BYTES ((size_t) 4 << 20)
 
 /* Old writers left the dictionary page's header out of the chunk's length. */
 #define CHUNK_SLACK 128
@@ -72,7 +72,8 @@ pe_pages_begin(pe_pages *pages, const pe_chunk *chunk, uint64_t data_end, pe_err
 		return pe_fail(err, PE_UNSUPPORTED, "the column's data is in another file");
 	if (chunk->physical != (int32_t) pages->leaf->physical)
 		return pe_fail(err, PE_CORRUPT, "a row group stores the column as another type than the schema says");
-	if (chunk->offset < 4 || chunk->offset > data_end || (uint64_t) chunk->compressed > data_end - chunk->offset)
+	if (chunk->offset < 4 || chunk->offset > data_end ||
+	    (uint64_t) chunk->compressed > data_end - chunk->offset)
 		return pe_fail(err, PE_CORRUPT, "the column's data is said to lie outside of the file");
 	pages->codec = chunk->codec;
 	pages->at = chunk->offset;
@@ -122,11 +123,12 @@ check_header(const pe_pages *pages, pe_error *err)
 
 	if ((uint64_t) header->compressed > pages->end - pages->at)
 		return pe_fail(err, PE_CORRUPT, "a page is said to reach beyond the column's data");
-	if ((uint32_t) header->compressed > PE_SNAPSHOT_MAX_PAGE || (uint32_t) header->uncompressed > PE_SNAPSHOT_MAX_PAGE)
+	if ((uint32_t) header->compressed > PE_SNAPSHOT_MAX_PAGE ||
+	    (uint32_t) header->uncompressed > PE_SNAPSHOT_MAX_PAGE)
 		return pe_fail(err, PE_LIMIT, "a page is said to have %d bytes, more than %u",
-					   header->uncompressed > header->compressed ? (int) header->uncompressed
-																 : (int) header->compressed,
-					   PE_SNAPSHOT_MAX_PAGE);
+		               header->uncompressed > header->compressed ? (int) header->uncompressed
+		                                                         : (int) header->compressed,
+		               PE_SNAPSHOT_MAX_PAGE);
 	if (v2 && (levels > header->compressed || levels > header->uncompressed))
 		return pe_fail(err, PE_CORRUPT, "a page's levels are said to be longer than the page");
 	return PE_OK;
@@ -189,8 +191,8 @@ load_compressed(pe_pages *pages, pe_page *page, pe_error *err)
 		memcpy(page->levels, pages->scratch->body, levels);
 	}
 	page->length = (size_t) header->uncompressed - levels;
-	return pe_codec_decompress(pages->env, pages->codec, pages->scratch->body + levels, length - levels, page->length,
-							   &page->data, err);
+	return pe_codec_decompress(pages->env, pages->codec, pages->scratch->body + levels, length - levels,
+	                           page->length, &page->data, err);
 }
 
 static int
@@ -211,7 +213,8 @@ levels_none(pe_levels *levels)
 
 /* Version 1: levels stand before the values, RLE after their length or packed without. */
 static bool
-take_levels_v1(pe_levels *levels, unsigned max, int32_t encoding, int32_t count, const uint8_t **at, size_t *left)
+take_levels_v1(pe_levels *levels, unsigned max, int32_t encoding, int32_t count, const uint8_t **at,
+               size_t *left)
 {
 	uint32_t length;
 
@@ -281,8 +284,10 @@ take_apart(pe_pages *pages, pe_page *page, pe_error *err)
 	pages->left -= header->values;
 	if (header->kind == PE_PAGE_DATA)
 	{
-		if (!take_levels_v1(&pages->rep, pages->leaf->max_rep, header->rep_encoding, header->values, &at, &left) ||
-			!take_levels_v1(&pages->def, pages->leaf->max_def, header->def_encoding, header->values, &at, &left))
+		if (!take_levels_v1(&pages->rep, pages->leaf->max_rep, header->rep_encoding, header->values, &at,
+		                    &left) ||
+		    !take_levels_v1(&pages->def, pages->leaf->max_def, header->def_encoding, header->values, &at,
+		                    &left))
 			return pe_fail(err, PE_CORRUPT, "a page's levels are damaged");
 	}
 	else

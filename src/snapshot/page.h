@@ -14,7 +14,7 @@
 typedef struct pe_page
 {
 	struct pe_page *next;
-	uint8_t *data;	 /* version 1: levels and values; version 2: values */
+	uint8_t *data; /* version 1: levels and values; version 2: values */
 	size_t length;
 	uint8_t *levels; /* version 2 only */
 } pe_page;
@@ -50,7 +50,7 @@ typedef struct pe_pages
 	uint64_t end;
 	int64_t left; /* entries on pages not yet loaded */
 
-	pe_page *page;		/* the current one, NULL before the first */
+	pe_page *page; /* the current one, NULL before the first */
 	pe_page *dictionary;
 	pe_page_header header;
 	pe_levels def;

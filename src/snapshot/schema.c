@@ -45,7 +45,8 @@ find_ends(schema_builder *b)
 		if (element->children < 0 || (!group && element->children > 0) || (i == 0 && !group))
 			return pe_fail(b->err, PE_CORRUPT, "Parquet schema is not a tree");
 		if (!pe_text_valid(element->name, element->name_length))
-			return pe_fail(b->err, PE_CORRUPT, "Parquet schema has a column name that is not valid UTF-8 text");
+			return pe_fail(b->err, PE_CORRUPT,
+			               "Parquet schema has a column name that is not valid UTF-8 text");
 		leaves += !group;
 		if (depth > 0)
 			left[depth - 1]--;
@@ -56,12 +57,13 @@ find_ends(schema_builder *b)
 			b->ends[open[--depth]] = i + 1;
 		if (depth == PE_SNAPSHOT_MAX_DEPTH)
 			return pe_fail(b->err, PE_LIMIT, "Parquet schema is nested more than %d levels deep",
-						   PE_SNAPSHOT_MAX_DEPTH);
+			               PE_SNAPSHOT_MAX_DEPTH);
 	}
 	if (depth > 0)
 		return pe_fail(b->err, PE_CORRUPT, "Parquet schema ends before all of its columns are described");
 	if (leaves > PE_SNAPSHOT_MAX_LEAVES)
-		return pe_fail(b->err, PE_LIMIT, "Parquet file has %d columns, more than %d", leaves, PE_SNAPSHOT_MAX_LEAVES);
+		return pe_fail(b->err, PE_LIMIT, "Parquet file has %d columns, more than %d", leaves,
+		               PE_SNAPSHOT_MAX_LEAVES);
 	b->schema->leaf_count = leaves;
 	return PE_OK;
 }
@@ -226,7 +228,7 @@ build_struct(schema_builder *b, size_t index, pe_level level)
 /* A list or map node whose children are the given elements; the level is the items'. */
 static pe_node *
 build_items(schema_builder *b, pe_node_kind kind, const pe_element *element, pe_level outside, pe_level items,
-			const size_t *children, int count, bool repeated_element)
+            const size_t *children, int count, bool repeated_element)
 {
 	pe_node *node = new_node(b, kind, element, outside);
 
@@ -261,8 +263,8 @@ name_is(const pe_element *element, const char *prefix, size_t prefix_length, con
 	size_t suffix_length = strlen(suffix);
 
 	return element->name_length == prefix_length + suffix_length &&
-		   memcmp(element->name, prefix, prefix_length) == 0 &&
-		   memcmp(element->name + prefix_length, suffix, suffix_length) == 0;
+	       memcmp(element->name, prefix, prefix_length) == 0 &&
+	       memcmp(element->name + prefix_length, suffix, suffix_length) == 0;
 }
 
 /*
@@ -291,21 +293,23 @@ build_group(schema_builder *b, size_t index, pe_level level)
 	size_t inner_index = index + 1;
 	const pe_element *inner = element->children == 1 ? element_at(b, inner_index) : NULL;
 	pe_level items = {(uint8_t) (level.def + 1), (uint8_t) (level.rep + 1), level.depth + 1};
-	bool holds_items = inner != NULL && inner->repetition == PE_REPEATED && b->ends[inner_index] > inner_index;
+	bool holds_items =
+	    inner != NULL && inner->repetition == PE_REPEATED && b->ends[inner_index] > inner_index;
 
 	if (holds_items && element->annotation == PE_ANNOTATION_LIST &&
-		(inner->physical != PE_PHYSICAL_NONE || inner->children > 0))
+	    (inner->physical != PE_PHYSICAL_NONE || inner->children > 0))
 	{
 		bool two_level = repeated_is_element(b, element, inner_index);
 		size_t child = two_level ? inner_index : inner_index + 1;
 
 		return build_items(b, PE_NODE_LIST, element, level, items, &child, 1, two_level);
 	}
-	if (holds_items && (element->annotation == PE_ANNOTATION_MAP || element->annotation == PE_ANNOTATION_MAP_KEY_VALUE))
+	if (holds_items &&
+	    (element->annotation == PE_ANNOTATION_MAP || element->annotation == PE_ANNOTATION_MAP_KEY_VALUE))
 	{
 		size_t children[2] = {inner_index + 1, inner_index + 2};
 		bool scalar_key = inner->children >= 1 && element_at(b, children[0])->physical != PE_PHYSICAL_NONE &&
-						  element_at(b, children[0])->repetition != PE_REPEATED;
+		                  element_at(b, children[0])->repetition != PE_REPEATED;
 
 		if (inner->children == 2 && scalar_key)
 			return build_items(b, PE_NODE_MAP, element, level, items, children, 2, false);
@@ -378,7 +382,7 @@ pe_schema_build(pe_arena *arena, const pe_metadata *metadata, pe_schema *schema,
 	{
 		if (schema->leaves[i].physical == PE_PHYSICAL_FIXED && schema->leaves[i].type_length <= 0)
 			return pe_fail(err, PE_CORRUPT, "Parquet schema has a fixed length column of %d bytes",
-						   (int) schema->leaves[i].type_length);
+			               (int) schema->leaves[i].type_length);
 	}
 	return PE_OK;
 }
@@ -438,12 +442,15 @@ const char *
 pe_meaning_name(pe_meaning meaning)
 {
 	static const char *const names[] = {
-		[PE_MEANS_NULL] = "null",		[PE_MEANS_BOOL] = "boolean",   [PE_MEANS_INT32] = "integer",
-		[PE_MEANS_UINT32] = "unsigned integer", [PE_MEANS_INT64] = "bigint", [PE_MEANS_UINT64] = "unsigned bigint",
-		[PE_MEANS_FLOAT] = "float",		[PE_MEANS_DOUBLE] = "double precision", [PE_MEANS_FLOAT16] = "half float",
-		[PE_MEANS_DATE] = "date",		[PE_MEANS_TIME] = "time",	   [PE_MEANS_TIMESTAMP] = "timestamp",
-		[PE_MEANS_DECIMAL] = "decimal", [PE_MEANS_TEXT] = "text",	   [PE_MEANS_JSON] = "JSON",
-		[PE_MEANS_UUID] = "uuid",		[PE_MEANS_INTERVAL] = "interval", [PE_MEANS_BYTES] = "bytes"};
+	    [PE_MEANS_NULL] = "null",          [PE_MEANS_BOOL] = "boolean",
+	    [PE_MEANS_INT32] = "integer",      [PE_MEANS_UINT32] = "unsigned integer",
+	    [PE_MEANS_INT64] = "bigint",       [PE_MEANS_UINT64] = "unsigned bigint",
+	    [PE_MEANS_FLOAT] = "float",        [PE_MEANS_DOUBLE] = "double precision",
+	    [PE_MEANS_FLOAT16] = "half float", [PE_MEANS_DATE] = "date",
+	    [PE_MEANS_TIME] = "time",          [PE_MEANS_TIMESTAMP] = "timestamp",
+	    [PE_MEANS_DECIMAL] = "decimal",    [PE_MEANS_TEXT] = "text",
+	    [PE_MEANS_JSON] = "JSON",          [PE_MEANS_UUID] = "uuid",
+	    [PE_MEANS_INTERVAL] = "interval",  [PE_MEANS_BYTES] = "bytes"};
 
 	return names[meaning];
 }
@@ -477,7 +484,8 @@ pe_node_path(const pe_node *node, char *out, size_t size)
 		if (length + step < size)
 			(void) pe_xdm_step_write(name->data, name->length, out + length);
 		else if (length + 1 < size)
-			memcpy(out + length, name->data, (size_t) pe_text_clip(name->data, name->length, size - 1 - length));
+			memcpy(out + length, name->data,
+			       (size_t) pe_text_clip(name->data, name->length, size - 1 - length));
 		length += step;
 	}
 	return length;

@@ -17,7 +17,7 @@ typedef enum pe_node_kind
 	PE_NODE_SCALAR,
 	PE_NODE_STRUCT,
 	PE_NODE_LIST, /* children[0] is the element */
-	PE_NODE_MAP	  /* children[0] the key (a scalar), children[1] the value */
+	PE_NODE_MAP   /* children[0] the key (a scalar), children[1] the value */
 } pe_node_kind;
 
 /* What a leaf's values mean; the physical type says how they are stored. */
@@ -25,7 +25,7 @@ typedef enum pe_meaning
 {
 	PE_MEANS_NULL, /* a column of nulls only */
 	PE_MEANS_BOOL,
-	PE_MEANS_INT32,	 /* also smaller ones, signed or not */
+	PE_MEANS_INT32,  /* also smaller ones, signed or not */
 	PE_MEANS_UINT32, /* in an INT32 */
 	PE_MEANS_INT64,
 	PE_MEANS_UINT64, /* in an INT64 */
@@ -33,12 +33,12 @@ typedef enum pe_meaning
 	PE_MEANS_DOUBLE,
 	PE_MEANS_FLOAT16, /* 2 bytes */
 	PE_MEANS_DATE,
-	PE_MEANS_TIME,		/* in an INT32 or INT64, of unit_digits */
+	PE_MEANS_TIME,      /* in an INT32 or INT64, of unit_digits */
 	PE_MEANS_TIMESTAMP, /* in an INT64 of unit_digits; INT96 is made one of 6 digits when decoded */
-	PE_MEANS_DECIMAL,	/* INT32, INT64 or big-endian bytes, with scale */
+	PE_MEANS_DECIMAL,   /* INT32, INT64 or big-endian bytes, with scale */
 	PE_MEANS_TEXT,
 	PE_MEANS_JSON,
-	PE_MEANS_UUID,	   /* 16 bytes */
+	PE_MEANS_UUID,     /* 16 bytes */
 	PE_MEANS_INTERVAL, /* 12 bytes: months, days, milliseconds */
 	PE_MEANS_BYTES
 } pe_meaning;
@@ -61,8 +61,8 @@ typedef struct pe_node
 	pe_node_kind kind;
 	const struct pe_node *parent; /* NULL for the root */
 	pe_slice name;
-	uint8_t def;	  /* an entry with a lower definition level has no such node */
-	uint8_t rep;	  /* repeated ancestors */
+	uint8_t def;      /* an entry with a lower definition level has no such node */
+	uint8_t rep;      /* repeated ancestors */
 	uint8_t item_def; /* lists and maps: lower than this is empty */
 	uint8_t item_rep; /* ... and this continues with another item */
 	int child_count;

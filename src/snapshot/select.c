@@ -135,7 +135,8 @@ keys_fold_case(const pe_node *node)
 
 	for (int i = 0; i < 2; i++)
 	{
-		if (node->name.length == strlen(names[i]) && strncasecmp(node->name.data, names[i], node->name.length) == 0)
+		if (node->name.length == strlen(names[i]) &&
+		    strncasecmp(node->name.data, names[i], node->name.length) == 0)
 			return true;
 	}
 	return false;
@@ -183,7 +184,7 @@ list_index(const pe_xdm_step *step)
  */
 static bool
 find_target(const pe_node *node, const pe_xdm_path *path, int at, const pe_node **outer, int *outer_at,
-			const pe_node **target)
+            const pe_node **target)
 {
 	while (at < path->count)
 	{
@@ -243,7 +244,7 @@ path_view(view_builder *b, const pe_node *node, const pe_xdm_path *path, int at)
 			view->key = &path->steps[at];
 			view->fold_case = keys_fold_case(node);
 			if (!add_child(b, view, whole_view(b, node->children[0])) ||
-				!add_child(b, view, path_view(b, node->children[1], path, at + 1)))
+			    !add_child(b, view, path_view(b, node->children[1], path, at + 1)))
 				return NULL;
 			break;
 		default:
@@ -258,20 +259,21 @@ static pe_status
 not_found(const pe_plan *plan, pe_error *err)
 {
 	(void) pe_fail(err, PE_NOT_FOUND, "no field \"%.*s\" in the Parquet file",
-				   pe_text_clip(plan->path, strlen(plan->path), 200), plan->path);
+	               pe_text_clip(plan->path, strlen(plan->path), 200), plan->path);
 	(void) snprintf(err->column, sizeof(err->column), "%.*s",
-					pe_text_clip(plan->path, strlen(plan->path), sizeof(err->column) - 1), plan->path);
+	                pe_text_clip(plan->path, strlen(plan->path), sizeof(err->column) - 1), plan->path);
 	return PE_NOT_FOUND;
 }
 
 static pe_status
 mismatch(const pe_plan *plan, const char *found, pe_error *err)
 {
-	(void) pe_fail(err, PE_TYPE_MISMATCH, "field \"%.*s\" of the Parquet file is %s, which cannot be read as %s",
-				   pe_text_clip(plan->path, strlen(plan->path), 200), plan->path, found,
-				   pe_column_type_name(plan->type));
+	(void) pe_fail(err, PE_TYPE_MISMATCH,
+	               "field \"%.*s\" of the Parquet file is %s, which cannot be read as %s",
+	               pe_text_clip(plan->path, strlen(plan->path), 200), plan->path, found,
+	               pe_column_type_name(plan->type));
 	(void) snprintf(err->column, sizeof(err->column), "%.*s",
-					pe_text_clip(plan->path, strlen(plan->path), sizeof(err->column) - 1), plan->path);
+	                pe_text_clip(plan->path, strlen(plan->path), sizeof(err->column) - 1), plan->path);
 	return PE_TYPE_MISMATCH;
 }
 
@@ -294,7 +296,7 @@ static pe_status
 plan_subtree(pe_plan *plan, const pe_node *target, pe_error *err)
 {
 	static const char *const names[] = {
-		[PE_NODE_STRUCT] = "a struct", [PE_NODE_LIST] = "a list", [PE_NODE_MAP] = "a map"};
+	    [PE_NODE_STRUCT] = "a struct", [PE_NODE_LIST] = "a list", [PE_NODE_MAP] = "a map"};
 
 	if (plan->type == PE_COLUMN_AUTO)
 		plan->type = PE_COLUMN_JSON;
@@ -328,11 +330,13 @@ plan_path(view_builder *b, const pe_xdm_path *path, bool optional, bool *taken)
 		status = plan_subtree(plan, target, b->err);
 	if (status != PE_OK)
 		return status;
-	plan->leaves = pe_arena_calloc(&b->selection->arena, (size_t) (target->end_leaf - target->first_leaf) + path->count,
-								   sizeof(pe_view *));
+	plan->leaves =
+	    pe_arena_calloc(&b->selection->arena, (size_t) (target->end_leaf - target->first_leaf) + path->count,
+	                    sizeof(pe_view *));
 	if (plan->leaves == NULL)
 		return pe_fail_memory(b->err);
-	plan->view = outer != NULL ? path_view(b, outer, path, outer_at) : path_view(b, target, path, path->count);
+	plan->view =
+	    outer != NULL ? path_view(b, outer, path, outer_at) : path_view(b, target, path, path->count);
 	if (plan->view == NULL)
 		return pe_fail_memory(b->err);
 	for (int i = target->first_leaf; i < target->end_leaf && outer == NULL; i++)
@@ -349,7 +353,7 @@ plan_rest(view_builder *b, const bool *taken)
 		plan->type = PE_COLUMN_JSON;
 	if (plan->type != PE_COLUMN_JSON && plan->type != PE_COLUMN_TEXT)
 		return pe_fail(b->err, PE_TYPE_MISMATCH, "the rest of the fields is read as jsonb, not as %s",
-					   pe_column_type_name(plan->type));
+		               pe_column_type_name(plan->type));
 	plan->kind = PE_PLAN_JSON;
 	plan->leaves = pe_arena_calloc(&b->selection->arena, (size_t) b->schema->leaf_count, sizeof(pe_view *));
 	if (plan->leaves == NULL)
@@ -381,7 +385,8 @@ build_plans(view_builder *b, const pe_snapshot_column *columns, bool *taken)
 		plan->path = "";
 		if (plan->rest)
 			continue;
-		status = pe_xdm_path_parse(selection->env, columns[i].path, strlen(columns[i].path), &selection->paths[i], b->err);
+		status = pe_xdm_path_parse(selection->env, columns[i].path, strlen(columns[i].path),
+		                           &selection->paths[i], b->err);
 		if (status != PE_OK)
 			break;
 		plan->path = pe_arena_alloc(&selection->arena, strlen(columns[i].path) + 1);
@@ -402,10 +407,12 @@ build_plans(view_builder *b, const pe_snapshot_column *columns, bool *taken)
 }
 
 pe_status
-pe_selection_build(const pe_env *env, const pe_snapshot_source *source, pe_scratch *scratch, const pe_schema *schema,
-				   const pe_snapshot_column *columns, int count, pe_selection *selection, pe_error *err)
+pe_selection_build(const pe_env *env, const pe_snapshot_source *source, pe_scratch *scratch,
+                   const pe_schema *schema, const pe_snapshot_column *columns, int count,
+                   pe_selection *selection, pe_error *err)
 {
-	view_builder b = {.selection = selection, .source = source, .scratch = scratch, .schema = schema, .err = err};
+	view_builder b = {
+	    .selection = selection, .source = source, .scratch = scratch, .schema = schema, .err = err};
 	bool *taken;
 	pe_status status;
 
@@ -418,7 +425,7 @@ pe_selection_build(const pe_env *env, const pe_snapshot_source *source, pe_scrat
 	selection->used = pe_arena_calloc(&selection->arena, (size_t) schema->leaf_count, sizeof(pe_column *));
 	taken = pe_arena_calloc(&selection->arena, (size_t) schema->leaf_count, sizeof(bool));
 	if (selection->plans == NULL || selection->paths == NULL || selection->columns == NULL ||
-		selection->used == NULL || taken == NULL)
+	    selection->used == NULL || taken == NULL)
 		status = pe_fail_memory(err);
 	else
 	{

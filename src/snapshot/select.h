@@ -22,16 +22,16 @@ typedef struct pe_view
 	int child_count;
 	struct pe_view **active; /* of a struct: the children that hold anything in this batch */
 	int active_count;
-	pe_slice member; /* below a struct: its name as JSON, with the colon */
+	pe_slice member;       /* below a struct: its name as JSON, with the colon */
 	struct pe_view *first; /* the first leaf below, itself for a scalar */
-	int first_leaf;		   /* the leaves below: plan->leaves[first_leaf .. end_leaf - 1] */
+	int first_leaf;        /* the leaves below: plan->leaves[first_leaf .. end_leaf - 1] */
 	int end_leaf;
 
 	pe_column *column; /* scalars */
-	size_t entry;	   /* the next entry of the batch */
-	size_t value;	   /* ... and the next value */
+	size_t entry;      /* the next entry of the batch */
+	size_t value;      /* ... and the next value */
 
-	bool target;	   /* where the path ends */
+	bool target;            /* where the path ends */
 	const pe_xdm_step *key; /* of a map on the path */
 	bool fold_case;
 	int64_t index; /* of a list on the path: this element, -1 any */
@@ -51,15 +51,15 @@ typedef struct pe_plan
 	pe_column_type type;
 	const char *path; /* "" for the rest */
 	bool rest;
-	pe_view *view;	 /* where the walk begins */
+	pe_view *view;   /* where the walk begins */
 	pe_view *target; /* where it ends: the view itself but for paths through lists and maps */
 	pe_view **leaves;
 	int leaf_count;
 
 	pe_snapshot_vector vector; /* what the batch shows; points into the arrays below */
-	size_t capacity;		   /* rows */
+	size_t capacity;           /* rows */
 	bool *nulls;
-	void *data;	   /* of pe_column_type_size each */
+	void *data;    /* of pe_column_type_size each */
 	void *picked;  /* PICK: values found, densely, before conversion */
 	pe_arena text; /* text made by conversion */
 	pe_buffer json;
@@ -79,8 +79,8 @@ typedef struct pe_selection
 } pe_selection;
 
 pe_status pe_selection_build(const pe_env *env, const pe_snapshot_source *source, pe_scratch *scratch,
-							 const pe_schema *schema, const pe_snapshot_column *columns, int count,
-							 pe_selection *selection, pe_error *err);
+                             const pe_schema *schema, const pe_snapshot_column *columns, int count,
+                             pe_selection *selection, pe_error *err);
 void pe_selection_free(pe_selection *selection);
 
 #endif /* PE_SELECT_H */

@@ -9,7 +9,7 @@
 
 /* A batch's JSON is cut off here: the rows after it come with the next batch. */
 #define BATCH_JSON_BYTES ((size_t) 16 << 20)
-#define JSON_BLOCK_ROWS	 64
+#define JSON_BLOCK_ROWS  64
 
 /* What the arrays of a batch may take together, by the footer's own numbers. */
 #define BATCH_BYTES ((int64_t) 32 << 20)
@@ -23,7 +23,7 @@
 struct pe_snapshot_file
 {
 	pe_env outer; /* the caller's */
-	pe_env env;	  /* the same, counted */
+	pe_env env;   /* the same, counted */
 	uint64_t memory;
 	bool over_memory;
 
@@ -42,10 +42,10 @@ struct pe_snapshot_file
 	pe_snapshot_vector *vectors;
 	size_t next_group;
 	int64_t group_left; /* rows of the row group not yet read */
-	size_t batch_rows;	/* to read at a time in this row group */
-	size_t decoded;		/* rows of the batch decoded */
-	size_t given;		/* ... and given out */
-	int64_t first_row;	/* of the decoded batch */
+	size_t batch_rows;  /* to read at a time in this row group */
+	size_t decoded;     /* rows of the batch decoded */
+	size_t given;       /* ... and given out */
+	int64_t first_row;  /* of the decoded batch */
 };
 
 static void *
@@ -110,8 +110,8 @@ finish(pe_snapshot_file *file, pe_status status, pe_error *err)
 	if (status == PE_OUT_OF_MEMORY && file->over_memory)
 	{
 		file->over_memory = false;
-		return pe_fail(err, PE_LIMIT, "reading Parquet file \"%s\" needs more than %u MB of memory", file->name,
-					   (unsigned) (PE_SNAPSHOT_MAX_MEMORY >> 20));
+		return pe_fail(err, PE_LIMIT, "reading Parquet file \"%s\" needs more than %u MB of memory",
+		               file->name, (unsigned) (PE_SNAPSHOT_MAX_MEMORY >> 20));
 	}
 	return status;
 }
@@ -121,7 +121,7 @@ set_column(pe_error *err, const char *path)
 {
 	if (err != NULL)
 		(void) snprintf(err->column, sizeof(err->column), "%.*s",
-						pe_text_clip(path, strlen(path), sizeof(err->column) - 1), path);
+		                pe_text_clip(path, strlen(path), sizeof(err->column) - 1), path);
 }
 
 /* Say in the message which column of which file it was. */
@@ -138,7 +138,7 @@ column_failed(const pe_snapshot_file *file, const pe_leaf *leaf, pe_status statu
 	memcpy(message, err->message, sizeof(message));
 	memcpy(hint, err->hint, sizeof(hint));
 	(void) pe_fail(err, status, "column \"%s\" of Parquet file \"%.*s\": %.200s", path,
-				   pe_text_clip(file->name, strlen(file->name), 100), file->name, message);
+	               pe_text_clip(file->name, strlen(file->name), 100), file->name, message);
 	memcpy(err->hint, hint, sizeof(hint));
 	set_column(err, path);
 	return status;
@@ -147,11 +147,11 @@ column_failed(const pe_snapshot_file *file, const pe_leaf *leaf, pe_status statu
 /* A value that cannot be delivered. row counts from 0. */
 static pe_status
 value_failed(const pe_snapshot_file *file, const char *path, int64_t row, const char *fault, pe_status status,
-			 pe_error *err)
+             pe_error *err)
 {
 	(void) pe_fail(err, status, "column \"%.*s\", row %lld of Parquet file \"%.*s\" holds %s",
-				   pe_text_clip(path, strlen(path), 128), path, (long long) row + 1,
-				   pe_text_clip(file->name, strlen(file->name), 128), file->name, fault);
+	               pe_text_clip(path, strlen(path), 128), path, (long long) row + 1,
+	               pe_text_clip(file->name, strlen(file->name), 128), file->name, fault);
 	set_column(err, path);
 	if (err != NULL)
 		err->row = row + 1;
@@ -189,7 +189,7 @@ add_fields(pe_snapshot_file *file, const pe_node *node, pe_error *err)
 	length = pe_node_path(node, NULL, 0);
 	if (length > PE_XDM_PATH_MAX_BYTES)
 		return pe_fail(err, PE_LIMIT, "Parquet file \"%s\" has a column whose path is longer than %d bytes",
-					   file->name, PE_XDM_PATH_MAX_BYTES);
+		               file->name, PE_XDM_PATH_MAX_BYTES);
 	path = pe_arena_alloc(&file->arena, length + 1);
 	if (path == NULL)
 		return pe_fail_memory(err);
@@ -197,8 +197,8 @@ add_fields(pe_snapshot_file *file, const pe_node *node, pe_error *err)
 	field = &file->fields[file->field_count++];
 	field->path = path;
 	field->kind = node->kind == PE_NODE_SCALAR ? PE_FIELD_SCALAR
-				  : node->kind == PE_NODE_LIST ? PE_FIELD_LIST
-											   : PE_FIELD_MAP;
+	              : node->kind == PE_NODE_LIST ? PE_FIELD_LIST
+	                                           : PE_FIELD_MAP;
 	field->type = node->kind == PE_NODE_SCALAR ? pe_leaf_suggests(node->leaf) : PE_COLUMN_JSON;
 	field->nulls = node->kind == PE_NODE_SCALAR ? 0 : -1;
 	return PE_OK;
@@ -220,7 +220,7 @@ add_nulls(pe_snapshot_file *file, const pe_node *node, int *at)
 	if (node->kind != PE_NODE_SCALAR || field->nulls < 0)
 		return;
 	if (file->chunks[node->leaf->index].nulls < 0 ||
-		__builtin_add_overflow(field->nulls, file->chunks[node->leaf->index].nulls, &field->nulls))
+	    __builtin_add_overflow(field->nulls, file->chunks[node->leaf->index].nulls, &field->nulls))
 		field->nulls = -1;
 }
 
@@ -241,7 +241,8 @@ read_fields(pe_snapshot_file *file, pe_error *err)
 
 		if (pe_stopped(&file->env, "reading", 0, (uint64_t) file->metadata.rows))
 			return pe_fail(err, PE_CANCELLED, "cancelled");
-		status = pe_metadata_chunks(&file->metadata, &file->source, i, file->chunks, (size_t) file->schema.leaf_count, err);
+		status = pe_metadata_chunks(&file->metadata, &file->source, i, file->chunks,
+		                            (size_t) file->schema.leaf_count, err);
 		if (status == PE_OK)
 			add_nulls(file, file->schema.root, &at);
 	}
@@ -352,7 +353,7 @@ pe_snapshot_select(pe_snapshot_file *file, const pe_snapshot_column *columns, in
 	if (file->vectors == NULL)
 		return finish(file, pe_fail_memory(err), err);
 	status = pe_selection_build(&file->env, &file->source, &file->scratch, &file->schema, columns, count,
-								&file->selection, err);
+	                            &file->selection, err);
 	file->selected = status == PE_OK;
 	return finish(file, status, err);
 }
@@ -374,12 +375,16 @@ choose_batch_rows(const pe_snapshot_file *file, int64_t rows)
 	{
 		const pe_leaf *leaf = file->selection.used[i]->leaf;
 		const pe_chunk *chunk = &file->chunks[leaf->index];
+		int64_t nulls = chunk->nulls > 0 && chunk->nulls <= chunk->values ? chunk->nulls : 0;
 		int64_t entries = chunk->values / rows + 1;
+		int64_t values = chunk->values > nulls ? (chunk->values - nulls - 1) / rows + 1 : 0;
 		int64_t stored = chunk->uncompressed > 0 ? chunk->uncompressed / rows : 0;
 		int64_t bytes;
 
-		if (__builtin_mul_overflow(entries, (int64_t) pe_leaf_value_size(leaf) + 2, &bytes) ||
-			__builtin_add_overflow(bytes, stored, &bytes) || __builtin_add_overflow(row_bytes, bytes, &row_bytes))
+		/* A wide export is mostly columns of nulls, which take a level each and no more. */
+		if (__builtin_mul_overflow(values, (int64_t) pe_leaf_value_size(leaf), &bytes) ||
+		    __builtin_add_overflow(bytes, entries, &bytes) || __builtin_add_overflow(bytes, stored, &bytes) ||
+		    __builtin_add_overflow(row_bytes, bytes, &row_bytes))
 			return 1;
 	}
 	batch = BATCH_BYTES / row_bytes;
@@ -421,11 +426,12 @@ next_row_group(pe_snapshot_file *file, bool *end, pe_error *err)
 	for (int i = 0; i < file->selection.used_count && file->next_group > 0; i++)
 	{
 		if (!pe_column_done(file->selection.used[i]))
-			return column_failed(file, file->selection.used[i]->leaf,
-								 pe_fail(err, PE_CORRUPT, "the column has more values than its row group has rows"), err);
+			return column_failed(
+			    file, file->selection.used[i]->leaf,
+			    pe_fail(err, PE_CORRUPT, "the column has more values than its row group has rows"), err);
 	}
 	while (file->next_group < file->metadata.row_group_count &&
-		   file->metadata.row_groups[file->next_group].rows == 0)
+	       file->metadata.row_groups[file->next_group].rows == 0)
 		file->next_group++;
 	if (file->next_group == file->metadata.row_group_count)
 	{
@@ -433,7 +439,7 @@ next_row_group(pe_snapshot_file *file, bool *end, pe_error *err)
 		return PE_OK;
 	}
 	status = pe_metadata_chunks(&file->metadata, &file->source, file->next_group, file->chunks,
-								(size_t) file->schema.leaf_count, err);
+	                            (size_t) file->schema.leaf_count, err);
 	if (status != PE_OK)
 		return status;
 	for (int i = 0; i < file->selection.used_count; i++)
@@ -453,7 +459,7 @@ next_row_group(pe_snapshot_file *file, bool *end, pe_error *err)
 /* Convert dense values and spread them; the nulls are set already. */
 static pe_status
 fill_vector(pe_snapshot_file *file, pe_plan *plan, const pe_column *column, const void *values, size_t count,
-			pe_error *err)
+            pe_error *err)
 {
 	const char *fault = NULL;
 	size_t bad = 0;
@@ -461,7 +467,8 @@ fill_vector(pe_snapshot_file *file, pe_plan *plan, const pe_column *column, cons
 	pe_status status;
 
 	pe_arena_reset(&plan->text);
-	status = pe_convert(column->leaf, plan->type, values, count, column->clean, &plan->text, plan->data, &bad, &fault);
+	status = pe_convert(column->leaf, plan->type, values, count, column->clean, &plan->text, plan->data, &bad,
+	                    &fault);
 	if (status == PE_OK)
 	{
 		pe_spread(plan->type, plan->data, count, plan->nulls, file->decoded);
@@ -491,7 +498,7 @@ fill_leaf(pe_snapshot_file *file, pe_plan *plan, pe_error *err)
 
 static pe_status
 walk_failed(pe_snapshot_file *file, const pe_plan *plan, int64_t row, const pe_leaf *leaf, const char *fault,
-			pe_status status, pe_error *err)
+            pe_status status, pe_error *err)
 {
 	char path[sizeof(err->column)];
 
@@ -502,8 +509,9 @@ walk_failed(pe_snapshot_file *file, const pe_plan *plan, int64_t row, const pe_l
 		case PE_LIMIT:
 			return value_failed(file, plan->path, row, "more JSON than can be read", status, err);
 		case PE_CORRUPT:
-			return column_failed(file, plan->view->first->column->leaf,
-								 pe_fail(err, PE_CORRUPT, "the columns of a list or map do not fit each other"), err);
+			return column_failed(
+			    file, plan->view->first->column->leaf,
+			    pe_fail(err, PE_CORRUPT, "the columns of a list or map do not fit each other"), err);
 		default:
 			(void) pe_node_path(leaf->node, path, sizeof(path));
 			return value_failed(file, path, row, fault, status, err);
@@ -522,7 +530,8 @@ fill_pick(pe_snapshot_file *file, pe_plan *plan, pe_error *err)
 		const pe_leaf *leaf;
 		const char *fault;
 		bool found;
-		pe_status status = pe_assemble_pick(plan, (char *) plan->picked + count * size, &found, &leaf, &fault);
+		pe_status status =
+		    pe_assemble_pick(plan, (char *) plan->picked + count * size, &found, &leaf, &fault);
 
 		if (status != PE_OK)
 			return walk_failed(file, plan, file->first_row + (int64_t) i, leaf, fault, status, err);
@@ -538,7 +547,8 @@ fill_pick(pe_snapshot_file *file, pe_plan *plan, pe_error *err)
 static pe_status
 decode_batch(pe_snapshot_file *file, pe_error *err)
 {
-	size_t rows = file->group_left < (int64_t) file->batch_rows ? (size_t) file->group_left : file->batch_rows;
+	size_t rows =
+	    file->group_left < (int64_t) file->batch_rows ? (size_t) file->group_left : file->batch_rows;
 
 	file->first_row += (int64_t) file->decoded;
 	file->decoded = rows;
@@ -638,7 +648,8 @@ fill_json(pe_snapshot_file *file, size_t *to, pe_error *err)
 
 			if (plan->kind != PE_PLAN_JSON)
 				continue;
-			if (pe_stopped(&file->env, "reading", (uint64_t) file->first_row + *to, (uint64_t) file->metadata.rows))
+			if (pe_stopped(&file->env, "reading", (uint64_t) file->first_row + *to,
+			               (uint64_t) file->metadata.rows))
 				return pe_fail(err, PE_CANCELLED, "cancelled");
 			status = write_json(file, plan, *to, end, err);
 			if (status != PE_OK)

@@ -66,8 +66,8 @@ const char *pe_column_type_name(pe_column_type type);
 typedef enum pe_field_kind
 {
 	PE_FIELD_SCALAR, /* one value a row, or NULL: can become a typed column */
-	PE_FIELD_LIST,	 /* a subtree; delivered as JSON */
-	PE_FIELD_MAP	 /* a subtree; delivered as JSON */
+	PE_FIELD_LIST,   /* a subtree; delivered as JSON */
+	PE_FIELD_MAP     /* a subtree; delivered as JSON */
 } pe_field_kind;
 
 /*
@@ -77,10 +77,10 @@ typedef enum pe_field_kind
  */
 typedef struct pe_snapshot_field
 {
-	const char *path;	 /* XDM path, steps quoted where they need it */
+	const char *path; /* XDM path, steps quoted where they need it */
 	pe_field_kind kind;
 	pe_column_type type; /* suggested: never AUTO */
-	int64_t nulls;		 /* rows without a value, from statistics; -1 unknown */
+	int64_t nulls;       /* rows without a value, from statistics; -1 unknown */
 } pe_snapshot_field;
 
 /*
@@ -103,7 +103,7 @@ typedef struct pe_snapshot_column
 {
 	const char *path;
 	pe_column_type type; /* AUTO: the suggested one */
-	bool optional;		 /* a path that is not in the file is all NULL, not PE_NOT_FOUND */
+	bool optional;       /* a path that is not in the file is all NULL, not PE_NOT_FOUND */
 } pe_snapshot_column;
 
 typedef struct pe_slice
@@ -147,7 +147,7 @@ typedef struct pe_snapshot_file pe_snapshot_file;
  * "reading" and the rows done of all. On failure *file is NULL.
  */
 pe_status pe_snapshot_open(const pe_env *env, const pe_snapshot_source *source, pe_snapshot_file **file,
-						   pe_error *err);
+                           pe_error *err);
 void pe_snapshot_close(pe_snapshot_file *file);
 
 int64_t pe_snapshot_rows(const pe_snapshot_file *file);
@@ -160,7 +160,8 @@ const pe_snapshot_field *pe_snapshot_field_at(const pe_snapshot_file *file, int 
  * copied. Fails with PE_NOT_FOUND (err->column is the path) and PE_TYPE_MISMATCH
  * (the stored type can never be the one asked for, found and wanted named).
  */
-pe_status pe_snapshot_select(pe_snapshot_file *file, const pe_snapshot_column *columns, int count, pe_error *err);
+pe_status pe_snapshot_select(pe_snapshot_file *file, const pe_snapshot_column *columns, int count,
+                             pe_error *err);
 
 /* The type column i of the selection is delivered as: what AUTO became. */
 pe_column_type pe_snapshot_column_type(const pe_snapshot_file *file, int index);
@@ -175,13 +176,13 @@ pe_column_type pe_snapshot_column_type(const pe_snapshot_file *file, int index);
 pe_status pe_snapshot_next(pe_snapshot_file *file, pe_snapshot_batch *batch, pe_error *err);
 
 /* The bounds. */
-#define PE_SNAPSHOT_MAX_DEPTH		 64			   /* levels of the schema */
-#define PE_SNAPSHOT_MAX_LEAVES		 65536		   /* columns of the file */
-#define PE_SNAPSHOT_MAX_FOOTER		 (256u << 20)  /* bytes; a wide file of many row groups has 50 MB */
-#define PE_SNAPSHOT_MAX_PAGE		 (256u << 20)  /* bytes of a page, before and after decompression */
-#define PE_SNAPSHOT_MAX_ELEMENTS	 (16u << 20)   /* list elements of one leaf in the rows of a batch */
-#define PE_SNAPSHOT_MAX_JSON		 (256u << 20)  /* bytes of one row's JSON value */
-#define PE_SNAPSHOT_MAX_MEMORY	 (UINT64_C(2) << 30) /* bytes a file object holds, all together */
-#define PE_SNAPSHOT_BATCH_ROWS	 4096
+#define PE_SNAPSHOT_MAX_DEPTH    64                  /* levels of the schema */
+#define PE_SNAPSHOT_MAX_LEAVES   65536               /* columns of the file */
+#define PE_SNAPSHOT_MAX_FOOTER   (256u << 20)        /* bytes; a wide file of many row groups has 50 MB */
+#define PE_SNAPSHOT_MAX_PAGE     (256u << 20)        /* bytes of a page, before and after decompression */
+#define PE_SNAPSHOT_MAX_ELEMENTS (16u << 20)         /* list elements of one leaf in the rows of a batch */
+#define PE_SNAPSHOT_MAX_JSON     (256u << 20)        /* bytes of one row's JSON value */
+#define PE_SNAPSHOT_MAX_MEMORY   (UINT64_C(2) << 30) /* bytes a file object holds, all together */
+#define PE_SNAPSHOT_BATCH_ROWS   4096
 
 #endif /* PE_SNAPSHOT_H */

@@ -34,8 +34,8 @@ typedef struct pe_thrift
 	const uint8_t *at;
 	const uint8_t *end;
 	int depth;
-	bool failed;	/* the bytes do not parse */
-	bool ended;		/* ... because they end too early: more bytes might help */
+	bool failed; /* the bytes do not parse */
+	bool ended;  /* ... because they end too early: more bytes might help */
 } pe_thrift;
 
 /* One struct being read: begin, then pe_thrift_next until it is false. */

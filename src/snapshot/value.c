@@ -139,7 +139,7 @@ add_float(pe_buffer *out, double value, bool single)
 	}
 	/* Whole numbers are common and quick. */
 	if (fabs(value) < 1e15 && value == (double) (int64_t) value && !(value == 0 && signbit(value)) &&
-		(!single || fabs(value) < 1e6))
+	    (!single || fabs(value) < 1e6))
 	{
 		add_int64(out, (int64_t) value);
 		return;
@@ -361,7 +361,8 @@ add_interval(pe_buffer *out, const pe_slice *value)
 	char text[PE_VALUE_TEXT];
 
 	memcpy(parts, value->data, sizeof(parts));
-	(void) snprintf(text, sizeof(text), "P%uM%uDT%u.%03uS", parts[0], parts[1], parts[2] / 1000, parts[2] % 1000);
+	(void) snprintf(text, sizeof(text), "P%uM%uDT%u.%03uS", parts[0], parts[1], parts[2] / 1000,
+	                parts[2] % 1000);
 	add_text(out, text);
 }
 
@@ -555,7 +556,8 @@ pe_value_compare(const pe_leaf *leaf, const void *a, const void *b)
 	uint64_t wide_a;
 	uint64_t wide_b;
 
-	if (leaf->meaning == PE_MEANS_FLOAT || leaf->meaning == PE_MEANS_DOUBLE || leaf->meaning == PE_MEANS_FLOAT16)
+	if (leaf->meaning == PE_MEANS_FLOAT || leaf->meaning == PE_MEANS_DOUBLE ||
+	    leaf->meaning == PE_MEANS_FLOAT16)
 		return compare_floats(float_of(leaf, a), float_of(leaf, b));
 	switch (pe_leaf_value_size(leaf))
 	{

@@ -18,8 +18,8 @@ fail_at(const path_parser *in, const char *what, pe_error *err)
 {
 	int shown = pe_text_clip(in->text, in->length, 200);
 
-	(void) pe_fail(err, PE_INVALID_OPTION, "invalid path \"%.*s\": %s at character %zu", shown, in->text, what,
-				   in->at + 1);
+	(void) pe_fail(err, PE_INVALID_OPTION, "invalid path \"%.*s\": %s at character %zu", shown, in->text,
+	               what, in->at + 1);
 	pe_error_hint(err, "Separate steps by dots, and put a step that holds a dot in double quotes.");
 	return PE_INVALID_OPTION;
 }

@@ -33,7 +33,8 @@ typedef struct pe_xdm_path
  * Parse length bytes of UTF-8. PE_INVALID_OPTION with a message that quotes the
  * path and says where it went wrong; PE_LIMIT beyond the bounds above.
  */
-pe_status pe_xdm_path_parse(const pe_env *env, const char *text, size_t length, pe_xdm_path **path, pe_error *err);
+pe_status pe_xdm_path_parse(const pe_env *env, const char *text, size_t length, pe_xdm_path **path,
+                            pe_error *err);
 void pe_xdm_path_free(const pe_env *env, pe_xdm_path *path);
 
 /*

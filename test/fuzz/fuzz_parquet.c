@@ -10,8 +10,8 @@
 
 /* Beyond this much for inputs of a few KB something believed a number. */
 #define MEMORY_LIMIT ((size_t) 512 << 20)
-#define MAX_FIELDS	 48
-#define MAX_BATCHES	 64
+#define MAX_FIELDS   48
+#define MAX_BATCHES  64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -114,7 +114,7 @@ touch(const pe_snapshot_batch *batch)
 				default:
 					if (column->slices[row].length > 0)
 						sum += (unsigned char) column->slices[row].data[0] +
-							   (unsigned char) column->slices[row].data[column->slices[row].length - 1];
+						       (unsigned char) column->slices[row].data[column->slices[row].length - 1];
 					break;
 			}
 		}
@@ -144,8 +144,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pe_snapshot_column columns[MAX_FIELDS + 1];
 	const pe_snapshot_column rest = {NULL, PE_COLUMN_AUTO, false};
 	const pe_snapshot_column paths[] = {{"identityMap.CRMID.id", PE_COLUMN_TEXT, true},
-										{"a.0.b", PE_COLUMN_AUTO, true},
-										{"segmentMembership.ups.x.status", PE_COLUMN_JSON, true}};
+	                                    {"a.0.b", PE_COLUMN_AUTO, true},
+	                                    {"segmentMembership.ups.x.status", PE_COLUMN_JSON, true}};
 	pe_snapshot_file *file;
 	pe_error err;
 	int count = 0;
@@ -153,7 +153,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pe_snapshot_open(&env, &source, &file, &err) == PE_OK)
 	{
 		for (int i = 0; i < pe_snapshot_field_count(file) && i < MAX_FIELDS; i++)
-			columns[count++] = (pe_snapshot_column){pe_snapshot_field_at(file, i)->path, PE_COLUMN_AUTO, false};
+			columns[count++] =
+			    (pe_snapshot_column){pe_snapshot_field_at(file, i)->path, PE_COLUMN_AUTO, false};
 		columns[count++] = rest;
 		read_columns(file, columns, count);
 		for (int i = 0; i < count; i++)

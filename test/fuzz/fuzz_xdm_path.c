@@ -55,7 +55,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (int i = 0; i < path->count; i++)
 		{
 			if (again->steps[i].length != path->steps[i].length ||
-				memcmp(again->steps[i].name, path->steps[i].name, path->steps[i].length) != 0)
+			    memcmp(again->steps[i].name, path->steps[i].name, path->steps[i].length) != 0)
 				abort();
 		}
 		pe_xdm_path_free(&env, again);

@@ -40,8 +40,8 @@ tool_read(void *ctx, uint64_t offset, void *buffer, size_t length)
 static int
 report(const char *what, const pe_error *err)
 {
-	printf("error: %s: %s (status %d, column \"%s\", row %" PRId64 ")\n", what, err->message, (int) err->code, err->column,
-		   err->row);
+	printf("error: %s: %s (status %d, column \"%s\", row %" PRId64 ")\n", what, err->message, (int) err->code,
+	       err->column, err->row);
 	return 1;
 }
 
@@ -138,8 +138,10 @@ main(int argc, char **argv)
 			const pe_snapshot_field *field = pe_snapshot_field_at(file, i);
 
 			printf("%s\t%s\t%s\t%" PRId64 "\n", field->path,
-				   field->kind == PE_FIELD_SCALAR ? "scalar" : field->kind == PE_FIELD_LIST ? "list" : "map",
-				   pe_column_type_name(field->type), field->nulls);
+			       field->kind == PE_FIELD_SCALAR ? "scalar"
+			       : field->kind == PE_FIELD_LIST ? "list"
+			                                      : "map",
+			       pe_column_type_name(field->type), field->nulls);
 		}
 		status = 0;
 	}

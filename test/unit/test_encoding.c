@@ -31,8 +31,8 @@ static void
 test_thrift(void)
 {
 	/* {1: i32 -3, 2: true, 4: "ab", 20: list of 2 structs {1: i64 300}, 21: map} */
-	const uint8_t bytes[] = {0x15, 0x05, 0x11, 0x28, 0x02, 'a', 'b', 0x09, 0x28, 0x2c, 0x16, 0xd8, 0x04, 0x00,
-							 0x16, 0x02, 0x00, 0x1b, 0x01, 0x85, 0x01, 'k', 0x07, 0x00};
+	const uint8_t bytes[] = {0x15, 0x05, 0x11, 0x28, 0x02, 'a',  'b',  0x09, 0x28, 0x2c, 0x16, 0xd8,
+	                         0x04, 0x00, 0x16, 0x02, 0x00, 0x1b, 0x01, 0x85, 0x01, 'k',  0x07, 0x00};
 	pe_thrift in;
 	pe_thrift_struct field;
 	size_t length;
@@ -108,7 +108,8 @@ test_thrift_bounds(void)
 	OK(in.failed, "lists nested too deep");
 	pe_thrift_init(&in, huge_list, sizeof(huge_list));
 	field = pe_thrift_begin(&in);
-	OK(pe_thrift_next(&in, &field) && pe_thrift_struct_list(&in, &field) == 0 && in.failed, "a list longer than the bytes");
+	OK(pe_thrift_next(&in, &field) && pe_thrift_struct_list(&in, &field) == 0 && in.failed,
+	   "a list longer than the bytes");
 	pe_thrift_init(&in, huge_text, sizeof(huge_text));
 	field = pe_thrift_begin(&in);
 	if (pe_thrift_next(&in, &field))
@@ -116,7 +117,8 @@ test_thrift_bounds(void)
 	OK(in.failed, "text longer than the bytes");
 	pe_thrift_init(&in, endless, sizeof(endless));
 	field = pe_thrift_begin(&in);
-	OK(pe_thrift_next(&in, &field) && pe_thrift_int(&in, &field) == 0 && in.failed, "an integer of too many bytes");
+	OK(pe_thrift_next(&in, &field) && pe_thrift_int(&in, &field) == 0 && in.failed,
+	   "an integer of too many bytes");
 }
 
 static void
@@ -157,8 +159,10 @@ test_runs(void)
 static void
 test_delta(void)
 {
-	/* The format's own example: 7, 5, 3, 1, 2, 3, 4, 5 in blocks of 128 with 4 miniblocks (here 32 values each). */
-	uint8_t bytes[] = {0x80, 0x01, 0x04, 0x08, 0x0e, 0x03, 0x02, 0x00, 0x00, 0x00, 0xc0, 0x3f, 0, 0, 0, 0, 0, 0};
+	/* The format's own example: 7, 5, 3, 1, 2, 3, 4, 5 in blocks of 128 with 4 miniblocks (here 32 values
+	 * each). */
+	uint8_t bytes[] = {0x80, 0x01, 0x04, 0x08, 0x0e, 0x03, 0x02, 0x00, 0x00,
+	                   0x00, 0xc0, 0x3f, 0,    0,    0,    0,    0,    0};
 	const int64_t wanted[] = {7, 5, 3, 1, 2, 3, 4, 5};
 	padded page = pad(bytes, sizeof(bytes));
 	int64_t out[8];
@@ -213,7 +217,7 @@ test_codecs(void)
 		if (codec == 3 || codec == 4)
 			continue;
 		IS_INT(pe_codec_decompress(&env, codec, garbage, sizeof(garbage), 200u << 20, &out, &err), PE_CORRUPT,
-			   "garbage of 200 MB with codec %d", codec);
+		       "garbage of 200 MB with codec %d", codec);
 	}
 	IS_INT(memory.live, 0, "nothing leaked");
 	IS_INT(pe_codec_check(4, &err), PE_UNSUPPORTED, "brotli is refused");
@@ -237,10 +241,13 @@ test_text(void)
 static void
 test_json(void)
 {
-	static const char *const good[] = {"1", "-0.5e+10", "\"a\\u00e9\\ud83d\\ude80\"", "null", " [ ] ", "{}", "[1,[2,{\"a\":[]}]]",
-									   "{\"a\":1,\"b\":{\"c\":null}}", "true"};
-	static const char *const bad[] = {"", "[", "]", "[1,]", "{\"a\"}", "{\"a\":}", "{a:1}", "01", "1.", "-", "1 2", "\"a",
-									  "\"\\u0000\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\x\"", "\"\n\"", "nul", "[1}", "{]", "{,}", "[,"};
+	static const char *const good[] = {
+	    "1",  "-0.5e+10",           "\"a\\u00e9\\ud83d\\ude80\"",   "null", " [ ] ",
+	    "{}", "[1,[2,{\"a\":[]}]]", "{\"a\":1,\"b\":{\"c\":null}}", "true"};
+	static const char *const bad[] = {
+	    "",       "[",   "]",   "[1,]", "{\"a\"}",     "{\"a\":}",    "{a:1}",       "01",
+	    "1.",     "-",   "1 2", "\"a",  "\"\\u0000\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\x\"",
+	    "\"\n\"", "nul", "[1}", "{]",   "{,}",         "[,"};
 	char deep[4000];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -275,7 +282,7 @@ check_double(double value, bool single, const char *wanted)
 	pe_buffer out;
 	float narrow = (float) value;
 	pe_leaf leaf = {.physical = single ? PE_PHYSICAL_FLOAT : PE_PHYSICAL_DOUBLE,
-					.meaning = single ? PE_MEANS_FLOAT : PE_MEANS_DOUBLE};
+	                .meaning = single ? PE_MEANS_FLOAT : PE_MEANS_DOUBLE};
 
 	pe_buffer_init(&out, &env);
 	(void) pe_value_text(&leaf, single ? (const void *) &narrow : (const void *) &value, &out);

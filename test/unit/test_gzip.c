@@ -49,7 +49,8 @@ member(const void *text, size_t length, uint8_t *out, size_t capacity)
 }
 
 static pe_status
-inflate_all(const pe_env *env, feed_state *state, size_t chunk, char *out, size_t capacity, size_t *total, pe_error *err)
+inflate_all(const pe_env *env, feed_state *state, size_t chunk, char *out, size_t capacity, size_t *total,
+            pe_error *err)
 {
 	pe_gzip *stream;
 	size_t got;
@@ -132,14 +133,18 @@ main(void)
 	check("a byte at a time", bytes, both, 1, PE_OK, "hello world");
 	check("zero padding", bytes, both + 20, 1000, PE_OK, "hello world");
 	check("nothing", bytes, 0, 1000, PE_CORRUPT, "file \"data.gz\" is empty, not gzip data");
-	check("not gzip", (const uint8_t *) "plain text, no gzip", 19, 1000, PE_CORRUPT, "file \"data.gz\" is not gzip data");
+	check("not gzip", (const uint8_t *) "plain text, no gzip", 19, 1000, PE_CORRUPT,
+	      "file \"data.gz\" is not gzip data");
 	for (size_t cut = 1; cut < first; cut++)
-		check("cut off", bytes, cut, 1000, PE_CORRUPT, "file \"data.gz\" is cut off: its gzip data ends too early");
+		check("cut off", bytes, cut, 1000, PE_CORRUPT,
+		      "file \"data.gz\" is cut off: its gzip data ends too early");
 	bytes[first - 6] ^= 1;
-	check("a wrong checksum", bytes, first, 1000, PE_CORRUPT, "file \"data.gz\" is damaged: its gzip data does not inflate");
+	check("a wrong checksum", bytes, first, 1000, PE_CORRUPT,
+	      "file \"data.gz\" is damaged: its gzip data does not inflate");
 	bytes[first - 6] ^= 1;
 	bytes[both] = 'x';
-	check("garbage behind", bytes, both + 1, 1000, PE_CORRUPT, "file \"data.gz\" is cut off: its gzip data ends too early");
+	check("garbage behind", bytes, both + 1, 1000, PE_CORRUPT,
+	      "file \"data.gz\" is cut off: its gzip data ends too early");
 	state.step = 5;
 	IS_INT(inflate_all(&env, &state, 10, out, sizeof(out), &total, &err), PE_IO, "the feed fails");
 	IS_STR(err.message, "file \"data.gz\" could not be read", "and the message says so");

@@ -10,7 +10,10 @@
 #define DATA "test/data/parquet/"
 
 /* A column of its own type that must be there. */
-#define COLUMN(path) {path, PE_COLUMN_AUTO, false}
+#define COLUMN(path)                                                                                         \
+	{                                                                                                        \
+		path, PE_COLUMN_AUTO, false                                                                          \
+	}
 
 typedef struct memory_file
 {
@@ -82,7 +85,7 @@ drain(pe_snapshot_file *file, int64_t *rows, uint64_t *sum, pe_error *err)
 			{
 				*sum = *sum * 31 + column->nulls[row];
 				if (column->type == PE_COLUMN_TEXT || column->type == PE_COLUMN_JSON ||
-					column->type == PE_COLUMN_BYTES || column->type == PE_COLUMN_NUMERIC)
+				    column->type == PE_COLUMN_BYTES || column->type == PE_COLUMN_NUMERIC)
 				{
 					for (size_t k = 0; k < column->slices[row].length; k++)
 						*sum = *sum * 31 + (uint8_t) column->slices[row].data[k];
@@ -131,7 +134,7 @@ static bool
 slice_is(const pe_snapshot_vector *column, size_t row, const char *text)
 {
 	bool same = !column->nulls[row] && column->slices[row].length == strlen(text) &&
-				memcmp(column->slices[row].data, text, strlen(text)) == 0;
+	            memcmp(column->slices[row].data, text, strlen(text)) == 0;
 
 	if (!same)
 		printf("#   got %.*s\n", (int) column->slices[row].length, column->slices[row].data);
@@ -150,11 +153,9 @@ test_flat(const char *name, int64_t rows)
 	pe_error err = {0};
 	bool good[18];
 	pe_snapshot_column columns[18] = {
-		COLUMN("id"), COLUMN("flag"), COLUMN("tiny"), COLUMN("big"),
-		COLUMN("real8"), COLUMN("real4"), COLUMN("city"), COLUMN("name"),
-		COLUMN("day"), COLUMN("at"), COLUMN("amount"), COLUMN("u32"),
-		COLUMN("u64"), COLUMN("clock"), COLUMN("uuid"), COLUMN("raw"),
-		COLUMN("doc"), COLUMN("nothing")};
+	    COLUMN("id"),   COLUMN("flag"),  COLUMN("tiny"), COLUMN("big"), COLUMN("real8"),  COLUMN("real4"),
+	    COLUMN("city"), COLUMN("name"),  COLUMN("day"),  COLUMN("at"),  COLUMN("amount"), COLUMN("u32"),
+	    COLUMN("u64"),  COLUMN("clock"), COLUMN("uuid"), COLUMN("raw"), COLUMN("doc"),    COLUMN("nothing")};
 	int64_t seen = 0;
 
 	memset(good, true, sizeof(good));
@@ -173,7 +174,8 @@ test_flat(const char *name, int64_t rows)
 
 			good[0] &= !c[0].nulls[r] && c[0].int64s[r] == i;
 			good[1] &= c[1].nulls[r] == (i % 7 == 1) && c[1].bools[r] == (i % 7 != 1 && i % 3 == 0);
-			good[2] &= c[2].nulls[r] == (i % 7 == 2) && c[2].int32s[r] == (i % 7 != 2 ? i * 37 % 200 - 100 : 0);
+			good[2] &=
+			    c[2].nulls[r] == (i % 7 == 2) && c[2].int32s[r] == (i % 7 != 2 ? i * 37 % 200 - 100 : 0);
 			good[3] &= c[3].nulls[r] == (i % 7 == 3) && c[3].int64s[r] == (i % 7 != 3 ? i * 1000003 : 0);
 			good[4] &= c[4].nulls[r] == (i % 7 == 4) && c[4].doubles[r] == (i % 7 != 4 ? (double) i / 8 : 0);
 			good[5] &= c[5].nulls[r] == (i % 7 == 5) && c[5].doubles[r] == (i % 7 != 5 ? (double) i / 4 : 0);
@@ -211,10 +213,18 @@ test_flat(const char *name, int64_t rows)
 static void
 test_fields(void)
 {
-	static const char *const paths[] = {"_id", "person.name.firstName", "person.name.lastName", "person.birthDate",
-										"_acme.crmId", "_acme.subscription.tenureMonths",
-										"_acme.subscription.\"plan.name\"", "identityMap", "segmentMembership",
-										"numbers", "nested", "by_number"};
+	static const char *const paths[] = {"_id",
+	                                    "person.name.firstName",
+	                                    "person.name.lastName",
+	                                    "person.birthDate",
+	                                    "_acme.crmId",
+	                                    "_acme.subscription.tenureMonths",
+	                                    "_acme.subscription.\"plan.name\"",
+	                                    "identityMap",
+	                                    "segmentMembership",
+	                                    "numbers",
+	                                    "nested",
+	                                    "by_number"};
 	tap_memory memory = {0};
 	pe_env env = tap_env(&memory);
 	memory_file input = load("profile.parquet");
@@ -243,37 +253,52 @@ test_paths(const char *name)
 	pe_snapshot_batch batch;
 	pe_error err = {0};
 	pe_snapshot_column columns[] = {
-		COLUMN("identityMap.CRMID.id"), COLUMN("identityMap.ecid.id"),
-		COLUMN("segmentMembership.ups.11111111-2222-3333-4444-555555555555.status"),
-		COLUMN("_acme.subscription.\"plan.name\""), COLUMN("numbers"), COLUMN("nested"), COLUMN("identityMap.crmid"),
-		COLUMN("by_number.1"), COLUMN("nested.3.1"), {"numbers.0", PE_COLUMN_DOUBLE, false}, {"no.such", PE_COLUMN_DATE, true},
-		COLUMN("person"), COLUMN(NULL)};
+	    COLUMN("identityMap.CRMID.id"),
+	    COLUMN("identityMap.ecid.id"),
+	    COLUMN("segmentMembership.ups.11111111-2222-3333-4444-555555555555.status"),
+	    COLUMN("_acme.subscription.\"plan.name\""),
+	    COLUMN("numbers"),
+	    COLUMN("nested"),
+	    COLUMN("identityMap.crmid"),
+	    COLUMN("by_number.1"),
+	    COLUMN("nested.3.1"),
+	    {"numbers.0", PE_COLUMN_DOUBLE, false},
+	    {"no.such", PE_COLUMN_DATE, true},
+	    COLUMN("person"),
+	    COLUMN(NULL)};
 	uint64_t whole;
 
 	IS_INT(open_memory(&env, &input, name, &file, &err), PE_OK, "%s opens", name);
 	IS_INT(pe_snapshot_select(file, columns, 13, &err), PE_OK, "paths through maps and lists");
 	IS_INT(pe_snapshot_next(file, &batch, &err), PE_OK, "read");
 	IS_INT(batch.rows, 300, "one batch");
-	OK(slice_is(&batch.columns[0], 0, "C-0") && slice_is(&batch.columns[0], 1, "C-1") && batch.columns[0].nulls[4] &&
-		   slice_is(&batch.columns[0], 9 - 1, "C-8") && slice_is(&batch.columns[0], 100, "C-100"),
+	OK(slice_is(&batch.columns[0], 0, "C-0") && slice_is(&batch.columns[0], 1, "C-1") &&
+	       batch.columns[0].nulls[4] && slice_is(&batch.columns[0], 9 - 1, "C-8") &&
+	       slice_is(&batch.columns[0], 100, "C-100"),
 	   "the smallest id, whatever case the namespace has");
 	OK(slice_is(&batch.columns[1], 1, "00000000000000000000000000000000000001"), "the ECID");
-	OK(slice_is(&batch.columns[2], 0, "realized") && slice_is(&batch.columns[2], 1, "exited"), "a segment's status");
+	OK(slice_is(&batch.columns[2], 0, "realized") && slice_is(&batch.columns[2], 1, "exited"),
+	   "a segment's status");
 	OK(slice_is(&batch.columns[3], 7, "plan 3"), "a step with a dot");
-	OK(batch.columns[4].nulls[0] && slice_is(&batch.columns[4], 1, "[]") && slice_is(&batch.columns[4], 2, "[2,null,-2]"),
+	OK(batch.columns[4].nulls[0] && slice_is(&batch.columns[4], 1, "[]") &&
+	       slice_is(&batch.columns[4], 2, "[2,null,-2]"),
 	   "a list: null, empty, with a null");
 	OK(slice_is(&batch.columns[5], 3, "[[3],[],null,[3,4]]"), "lists in lists");
-	OK(slice_is(&batch.columns[6], 2, "[{\"id\":\"C-3\",\"primary\":false},{\"id\":\"C-2\",\"primary\":true}]"),
+	OK(slice_is(&batch.columns[6], 2,
+	            "[{\"id\":\"C-3\",\"primary\":false},{\"id\":\"C-2\",\"primary\":true}]"),
 	   "a subtree below a map");
 	OK(slice_is(&batch.columns[7], 2, "one"), "a key that is a number");
 	OK(!batch.columns[8].nulls[5] && batch.columns[8].int64s[5] == 6, "elements by index");
 	OK(batch.columns[9].nulls[1] && batch.columns[9].doubles[2] == 2.0, "an element as another type");
-	OK(batch.columns[10].null_count == 300 && batch.columns[10].type == PE_COLUMN_DATE, "an optional path is all null");
-	OK(slice_is(&batch.columns[11], 3, "{\"name\":{\"firstName\":\"F3\"},\"birthDate\":\"1980-02-03\"}"), "a struct");
+	OK(batch.columns[10].null_count == 300 && batch.columns[10].type == PE_COLUMN_DATE,
+	   "an optional path is all null");
+	OK(slice_is(&batch.columns[11], 3, "{\"name\":{\"firstName\":\"F3\"},\"birthDate\":\"1980-02-03\"}"),
+	   "a struct");
 	OK(slice_is(&batch.columns[12], 4,
-				"{\"_id\":\"p4\",\"_acme\":{\"crmId\":\"C-4\",\"subscription\":{\"tenureMonths\":4}},"
-				"\"segmentMembership\":{\"ups\":{\"11111111-2222-3333-4444-555555555555\":{\"status\":\"realized\","
-				"\"lastQualificationTime\":\"2026-11-22T03:00:00Z\"}}},\"by_number\":{\"1\":\"one\"}}"),
+	            "{\"_id\":\"p4\",\"_acme\":{\"crmId\":\"C-4\",\"subscription\":{\"tenureMonths\":4}},"
+	            "\"segmentMembership\":{\"ups\":{\"11111111-2222-3333-4444-555555555555\":{\"status\":"
+	            "\"realized\","
+	            "\"lastQualificationTime\":\"2026-11-22T03:00:00Z\"}}},\"by_number\":{\"1\":\"one\"}}"),
 	   "the rest: what no other column takes whole");
 	OK(pe_snapshot_next(file, &batch, &err) == PE_OK && batch.rows == 0, "and the end");
 
@@ -356,30 +381,34 @@ static void
 test_refusals(void)
 {
 	check_select("bad_values.parquet", "nul", PE_COLUMN_AUTO, PE_INVALID_DATA,
-				 "column \"nul\", row 3 of Parquet file \"bad_values.parquet\" holds a NUL byte");
+	             "column \"nul\", row 3 of Parquet file \"bad_values.parquet\" holds a NUL byte");
 	check_select("bad_values.parquet", "bytes", PE_COLUMN_TEXT, PE_INVALID_DATA,
-				 "column \"bytes\", row 3 of Parquet file \"bad_values.parquet\" holds invalid UTF-8");
+	             "column \"bytes\", row 3 of Parquet file \"bad_values.parquet\" holds invalid UTF-8");
 	check_select("bad_values.parquet", "bytes", PE_COLUMN_BYTES, PE_OK, "");
-	check_select("bad_values.parquet", "day", PE_COLUMN_AUTO, PE_INVALID_DATA,
-				 "column \"day\", row 3 of Parquet file \"bad_values.parquet\" holds a date beyond the range of date");
+	check_select(
+	    "bad_values.parquet", "day", PE_COLUMN_AUTO, PE_INVALID_DATA,
+	    "column \"day\", row 3 of Parquet file \"bad_values.parquet\" holds a date beyond the range of date");
 	check_select("bad_values.parquet", "at", PE_COLUMN_AUTO, PE_INVALID_DATA,
-				 "column \"at\", row 3 of Parquet file \"bad_values.parquet\" holds a timestamp beyond the range of timestamptz");
+	             "column \"at\", row 3 of Parquet file \"bad_values.parquet\" holds a timestamp beyond the "
+	             "range of timestamptz");
 	check_select("bad_values.parquet", "list", PE_COLUMN_AUTO, PE_INVALID_DATA,
-				 "column \"list\", row 3 of Parquet file \"bad_values.parquet\" holds a NUL byte");
+	             "column \"list\", row 3 of Parquet file \"bad_values.parquet\" holds a NUL byte");
 	check_select("bad_values.parquet", "big", PE_COLUMN_INT32, PE_TYPE_MISMATCH,
-				 "column \"big\", row 3 of Parquet file \"bad_values.parquet\" holds a number beyond the range of integer");
+	             "column \"big\", row 3 of Parquet file \"bad_values.parquet\" holds a number beyond the "
+	             "range of integer");
 	check_select("flat_plain.parquet", "city", PE_COLUMN_INT32, PE_TYPE_MISMATCH,
-				 "field \"city\" of the Parquet file is text, which cannot be read as integer");
+	             "field \"city\" of the Parquet file is text, which cannot be read as integer");
 	check_select("flat_plain.parquet", "amount", PE_COLUMN_DOUBLE, PE_TYPE_MISMATCH,
-				 "field \"amount\" of the Parquet file is decimal, which cannot be read as double precision");
+	             "field \"amount\" of the Parquet file is decimal, which cannot be read as double precision");
 	check_select("profile.parquet", "identityMap", PE_COLUMN_INT64, PE_TYPE_MISMATCH,
-				 "field \"identityMap\" of the Parquet file is a map, which cannot be read as bigint");
+	             "field \"identityMap\" of the Parquet file is a map, which cannot be read as bigint");
 	check_select("flat_plain.parquet", "cities", PE_COLUMN_AUTO, PE_NOT_FOUND,
-				 "no field \"cities\" in the Parquet file");
+	             "no field \"cities\" in the Parquet file");
 	check_select("flat_plain.parquet", "city.name", PE_COLUMN_AUTO, PE_NOT_FOUND,
-				 "no field \"city.name\" in the Parquet file");
+	             "no field \"city.name\" in the Parquet file");
 	check_select("flat_brotli.parquet", "id", PE_COLUMN_AUTO, PE_UNSUPPORTED,
-				 "column \"id\" of Parquet file \"flat_brotli.parquet\": the Parquet file is compressed with brotli, which is not read");
+	             "column \"id\" of Parquet file \"flat_brotli.parquet\": the Parquet file is compressed with "
+	             "brotli, which is not read");
 	check_select("flat_plain.parquet", "id", PE_COLUMN_TEXT, PE_OK, "");
 	check_select("flat_plain.parquet", "at", PE_COLUMN_TEXT, PE_OK, "");
 	check_select("flat_plain.parquet", "real4", PE_COLUMN_NUMERIC, PE_OK, "");
@@ -506,7 +535,8 @@ check_damaged(const char *what, const uint8_t *bytes, size_t size, int *failures
 	status = read_all(&env, &input, &rows, &err);
 	*failures += status != PE_OK;
 	if (memory.live != 0 || (status != PE_OK && err.message[0] == '\0'))
-		OK(false, "%s: leaves %ld blocks, status %d, message \"%s\"", what, memory.live, (int) status, err.message);
+		OK(false, "%s: leaves %ld blocks, status %d, message \"%s\"", what, memory.live, (int) status,
+		   err.message);
 	free(input.bytes);
 }
 
@@ -519,7 +549,8 @@ test_damage(const char *name)
 	int failures = 0;
 	int cuts = 0;
 
-	for (size_t size = 0; size < input.size; size += size < 64 || size > input.size - 64 ? 1 : input.size / 50 + 1)
+	for (size_t size = 0; size < input.size;
+	     size += size < 64 || size > input.size - 64 ? 1 : input.size / 50 + 1)
 	{
 		snprintf(what, sizeof(what), "%s cut at %zu", name, size);
 		check_damaged(what, input.bytes, size, &failures);

@@ -90,7 +90,7 @@ main(void)
 	check_steps("person.name.firstName", "person|name|firstName");
 	check_steps("_acme.subscription.tenureMonths", "_acme|subscription|tenureMonths");
 	check_steps("segmentMembership.ups.11111111-2222-3333-4444-555555555555.status",
-				"segmentMembership|ups|11111111-2222-3333-4444-555555555555|status");
+	            "segmentMembership|ups|11111111-2222-3333-4444-555555555555|status");
 	check_steps("\"a.b\".c", "a.b|c");
 	check_steps("a.\"say \"\"hi\"\"\"", "a|say \"hi\"");
 	check_steps("\"a\"", "a");
@@ -101,9 +101,10 @@ main(void)
 	check_refused("a.", PE_INVALID_OPTION, "invalid path \"a.\": a step is empty at character 3");
 	check_refused("a..b", PE_INVALID_OPTION, "invalid path \"a..b\": a step is empty at character 3");
 	check_refused("\"\"", PE_INVALID_OPTION, "invalid path \"\"\"\": a step is empty at character 3");
-	check_refused("\"a", PE_INVALID_OPTION, "invalid path \"\"a\": the closing quote is missing at character 3");
+	check_refused("\"a", PE_INVALID_OPTION,
+	              "invalid path \"\"a\": the closing quote is missing at character 3");
 	check_refused("\"a\"b", PE_INVALID_OPTION,
-				  "invalid path \"\"a\"b\": a dot is missing after the closing quote at character 4");
+	              "invalid path \"\"a\"b\": a dot is missing after the closing quote at character 4");
 	check_refused("a\"b", PE_INVALID_OPTION, "invalid path \"a\"b\": unexpected double quote at character 2");
 	check_refused("a\xff", PE_INVALID_OPTION, "path is not valid UTF-8 text");
 	for (int i = 1; i < 64; i++)
