@@ -24,9 +24,9 @@ typedef struct boost
 	uint32_t *sampled; /* the tree's rows in front, the others after */
 	uint32_t n_sampled;
 	double *partial; /* one number for each chunk of rows */
+	double squares;  /* of all fixed-point gradients */
 	double scale_g;
 	double scale_h;
-	double largest_g;
 	signed char *monotone;
 } boost;
 
@@ -89,6 +89,7 @@ gradient_work(void *ctx, uint32_t item, int thread)
 	boost *b = ctx;
 	const pe_dataset *dataset = b->fit->dataset;
 	bool binary = is_binary(b);
+	double squares = 0;
 
 	for (uint32_t i = item * CHUNK_ROWS; i < chunk_end(item, b->n_fit); i++)
 	{
@@ -112,7 +113,9 @@ gradient_work(void *ctx, uint32_t item, int thread)
 		b->pairs[row].h = to_fixed(h * b->scale_h);
 		if (b->pairs[row].h < 1)
 			b->pairs[row].h = 1;
+		squares += (double) b->pairs[row].g * b->pairs[row].g;
 	}
+	b->partial[item] = squares;
 }
 
 /* The power of two that brings largest to between 2^29 and 2^30. */
@@ -150,7 +153,12 @@ compute_gradients(boost *b)
 	}
 	b->grower.rules.unit_g = 1 / b->scale_g;
 	b->grower.rules.unit_h = 1 / b->scale_h;
-	return pe_team_run(b->fit->pool, gradient_work, b, chunks_of(b->n_fit));
+	if (!pe_team_run(b->fit->pool, gradient_work, b, chunks_of(b->n_fit)))
+		return false;
+	b->squares = 0;
+	for (uint32_t i = 0; i < chunks_of(b->n_fit); i++)
+		b->squares += b->partial[i];
+	return true;
 }
 
 /* ---- margins -------------------------------------------------------------------------- */
@@ -306,7 +314,7 @@ one_round(boost *b, uint32_t tree)
 	draw_sample(b, tree);
 	if (!compute_gradients(b))
 		return cancelled(b->fit->err);
-	status = pe_grow_tree(&b->grower, b->n_sampled);
+	status = pe_grow_tree(&b->grower, b->n_sampled, b->squares * b->n_sampled / b->n_fit);
 	if (status != PE_OK)
 		return status;
 	walking = b->n_fit + b->n_early - b->n_sampled;

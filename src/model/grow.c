@@ -232,6 +232,8 @@ typedef struct partition_job
 	pe_grower *grower;
 	const pe_leaf *leaf;
 	uint32_t *counts; /* by chunk: rows that go left, then where they begin */
+	pe_cell *sums;    /* by chunk, of what goes left */
+	double *squares;
 	uint32_t n_left;
 } partition_job;
 
@@ -260,19 +262,29 @@ sort_chunk(void *ctx, uint32_t item, int thread)
 	const uint8_t *column = grower->bins->matrix + split->column;
 	size_t stride = grower->bins->stride;
 	uint32_t left = begin, right = end - 1;
+	pe_cell sum = {0, 0};
+	double squares = 0;
 
 	for (uint32_t i = begin; i < end; i++)
 	{
 		bool goes_left = bin_goes_left(&split->set, split->categorical, split->missing_left, split->bin,
 		                               column[rows[i] * stride]);
 
-		/* Both places are free and at most one of the two writes counts. */
 		if (goes_left)
+		{
+			const pe_pair *pair = &grower->pairs[rows[i]];
+
 			scratch[left++] = rows[i];
+			sum.g += pair->g;
+			sum.h += pair->h;
+			squares += (double) pair->g * pair->g;
+		}
 		else
 			scratch[right--] = rows[i];
 	}
 	job->counts[item] = left - begin;
+	job->sums[item] = sum;
+	job->squares[item] = squares;
 }
 
 static void
@@ -294,26 +306,34 @@ place_chunk(void *ctx, uint32_t item, int thread)
 		rows[right++] = scratch[i];
 }
 
+/* Sort the leaf's rows; left gets its count and sums. Chunks depend on the count alone. */
 static bool
-partition(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left)
+partition(pe_grower *grower, const pe_leaf *leaf, pe_leaf *left)
 {
 	uint32_t counts[PARTITION_CHUNKS + 1];
-	partition_job job = {grower, leaf, counts, 0};
+	pe_cell sums[PARTITION_CHUNKS];
+	double squares[PARTITION_CHUNKS];
+	partition_job job = {grower, leaf, counts, sums, squares, 0};
 	uint32_t chunks = (leaf->count + chunk_rows(leaf->count) - 1) / chunk_rows(leaf->count);
 	uint32_t sum = 0;
 
 	if (!pe_team_run(grower->pool, sort_chunk, &job, chunks))
 		return false;
+	left->sum = (pe_cell){0, 0};
+	left->squares = 0;
 	for (uint32_t i = 0; i < chunks; i++)
 	{
 		uint32_t count = counts[i];
 
 		counts[i] = sum;
 		sum += count;
+		left->sum.g += sums[i].g;
+		left->sum.h += sums[i].h;
+		left->squares += squares[i];
 	}
 	counts[chunks] = sum;
 	job.n_left = sum;
-	*n_left = sum;
+	left->count = sum;
 	return pe_team_run(grower->pool, place_chunk, &job, chunks);
 }
 
@@ -392,20 +412,7 @@ take_leaf(pe_grower *grower)
 	return leaf;
 }
 
-static void
-sum_of_rows(const pe_grower *grower, pe_leaf *leaf)
-{
-	leaf->sum = (pe_cell){0, 0};
-	for (uint32_t i = 0; i < leaf->count; i++)
-	{
-		const pe_pair *pair = &grower->pairs[grower->rows[leaf->begin + i]];
-
-		leaf->sum.g += pair->g;
-		leaf->sum.h += pair->h;
-	}
-}
-
-/* The children's sums from the histogram of the smaller, or from the rows when there is none. */
+/* Any column's cells hold all rows. */
 static void
 sum_of_cells(const pe_grower *grower, pe_leaf *leaf)
 {
@@ -427,8 +434,6 @@ children_histograms(pe_grower *grower, pe_leaf *parent, pe_leaf *small, pe_leaf 
 {
 	bool small_may, large_may;
 
-	sum_of_rows(grower, small);
-	large->sum = (pe_cell){parent->sum.g - small->sum.g, parent->sum.h - small->sum.h};
 	small_may = may_split(grower, small);
 	large_may = may_split(grower, large);
 	if (large_may && parent->slot >= 0)
@@ -475,18 +480,18 @@ split_leaf(pe_grower *grower, pe_leaf *parent)
 {
 	pe_leaf left = {.depth = parent->depth + 1, .slot = -1, .begin = parent->begin};
 	pe_leaf right = {.depth = parent->depth + 1, .slot = -1};
-	uint32_t n_left;
 	pe_status status;
 
-	if (!partition(grower, parent, &n_left))
+	if (!partition(grower, parent, &left))
 		return cancelled(grower->err);
-	if (n_left == 0 || n_left == parent->count)
+	if (left.count == 0 || left.count == parent->count)
 		return pe_fail(grower->err, PE_INTERNAL, "a split left one side empty");
 	if (!write_split(grower, parent))
 		return pe_fail_memory(grower->err);
-	left.count = n_left;
-	right.begin = parent->begin + n_left;
-	right.count = parent->count - n_left;
+	right.begin = parent->begin + left.count;
+	right.count = parent->count - left.count;
+	right.sum = (pe_cell){parent->sum.g - left.sum.g, parent->sum.h - left.sum.h};
+	right.squares = parent->squares - left.squares;
 	left.node = add_node(grower->forest, left.count);
 	right.node = add_node(grower->forest, right.count);
 	bound_children(grower, parent, &left, &right);
@@ -499,10 +504,11 @@ split_leaf(pe_grower *grower, pe_leaf *parent)
 }
 
 pe_status
-pe_grow_tree(pe_grower *grower, uint32_t count)
+pe_grow_tree(pe_grower *grower, uint32_t count, double squares)
 {
 	pe_model *model = grower->forest->model;
-	pe_leaf root = {.begin = 0, .count = count, .slot = -1, .lowest = -INFINITY, .highest = INFINITY};
+	pe_leaf root = {
+	    .begin = 0, .count = count, .squares = squares, .slot = -1, .lowest = -INFINITY, .highest = INFINITY};
 	pe_status status;
 
 	grower->n_open = 0;

@@ -5,12 +5,13 @@
  */
 #include "model/internal.h"
 
-#define KEPT_BYTES       24       /* a row's target, weight and hash */
-#define LIST_BYTES       8        /* train and holdout lists */
-#define BOOST_BYTES      28       /* margin, gradient pair, three row lists */
-#define EVALUATE_BYTES   72       /* of a held-out row: margins, targets, weights, sorts */
-#define DISTRIBUTE_BYTES 24       /* of every row when few are held out: margin, prediction, sort */
-#define SMALL            16000000 /* rounding to blocks, samples for edges, the model itself */
+#define KEPT_BYTES       24 /* a row's target, weight and hash */
+#define LIST_BYTES       8  /* train and holdout lists */
+#define BOOST_BYTES      28 /* margin, gradient pair, three row lists */
+#define EVALUATE_BYTES   72 /* of a held-out row: margins, targets, weights, sorts */
+#define DISTRIBUTE_BYTES 24 /* of every row when few are held out: margin, prediction, sort */
+#define SMALL            2000000
+#define BLOCK            6500000 /* 4 MB of values, and 65,536 rows' targets, weights and hashes */
 
 static double
 rows_memory(const pe_options *options, int n_features, double rows)
@@ -33,29 +34,48 @@ rows_memory(const pe_options *options, int n_features, double rows)
 	       (reading > later ? reading : later);
 }
 
+/*
+ * Trees while they grow: 37 bytes a node, three times that while the arrays double. The
+ * leaves of very deep trees cannot be known beforehand; 4,096 a tree is what is counted.
+ */
+static double
+nodes_memory(const pe_options *options, double rows)
+{
+	double leaves = options->max_leaves > 0 ? options->max_leaves : 4096;
+
+	if (options->max_leaves == 0 || options->max_depth_given)
+		leaves = fmin(leaves, ldexp(1, options->max_depth));
+	return fmin(leaves, rows) * 2 * options->trees * 37 * 3;
+}
+
 /* Independent of the number of rows. */
 static double
 fixed_memory(const pe_options *options, int n_features)
 {
-	double cells = n_features * 257.0 * 16, threads = options->threads, block = 1024.0 * n_features * 8;
-	double fixed = SMALL + (block > 4e6 ? block : 4e6);
+	double cells = n_features * 257.0 * 16, threads = options->threads, wide = 1024.0 * n_features * 8;
+	/* A block that is hardly begun, and all that is small. */
+	double fixed = SMALL + (wide > BLOCK ? wide : BLOCK);
+	double slots = options->max_leaves > 0 ? options->max_leaves + 2 : options->max_depth + 3;
 
 	if (options->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{
 		/* With many levels up to 2,048 columns; numbers alone are what is known beforehand. */
-		double columns = n_features + 64.0;
+		double columns = n_features + 64.0, parts = fmin(32 * columns * columns * 8, 33.6e6);
 
-		return fixed + 3 * columns * columns * 4 + 33e6 + threads * (columns * 4096 + 480000);
+		return fixed + 3 * columns * columns * 4 + parts + threads * (columns * 4096 + 480000);
 	}
-	/* Histogram slots, the threads' own, samples for edges, edges, nodes while they grow. */
-	return fixed + (cells * 4 > 67e6 ? cells * 4 : 67e6) + threads * (cells + 1.6e6) + n_features * 1100.0 +
-	       options->trees * 3.0 * 64 * (options->max_leaves > 0 ? options->max_leaves / 32.0 + 1 : 2);
+	/* Histogram slots and the threads' own, samples for edges, edges. */
+	return fixed + fmax(cells * 4, fmin(cells * slots, 67.2e6)) + threads * (cells + 1.6e6) +
+	       n_features * 1100.0;
 }
 
 size_t
 pe_training_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
 {
 	double bytes = fixed_memory(options, n_features) + rows_memory(options, n_features, (double) rows);
+
+	if (options->algorithm == PE_ALGORITHM_BOOSTED_TREES)
+		bytes += nodes_memory(options, (double) rows);
 
 	return bytes < (double) SIZE_MAX / 2 ? (size_t) bytes : SIZE_MAX / 2;
 }

@@ -106,10 +106,10 @@ extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right no
  */
 struct pe_options;
 extern size_t pe_training_memory(const struct pe_options *options, int n_features, bool with_weights,
-                              uint64_t rows);
+                                 uint64_t rows);
 /* The most rows for which that stays within bytes. */
 extern uint64_t pe_training_memory_rows(const struct pe_options *options, int n_features, bool with_weights,
-                                     size_t bytes);
+                                        size_t bytes);
 
 /* ---- options -------------------------------------------------------------------------- */
 

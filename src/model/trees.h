@@ -92,7 +92,8 @@ typedef struct pe_leaf
 	int depth;
 	int slot; /* its histogram, -1: none kept */
 	pe_cell sum;
-	double lowest; /* bounds of its value, from monotone ancestors */
+	double squares; /* of the rows' g, in cells' units */
+	double lowest;  /* bounds of its value, from monotone ancestors */
 	double highest;
 	pe_split split;
 } pe_leaf;
@@ -150,8 +151,9 @@ typedef struct pe_grower
 
 extern pe_status pe_grower_create(pe_grower *grower);
 extern void pe_grower_free(pe_grower *grower);
-/* Grow one tree over rows[0 .. count - 1]; its leaves are then in closed. */
-extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count);
+/* Grow one tree over rows[0 .. count - 1], squares being the sum of their g squared; its leaves are then in
+ * closed. */
+extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count, double squares);
 
 /* The leaf's node that a binned row reaches in tree. */
 extern uint32_t pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree,

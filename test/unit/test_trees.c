@@ -304,7 +304,8 @@ option_names(void)
 	IS_INT(pe_options_set(&options, "calibrate", "perhaps", &err), PE_INVALID_OPTION, "%s", err.hint);
 	OK(pe_training_memory(&options, 25, false, 2000000) < 500u << 20, "2,000,000 x 25 in %zu MB",
 	   pe_training_memory(&options, 25, false, 2000000) >> 20);
-	OK(pe_training_memory(&options, 25, false, pe_training_memory_rows(&options, 25, false, 1u << 30)) <= 1u << 30,
+	OK(pe_training_memory(&options, 25, false, pe_training_memory_rows(&options, 25, false, 1u << 30)) <=
+	       1u << 30,
 	   "the rows that fit, fit");
 }
 
@@ -331,6 +332,66 @@ out_of_memory(void)
 	}
 	OK(status == PE_OK && fail_at > 30, "training survives each of %ld failing allocations", fail_at - 1);
 	pe_model_free(model);
+}
+
+/* An allocator that knows how much is out, and the most that ever was. */
+typedef struct meter
+{
+	size_t now;
+	size_t most;
+} meter;
+
+#define METER_HEAD 16
+
+static void *
+meter_realloc(void *ctx, void *ptr, size_t size)
+{
+	meter *m = ctx;
+	size_t before = ptr != NULL ? *(size_t *) ((char *) ptr - METER_HEAD) : 0;
+	char *block = realloc(ptr != NULL ? (char *) ptr - METER_HEAD : NULL, size + METER_HEAD);
+
+	*(size_t *) block = size;
+	m->now += size - before;
+	m->most = m->now > m->most ? m->now : m->most;
+	return block + METER_HEAD;
+}
+
+static void *
+meter_alloc(void *ctx, size_t size)
+{
+	return meter_realloc(ctx, NULL, size);
+}
+
+static void
+meter_free(void *ctx, void *ptr)
+{
+	((meter *) ctx)->now -= *(size_t *) ((char *) ptr - METER_HEAD);
+	free((char *) ptr - METER_HEAD);
+}
+
+static void
+memory_announced(pe_algorithm algorithm, pe_task task, const char *first, const char *second)
+{
+	meter m = {0, 0};
+	pe_env metered = {.allocator = {meter_alloc, meter_realloc, meter_free, &m}};
+	pe_options options;
+	pe_evaluation e;
+	pe_model *model;
+	size_t announced;
+	enum
+	{
+		ROWS = 150000
+	};
+
+	pe_options_init(&options, algorithm);
+	options.threads = 2;
+	IS_INT(data_train(&metered, algorithm, task, ROWS, true, SETTINGS("threads=2", first, second), &model, &e,
+	                  &err),
+	       PE_OK, "%s %s %s", pe_algorithm_name(algorithm), first, second);
+	announced = pe_training_memory(&options, DATA_FEATURES, true, ROWS);
+	OK(m.most <= announced, "%zu KB were used, %zu KB announced", m.most >> 10, announced >> 10);
+	pe_model_free(model);
+	IS_INT(m.now, 0, "and all given back");
 }
 
 static int
@@ -378,6 +439,10 @@ main(void)
 	option_names();
 	out_of_memory();
 	cancel();
+	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, "trees=3", "calibrate=isotonic");
+	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, "trees=3", "holdout=0");
+	memory_announced(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, "holdout=0.5", "seed=1");
+	memory_announced(PE_ALGORITHM_LINEAR, PE_TASK_VALUE, "holdout=0", "seed=1");
 	IS_INT(memory.live, 0, "no block is left");
 	return tap_done();
 }

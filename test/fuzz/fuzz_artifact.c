@@ -1,0 +1,84 @@
+/*
+ * A model's bytes. The target puts the right length and checksum on the input, so that
+ * damage reaches the reader; what it accepts must be usable in every way and be written
+ * and read again.
+ */
+#include <stdlib.h>
+
+#include "model/internal.h"
+#include "tap.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define HEADER 24
+
+static void
+use(const pe_model *model)
+{
+	int n = pe_model_feature_count(model);
+	double *values = malloc(n * sizeof(double)), *contributions = malloc(n * sizeof(double)), base;
+	void *scratch = malloc(pe_model_explain_scratch(model) + 1);
+
+	for (int round = 0; round < 3; round++)
+	{
+		for (int i = 0; i < n; i++)
+			values[i] = round == 0 ? NAN : round == 1 ? PE_UNKNOWN_LEVEL : (double) (i * 7 % 300) - 3;
+		(void) pe_model_score(model, pe_model_predict(model, values));
+		pe_model_explain(model, values, scratch, contributions, &base);
+		pe_model_predict_block(model, values, n, 1, &base);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		const char *text = pe_model_level_text(model, i, 0);
+
+		(void) pe_model_get_feature(model, i);
+		if (text != NULL && pe_model_level(model, i, text, strlen(text)) != 0)
+			abort();
+	}
+	for (int i = 0; i < pe_model_coefficient_count(model); i++)
+		(void) pe_model_get_coefficient(model, i);
+	for (int i = 0; i < pe_model_note_count(model); i++)
+		(void) pe_model_note(model, i);
+	(void) pe_model_bytes(model);
+	free(values);
+	free(contributions);
+	free(scratch);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	tap_memory memory = {0, 0, 0};
+	pe_env env = tap_env(&memory);
+	pe_error err;
+	pe_model *model;
+	uint8_t *bytes = malloc(size + 1);
+
+	memcpy(bytes, data, size);
+	if (size >= HEADER)
+	{
+		uint32_t crc = pe_crc32c(bytes + HEADER, size - HEADER);
+
+		for (int i = 0; i < 8; i++)
+			bytes[12 + i] = (uint8_t) ((uint64_t) (size - HEADER) >> (8 * i));
+		for (int i = 0; i < 4; i++)
+			bytes[20 + i] = (uint8_t) (crc >> (8 * i));
+	}
+	if (pe_model_deserialize(&env, bytes, size, &model, &err) == PE_OK)
+	{
+		uint8_t *again;
+		size_t length;
+
+		use(model);
+		/* What was read is written as it was. */
+		if (pe_model_serialize(&env, model, &again, &length, &err) != PE_OK || length != size ||
+		    memcmp(again, bytes, size) != 0)
+			abort();
+		pe_free(&env, again);
+		pe_model_free(model);
+	}
+	if (memory.live != 0)
+		abort();
+	free(bytes);
+	return 0;
+}
