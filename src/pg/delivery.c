@@ -46,10 +46,14 @@ bool
 pe_delivery_take_lock(Oid extension)
 {
 	LOCKTAG tag;
+	LockAcquireResult result;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, SENDER_LOCK_SUBID);
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	result = LockAcquire(&tag, ExclusiveLock, true, true);
+	if (result == LOCKACQUIRE_NOT_AVAIL)
 		return false;
+	if (result != LOCKACQUIRE_OK)
+		LockRelease(&tag, ExclusiveLock, true);
 	served_extension = extension;
 	return true;
 }
@@ -82,6 +86,12 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	volatile bool done = false;
 
 	CHECK_FOR_INTERRUPTS();
+	/* A transaction that aborts lets go of session locks too, so the sender's is taken again each time. */
+	if (!pe_delivery_take_lock(served_extension))
+	{
+		pe_delivery_end = PE_DELIVERY_FENCED;
+		return false;
+	}
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, activity);
 	PG_TRY();

@@ -87,7 +87,10 @@ extern PeDeliveryEnd pe_delivery_end;
 typedef void (*PeTask)(void *arg);
 extern bool pe_delivery_step(const char *activity, PeTask task, void *arg);
 
-/* The extension's OID, or InvalidOid; and the session lock that makes this the only sender. Need a transaction. */
+/*
+ * The extension's OID, or InvalidOid (needs a transaction); and the session lock that
+ * makes this the only sender, which must be let go explicitly before the process ends.
+ */
 extern Oid pe_delivery_extension(void);
 extern bool pe_delivery_take_lock(Oid extension);
 

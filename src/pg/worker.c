@@ -61,6 +61,8 @@ worker_exit(int code, Datum arg)
 	PeWorkerShared *shared = pe_worker_shared();
 	int launcher = -1;
 
+	/* Nobody else does it for a process that ends outside of a transaction. */
+	LockReleaseSession(DEFAULT_LOCKMETHOD);
 	if (shared == NULL || my_slot == NULL)
 		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -94,6 +96,7 @@ claim_slot(void)
 {
 	PeWorkerShared *shared = pe_worker_shared();
 
+	before_shmem_exit(worker_exit, 0);
 	if (shared == NULL)
 		return;
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -109,7 +112,6 @@ claim_slot(void)
 		my_slot->procno = PE_MY_PROC_NUMBER;
 		my_slot->started_at = my_slot->seen_at = GetCurrentTimestamp();
 		LWLockRelease(&shared->lock);
-		before_shmem_exit(worker_exit, 0);
 		return;
 	}
 	/* Somebody else is at work in this database. */
