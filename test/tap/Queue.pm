@@ -28,9 +28,10 @@ sub enqueue
 {
 	my ($node, $id, $from, $to, %options) = @_;
 	my $chunk = $options{chunk} // 500;
-	my $version = $node->safe_psql('postgres', "
+	my $database = $options{database} // 'postgres';
+	my $version = $node->safe_psql($database, "
 		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id");
-	$node->safe_psql('postgres', "
+	$node->safe_psql($database, "
 		BEGIN;
 		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
 			SELECT $id, 'K-' || i, $version, $version * 1000003 + i, now(), jsonb_build_object('score', $version, 'band', 'b' || i % 7)
