@@ -18,7 +18,7 @@ typedef struct pe_arena
 
 void pe_arena_init(pe_arena *arena, const pe_env *env);
 
-/* Aligned to 16 bytes, not zeroed; NULL when out of memory. */
+/* Aligned as the allocator aligns (at least to 8), not zeroed; NULL when out of memory. */
 void *pe_arena_alloc(pe_arena *arena, size_t size);
 void *pe_arena_calloc(pe_arena *arena, size_t count, size_t size);
 

@@ -73,4 +73,13 @@ pe_status pe_column_read(pe_column *column, size_t rows, pe_error *err);
 bool pe_column_done(const pe_column *column);
 void pe_column_free(pe_column *column);
 
+/* Of decode.c. The dictionary page that was just loaded, decoded for its chunk. */
+pe_status pe_column_dictionary(pe_column *column, pe_error *err);
+
+/* Set up the decoder for the data page just loaded; one without values is a page of nulls. */
+pe_status pe_column_page(pe_column *column, pe_error *err);
+
+/* The next count values of the page to out. */
+pe_status pe_column_decode(pe_column *column, void *out, size_t count, pe_error *err);
+
 #endif /* PE_COLUMN_H */

@@ -3,6 +3,7 @@
  *		The file object behind snapshot.h: opening, the fields, row groups, batches.
  */
 #include "snapshot/assemble.h"
+#include "snapshot/budget.h"
 #include "snapshot/convert.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/text.h"
@@ -14,18 +15,10 @@
 /* What the arrays of a batch may take together, by the footer's own numbers. */
 #define BATCH_BYTES ((int64_t) 32 << 20)
 
-/*
- * All memory of a file is counted against PE_SNAPSHOT_MAX_MEMORY, so that no
- * combination of allowed sizes adds up to more. The count stands before each block.
- */
-#define MEMORY_HEADER 16
-
 struct pe_snapshot_file
 {
-	pe_env outer; /* the caller's */
-	pe_env env;   /* the same, counted */
-	uint64_t memory;
-	bool over_memory;
+	pe_budget budget; /* all memory is counted against it */
+	pe_env env;       /* the caller's, with the budget for an allocator */
 
 	pe_snapshot_source source;
 	char *name;
@@ -48,68 +41,13 @@ struct pe_snapshot_file
 	int64_t first_row;  /* of the decoded batch */
 };
 
-static void *
-counted_alloc(void *ctx, size_t size)
-{
-	pe_snapshot_file *file = ctx;
-	char *block;
-
-	if (size > PE_SNAPSHOT_MAX_MEMORY - file->memory)
-	{
-		file->over_memory = true;
-		return NULL;
-	}
-	block = pe_alloc(&file->outer, size + MEMORY_HEADER);
-	if (block == NULL)
-		return NULL;
-	memcpy(block, &size, sizeof(size));
-	file->memory += size;
-	return block + MEMORY_HEADER;
-}
-
-static void
-counted_free(void *ctx, void *ptr)
-{
-	pe_snapshot_file *file = ctx;
-	size_t size;
-
-	if (ptr == NULL)
-		return;
-	memcpy(&size, (char *) ptr - MEMORY_HEADER, sizeof(size));
-	file->memory -= size;
-	pe_free(&file->outer, (char *) ptr - MEMORY_HEADER);
-}
-
-static void *
-counted_realloc(void *ctx, void *ptr, size_t size)
-{
-	pe_snapshot_file *file = ctx;
-	size_t before;
-	char *block;
-
-	if (ptr == NULL)
-		return counted_alloc(ctx, size);
-	memcpy(&before, (char *) ptr - MEMORY_HEADER, sizeof(before));
-	if (size > PE_SNAPSHOT_MAX_MEMORY - (file->memory - before))
-	{
-		file->over_memory = true;
-		return NULL;
-	}
-	block = pe_realloc(&file->outer, (char *) ptr - MEMORY_HEADER, size + MEMORY_HEADER);
-	if (block == NULL)
-		return NULL;
-	memcpy(block, &size, sizeof(size));
-	file->memory = file->memory - before + size;
-	return block + MEMORY_HEADER;
-}
-
 /* Out of memory by our own bound is another error than the machine's. */
 static pe_status
 finish(pe_snapshot_file *file, pe_status status, pe_error *err)
 {
-	if (status == PE_OUT_OF_MEMORY && file->over_memory)
+	if (status == PE_OUT_OF_MEMORY && file->budget.exceeded)
 	{
-		file->over_memory = false;
+		file->budget.exceeded = false;
 		return pe_fail(err, PE_LIMIT, "reading Parquet file \"%s\" needs more than %u MB of memory",
 		               file->name, (unsigned) (PE_SNAPSHOT_MAX_MEMORY >> 20));
 	}
@@ -273,12 +211,7 @@ pe_snapshot_open(const pe_env *env, const pe_snapshot_source *source, pe_snapsho
 	*file = NULL;
 	if (opened == NULL)
 		return pe_fail_memory(err);
-	opened->outer = *env;
-	opened->env = *env;
-	opened->env.allocator.alloc = counted_alloc;
-	opened->env.allocator.realloc = counted_realloc;
-	opened->env.allocator.free = counted_free;
-	opened->env.allocator.ctx = opened;
+	opened->env = pe_budget_env(&opened->budget, env, PE_SNAPSHOT_MAX_MEMORY);
 	opened->source = *source;
 	pe_arena_init(&opened->arena, &opened->env);
 	opened->name = pe_strndup(&opened->env, source->name, strlen(source->name));
@@ -309,7 +242,7 @@ pe_snapshot_close(pe_snapshot_file *file)
 	pe_metadata_free(&file->env, &file->metadata);
 	pe_arena_free(&file->arena);
 	pe_free(&file->env, file->name);
-	env = file->outer;
+	env = file->budget.outer;
 	pe_free(&env, file);
 }
 

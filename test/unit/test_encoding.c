@@ -4,6 +4,7 @@
  */
 #include "tap.h"
 
+#include "snapshot/budget.h"
 #include "snapshot/buffer.h"
 #include "snapshot/codec.h"
 #include "snapshot/encoding.h"
@@ -330,9 +331,28 @@ test_values(void)
 	pe_buffer_free(&out);
 }
 
+static void
+test_budget(void)
+{
+	tap_memory memory = {0};
+	pe_env outer = tap_env(&memory);
+	pe_budget budget;
+	pe_env env = pe_budget_env(&budget, &outer, 1000);
+	char *first = pe_alloc(&env, 600);
+
+	OK(first != NULL && budget.used == 600, "within the budget");
+	OK(pe_alloc(&env, 401) == NULL && budget.exceeded, "beyond it");
+	first = pe_realloc(&env, first, 1000);
+	OK(first != NULL && budget.used == 1000, "grown to all of it");
+	OK(pe_realloc(&env, first, 1001) == NULL && budget.used == 1000, "and no further");
+	pe_free(&env, first);
+	OK(budget.used == 0 && memory.live == 0, "given back");
+}
+
 int
 main(void)
 {
+	test_budget();
 	test_thrift();
 	test_thrift_bounds();
 	test_runs();

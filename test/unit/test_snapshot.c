@@ -519,6 +519,203 @@ test_forged(void)
 	IS_INT(open_forged(&out, &err), PE_CORRUPT, "an empty footer");
 }
 
+/* What a forged file says. */
+typedef struct claims
+{
+	bool nested;     /* lists of integers instead of integers; everything is null */
+	uint64_t values; /* of the page, by its levels too */
+	uint64_t rows;   /* of the row group */
+	int codec;
+	uint64_t uncompressed; /* of the page; 0: what is true */
+} claims;
+
+static void
+put_zigzag(forged *out, uint64_t value)
+{
+	put_varint(out, value * 2);
+}
+
+/* A run of levels in the hybrid encoding, after its length. */
+static void
+put_levels(forged *out, uint64_t first_zeros, uint64_t count, int level)
+{
+	size_t start = out->size;
+	uint32_t length;
+
+	put(out, 4, 0, 0, 0, 0);
+	if (first_zeros > 0)
+	{
+		put_varint(out, first_zeros << 1);
+		put(out, 1, 0);
+	}
+	if (count > 0)
+	{
+		put_varint(out, count << 1);
+		put(out, 1, level);
+	}
+	length = (uint32_t) (out->size - start - 4);
+	memcpy(out->bytes + start, &length, 4);
+}
+
+/* One column, one row group, one page of nulls. */
+static void
+forge(forged *out, const claims *c)
+{
+	static forged body;
+	size_t chunk;
+
+	body.size = 0;
+	if (c->nested)
+		put_levels(&body, 1, c->values - 1, 1);
+	put_levels(&body, 0, c->values, c->nested ? 2 : 0);
+	out->size = 0;
+	put(out, 4, 'P', 'A', 'R', '1');
+	/* Page header: data page, sizes, {values, PLAIN, RLE, RLE}. */
+	put(out, 3, 0x15, 0x00, 0x15);
+	put_zigzag(out, c->uncompressed > 0 ? c->uncompressed : body.size);
+	put(out, 1, 0x15);
+	put_zigzag(out, body.size);
+	put(out, 2, 0x2c, 0x15);
+	put_zigzag(out, c->values);
+	put(out, 8, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x00, 0x00);
+	memcpy(out->bytes + out->size, body.bytes, body.size);
+	out->size += body.size;
+	chunk = out->size - 4;
+	/* Footer: the schema, then the rows and the row group. */
+	put(out, 3, 0x15, 0x02, 0x19);
+	if (c->nested)
+	{
+		put(out, 8, 0x4c, 0x48, 0x01, 'r', 0x15, 0x02, 0x00, 0x35);
+		put(out, 9, 0x02, 0x18, 0x01, 'x', 0x15, 0x02, 0x15, 0x06, 0x00);
+		put(out, 8, 0x35, 0x04, 0x18, 0x01, 'l', 0x15, 0x02, 0x00);
+	}
+	else
+		put(out, 7, 0x2c, 0x48, 0x01, 'r', 0x15, 0x02, 0x00);
+	put(out, 8, 0x15, 0x02, 0x25, 0x02, 0x18, 0x01, 'x', 0x00);
+	put(out, 1, 0x16);
+	put_zigzag(out, c->rows);
+	put(out, 8, 0x19, 0x1c, 0x19, 0x1c, 0x3c, 0x15, 0x02, 0x35);
+	put_zigzag(out, (uint64_t) c->codec);
+	put(out, 1, 0x16);
+	put_zigzag(out, c->values);
+	put(out, 1, 0x16);
+	put_zigzag(out, chunk);
+	put(out, 1, 0x16);
+	put_zigzag(out, chunk);
+	put(out, 6, 0x26, 0x08, 0x00, 0x00, 0x26, 0x00);
+	out->size--;
+	put_zigzag(out, c->rows);
+	put(out, 2, 0x00, 0x00);
+}
+
+/* An allocator that notes the most it was asked for at once. */
+typedef struct peak_memory
+{
+	size_t largest;
+} peak_memory;
+
+static void *
+peak_alloc(void *ctx, size_t size)
+{
+	peak_memory *peak = ctx;
+
+	peak->largest = size > peak->largest ? size : peak->largest;
+	return malloc(size);
+}
+
+static void *
+peak_realloc(void *ctx, void *ptr, size_t size)
+{
+	peak_memory *peak = ctx;
+
+	peak->largest = size > peak->largest ? size : peak->largest;
+	return realloc(ptr, size);
+}
+
+static void
+peak_free(void *ctx, void *ptr)
+{
+	free(ptr);
+}
+
+/* Read two batches of a forged file; then what was the status, and the largest allocation? */
+static pe_status
+read_forged(forged *out, size_t *rows, size_t *largest, pe_error *err)
+{
+	peak_memory peak = {0};
+	pe_env env = {.allocator = {peak_alloc, peak_realloc, peak_free, &peak}};
+	memory_file input = {.bytes = out->bytes};
+	pe_snapshot_column column = COLUMN("x");
+	uint32_t footer;
+	pe_snapshot_file *file;
+	pe_snapshot_batch batch;
+	pe_status status;
+	size_t start = 4;
+
+	/* The footer begins at its version field, behind the page. */
+	while (memcmp(out->bytes + start, "\x15\x02\x19", 3) != 0)
+		start++;
+	footer = (uint32_t) (out->size - start);
+	memcpy(out->bytes + out->size, &footer, 4);
+	memcpy(out->bytes + out->size + 4, "PAR1", 4);
+	input.size = out->size + 8;
+	*rows = 0;
+	memset(err, 0, sizeof(*err));
+	status = open_memory(&env, &input, "forged.parquet", &file, err);
+	if (status == PE_OK)
+		status = pe_snapshot_select(file, &column, 1, err);
+	for (int i = 0; i < 2 && status == PE_OK; i++)
+	{
+		status = pe_snapshot_next(file, &batch, err);
+		*rows += batch.rows;
+	}
+	*largest = peak.largest;
+	pe_snapshot_close(file);
+	return status;
+}
+
+static void
+test_lies(void)
+{
+	static forged out;
+	pe_error err;
+	size_t rows;
+	size_t largest;
+
+	forge(&out, &(claims){.values = 1000, .rows = 1000});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_OK, "a forged file can be right%s", err.message);
+	IS_INT(rows, 1000, "and read");
+	forge(&out, &(claims){.nested = true, .values = 1000, .rows = 1});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_OK, "one with a list too%s", err.message);
+	IS_INT(rows, 1, "in one row");
+
+	forge(&out, &(claims){.values = INT32_MAX, .rows = INT32_MAX});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_OK, "2^31 nulls in a few bytes");
+	OK(rows == 8192 && largest < 1000000, "are read by the batch: %zu rows, %zu bytes", rows, largest);
+	forge(&out, &(claims){.nested = true, .values = INT32_MAX, .rows = 1});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_LIMIT, "a list of 2^31 nulls");
+	OK(largest < (64u << 20), "stops at the bound: %zu bytes", largest);
+	forge(&out, &(claims){.values = 10, .rows = 1000});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_CORRUPT, "fewer values than rows");
+	forge(&out, &(claims){.values = 1000, .rows = 10});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_CORRUPT, "more values than rows");
+	forge(&out, &(claims){.values = 10, .rows = 10, .codec = 1, .uncompressed = INT32_MAX});
+	IS_INT(read_forged(&out, &rows, &largest, &err), PE_LIMIT, "a page of 2 GB");
+	IS_STR(err.message,
+	       "column \"x\" of Parquet file \"forged.parquet\": a page is said to have 2147483647 bytes, more "
+	       "than 268435456",
+	       "says so");
+	for (int codec = 1; codec <= 7; codec++)
+	{
+		if (codec == 3 || codec == 4)
+			continue;
+		forge(&out, &(claims){.values = 10, .rows = 10, .codec = codec, .uncompressed = 200u << 20});
+		IS_INT(read_forged(&out, &rows, &largest, &err), PE_CORRUPT,
+		       "a page of 200 MB in a few bytes, codec %d", codec);
+		OK(largest < 1000000, "takes no memory: %zu bytes", largest);
+	}
+}
+
 /* Whatever happens to the bytes, the end is a clean read or an error with a message. */
 static void
 check_damaged(const char *what, const uint8_t *bytes, size_t size, int *failures)
@@ -651,6 +848,7 @@ main(void)
 	test_groups();
 	test_refusals();
 	test_forged();
+	test_lies();
 	test_damage("profile.parquet");
 	test_damage("profile_v2.parquet");
 	test_damage("flat_v2.parquet");
