@@ -22,8 +22,8 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 CREATE VIEW parts AS
 	SELECT c.relname AS partition, pg_get_expr(c.relpartbound, c.oid) AS bound,
-		   (SELECT string_agg(conname || ' ' || pg_get_constraintdef(k.oid), ', ') FROM pg_constraint k WHERE k.conrelid = c.oid) AS constraints,
-		   (SELECT string_agg(x.indexrelid::regclass::text, ', ' ORDER BY 1) FROM pg_index x WHERE x.indrelid = c.oid) AS indexes
+		   (SELECT string_agg(conname || ' ' || pg_get_constraintdef(k.oid), ', ' ORDER BY conname) FROM pg_constraint k WHERE k.conrelid = c.oid) AS constraints,
+		   (SELECT string_agg(x.indexrelid::regclass::text, ', ' ORDER BY x.indexrelid::regclass::text) FROM pg_index x WHERE x.indrelid = c.oid) AS indexes
 	  FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
 	 WHERE p.relname = 'profiles' AND c.relkind = 'r' ORDER BY 1;
 
