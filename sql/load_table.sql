@@ -107,6 +107,20 @@ CREATE TRIGGER t AFTER INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION nothing
 CREATE VIEW a_view AS SELECT 1;
 SELECT t, outcome(format($$SELECT load_snapshot_file(file('day1.json'), %L, snapshot_date => '2026-11-22')$$, t))
   FROM unnest(ARRAY['plain', 'ranged', 'other_key', 'not_date', 'text_rest', 'several', 'triggered', 'a_view', 'nowhere.profiles', 'a.b.c.d', '', '"']) t;
+SELECT regexp_replace(o.outcome, 'pg_temp_[0-9]+', 'pg_temp_n') AS outcome
+  FROM outcome($$SELECT load_snapshot_file(file('day1.json'), 'pg_temp.t')$$) o;
+-- A load inside a load.
+CREATE FUNCTION load_again() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN (SELECT rows FROM load_snapshot_file(file('day1.csv'), 'inner_one'));
+EXCEPTION WHEN object_in_use THEN
+	RETURN -1;
+END $$;
+CREATE TABLE outer_one (snapshot_date date, n bigint DEFAULT load_again()) PARTITION BY LIST (snapshot_date);
+SELECT rows FROM load_snapshot_file(file('day1.json'), 'outer_one');
+SELECT n, id FROM outer_one ORDER BY id;
+DROP TABLE outer_one CASCADE;
+DROP FUNCTION load_again;
 -- A table or view of the wanted name is left alone.
 CREATE TABLE taken_p20261122 (i int);
 CREATE VIEW taken_latest AS SELECT 1 AS mine;

@@ -48,6 +48,9 @@ load_check_date(DateADT date)
 						errmsg("snapshot_date must be a day of the years 1 to 9999")));
 }
 
+/* Where we are, and COPY's source, are known once in a process. */
+static bool reading_files = false;
+
 /* Errors inside are the files': where and what, never the values. */
 static void
 run_reader(const LoadTarget *target, List *files, LoadFields *fields, const LoadMapping *mapping, LoadPlan *plan, LoadWriter *writer)
@@ -56,7 +59,11 @@ run_reader(const LoadTarget *target, List *files, LoadFields *fields, const Load
 	MemoryContext scratch = AllocSetContextCreate(caller, "profenrich load file", ALLOCSET_DEFAULT_SIZES);
 	ListCell *cell;
 
+	if (reading_files)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a snapshot cannot be loaded while this session loads another"),
+						errhint("A default, a constraint or a trigger called it.")));
 	memset(&load_position, 0, sizeof(load_position));
+	reading_files = true;
 	PG_TRY();
 	{
 		foreach(cell, files)
@@ -78,9 +85,11 @@ run_reader(const LoadTarget *target, List *files, LoadFields *fields, const Load
 	}
 	PG_CATCH();
 	{
+		reading_files = false;
 		load_rethrow(caller, target->label);
 	}
 	PG_END_TRY();
+	reading_files = false;
 	load_position.reading = false;
 	MemoryContextDelete(scratch);
 }

@@ -30,7 +30,7 @@
 #define LOAD_MAX_COLUMNS  500  /* typed columns of automatic flattening */
 #define LOAD_MAX_MAPPED	  1500 /* columns of an explicit mapping: the server's limit is 1600 */
 #define LOAD_MAX_FIELDS	  20000 /* fields remembered of NDJSON and CSV: the rest stays in "other" */
-#define LOAD_MAX_LINE	  (64 << 20) /* bytes of one NDJSON line */
+#define LOAD_MAX_LINE	  (16 << 20) /* bytes of one NDJSON line: parsing it cannot be interrupted */
 #define LOAD_MAX_FILES	  100000
 #define LOAD_NAMESPACES	  16 /* namespaces of identityMap that become columns by themselves */
 #define LOAD_SAMPLE_ROWS  4096 /* rows of a Parquet file searched for namespaces */

@@ -246,8 +246,9 @@ csv_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 		{
 			if (watched[i] == NULL || values[i] == NULL)
 				continue;
-			watched[i]->seen |= load_classify_text(values[i], strlen(values[i]), true);
 			watched[i]->filled++;
+			if (!(watched[i]->seen & LOAD_SEEN_TEXT))
+				watched[i]->seen |= load_classify_text(values[i], strlen(values[i]), true);
 		}
 		publish("reading fields", ++fields->rows, 0);
 	}

@@ -160,18 +160,25 @@ load_json_find(JsonbContainer *object, const pe_xdm_path *path, JsonbValue *foun
 }
 
 int
-load_json_seen(const JsonbValue *value)
+load_json_seen(const JsonbValue *value, int already)
 {
 	switch (value->type)
 	{
 		case jbvBool:
 			return LOAD_SEEN_BOOL;
 		case jbvString:
+			if (already & LOAD_SEEN_TEXT)
+				return LOAD_SEEN_TEXT;
 			return load_classify_text(value->val.string.val, value->val.string.len, false);
 		case jbvNumeric:
 		{
-			char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-			size_t digits = strspn(text, "-0123456789");
+			char *text;
+			size_t digits;
+
+			if (already & LOAD_SEEN_DOUBLE)
+				return LOAD_SEEN_DOUBLE;
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+			digits = strspn(text, "-0123456789");
 
 			if (text[digits] != '\0')
 				return LOAD_SEEN_DOUBLE;

@@ -35,7 +35,7 @@ extern bool load_json_rest(JsonbContainer *object, const LoadTaken *taken, Datum
 /* Is this the name of a map whose keys match without case? */
 extern bool load_json_is_map(const char *name, size_t length);
 
-/* The LOAD_SEEN flag of a value. */
-extern int load_json_seen(const JsonbValue *value);
+/* The LOAD_SEEN flag of a value, as far as it adds to what was seen already. */
+extern int load_json_seen(const JsonbValue *value, int already);
 
 #endif /* PE_LOAD_JSON_H */

@@ -202,7 +202,7 @@ see(Walk *walk, JsonbValue *value)
 
 	if (field != NULL)
 	{
-		field->seen |= load_json_seen(value);
+		field->seen |= load_json_seen(value, field->seen);
 		field->filled++;
 	}
 	if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
@@ -243,7 +243,7 @@ see_mapped(LoadFields *fields, JsonbContainer *object, const LoadMapping *mappin
 		if (!load_json_find(object, paths[i], &value))
 			continue;
 		field = load_fields_get(fields, mapping->items[i].path, file);
-		field->seen |= load_json_seen(&value);
+		field->seen |= load_json_seen(&value, field->seen);
 		field->filled++;
 	}
 }

@@ -100,8 +100,6 @@ check_features(const LoadTarget *target, Relation rel)
 {
 	TupleDesc desc = RelationGetDescr(rel);
 
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse(target, "it is a temporary table", "Load into a permanent table.");
 	if (rel->trigdesc != NULL)
 	{
 		for (int i = 0; i < rel->trigdesc->numtriggers; i++)
@@ -275,6 +273,8 @@ resolve_name(LoadTarget *target, const char *into_table)
 	if (target->schema == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"%s\" was dropped just now", into_table)));
 	target->label = load_qualify(target->schema, target->name);
+	if (isAnyTempNamespace(target->namespaceid))
+		refuse(target, "it is a temporary table", "Load into a permanent table.");
 }
 
 LoadTarget *
