@@ -1,0 +1,598 @@
+/*
+ * test_sender.c
+ *		The sender's decisions one at a time: what it does after each outcome. That they
+ *		hold together under fire is test_delivery_simulation.c's.
+ */
+#include "platform/sender.h"
+#include "tap.h"
+
+typedef struct bench
+{
+	tap_memory memory;
+	pe_env env;
+	pe_sender *sender;
+	int64_t now;
+	pe_action action;
+	pe_response_summary summary;
+	int queued; /* keys of the next chunk to load; 0: none */
+	bool retries;
+	pe_key_past past[PE_CHUNK_KEYS];
+	pe_sender_enrichment_info info;
+	int tokens, reports;
+	pe_block reported;
+	int64_t waited;
+} bench;
+
+static void
+scan(bench *b)
+{
+	static const pe_throttle_limits limits = {1000, 100000, 16};
+
+	pe_sender_scan_begin(b->sender);
+	pe_sender_server(b->sender, 1, &limits, b->now);
+	pe_sender_enrichment(b->sender, &b->info, b->now);
+	if (b->queued > 0)
+		pe_sender_has_work(b->sender, b->info.id, 3);
+	pe_sender_scanned(b->sender, true, b->now + 10 * PE_SECOND);
+}
+
+/*
+ * Goes on until the sender wants to send, to commit, or has nothing to do for
+ * longer than limit; answers scans, loads, tokens and reports by itself.
+ */
+static pe_action_kind
+run(bench *b, int64_t limit)
+{
+	int64_t until = b->now + limit;
+	int64_t start = b->now;
+
+	for (int steps = 0; steps < 100000; steps++)
+	{
+		pe_sender_next(b->sender, b->now, &b->action);
+		b->waited = b->now - start;
+		switch (b->action.kind)
+		{
+			case PE_DO_SEND:
+			case PE_DO_COMMIT:
+				return b->action.kind;
+			case PE_DO_SCAN:
+				scan(b);
+				break;
+			case PE_DO_LOAD:
+				pe_sender_loaded(b->sender, b->action.slot, b->now, b->retries ? PE_WORK_RETRY : PE_WORK_CHUNK, b->queued,
+								 b->retries ? b->past : NULL);
+				break;
+			case PE_DO_TOKEN:
+				b->tokens++;
+				pe_sender_token(b->sender, b->action.server, b->now, PE_OK, NULL);
+				break;
+			case PE_DO_REPORT:
+				b->reports++;
+				b->reported = b->action.block;
+				b->info.stored_block = b->action.block;
+				b->info.stored_probe_at = b->action.probe_in < 0 ? PE_NEVER : b->now + b->action.probe_in;
+				pe_sender_reported(b->sender, b->action.enrichment, true, b->now);
+				break;
+			case PE_DO_WAIT:
+				if (b->action.until > until)
+				{
+					b->now = until;
+					return PE_DO_WAIT;
+				}
+				b->now = b->action.until;
+				break;
+		}
+	}
+	return PE_DO_WAIT;
+}
+
+static void
+begin(bench *b, int queued)
+{
+	memset(b, 0, sizeof(*b));
+	b->env = tap_env(&b->memory);
+	b->now = 5 * PE_SECOND;
+	b->queued = queued;
+	b->info = (pe_sender_enrichment_info){.id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+	pe_sender_open(&b->env, 1, b->now, &b->sender, NULL);
+}
+
+static void
+end(bench *b)
+{
+	pe_sender_close(b->sender);
+	IS_INT(b->memory.live, 0, "nothing leaks");
+}
+
+/* Sends all that was asked for, as a request of 100 bytes a key. */
+static pe_slot *
+send_all(bench *b)
+{
+	static const pe_built none = {0};
+	pe_built built = none;
+
+	built.sent = b->action.keys;
+	built.sent_count = b->action.key_count;
+	built.bytes = (size_t) b->action.key_count * 100;
+	pe_sender_built(b->sender, b->action.slot, b->now, &built);
+	return b->action.slot;
+}
+
+static void
+reply(bench *b, const pe_result *result)
+{
+	pe_slot *slot = send_all(b);
+
+	b->now += 50000;
+	pe_sender_response(b->sender, slot, b->now, result, &b->summary);
+}
+
+static void
+reply_status(bench *b, int http_status)
+{
+	pe_result result = {.transport = PE_OK, .http_status = http_status, .reason = "words"};
+
+	reply(b, &result);
+}
+
+/* A multi-status reply in which the keys of a status other than 0 are given. */
+static void
+reply_entries(bench *b, const int *bad, int bad_count, int status)
+{
+	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
+	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = b->action.key_count};
+
+	for (int i = 0; i < bad_count; i++)
+		entries[bad[i]] = (pe_result_entry){status, "bad"};
+	reply(b, &result);
+}
+
+static void
+commit(bench *b)
+{
+	b->queued = 0;
+	pe_sender_committed(b->sender, b->action.slot, b->now, true);
+}
+
+static int
+count_state(const bench *b, pe_key_state state)
+{
+	int count = 0;
+
+	for (int i = 0; i < b->action.slot->key_count; i++)
+		count += b->action.slot->keys[i].state == state;
+	return count;
+}
+
+static void
+test_calm(void)
+{
+	bench b;
+
+	begin(&b, 40);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "loads, gets a token, sends");
+	IS_INT(b.tokens, 1, "one token");
+	IS_INT(b.action.key_count, 40, "the whole chunk");
+	OK(b.waited > 0, "buckets start empty");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(b.summary.accepted, 40, "all accepted");
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "commits after the reply");
+	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 40, "all keys");
+	commit(&b);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "then waits");
+	end(&b);
+}
+
+static void
+test_commit_failure(void)
+{
+	bench b;
+	int64_t before;
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	reply_entries(&b, NULL, 0, 0);
+	run(&b, 0);
+	pe_sender_committed(b.sender, b.action.slot, b.now, false);
+	before = b.now;
+	pe_sender_has_work(b.sender, 7, 4);
+	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_COMMIT, "the same commit again, and nothing else first");
+	OK(b.now > before, "after a while");
+	commit(&b);
+	end(&b);
+}
+
+static void
+test_not_sent_and_unknown(void)
+{
+	bench b;
+	pe_result refused = {.transport = PE_UNREACHABLE};
+	pe_result lost = {.transport = PE_UNREACHABLE, .body_sent = true};
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	for (int i = 0; i < 8; i++)
+	{
+		reply(&b, i % 2 ? &refused : &lost);
+		IS_INT(b.summary.accepted, 0, "nothing counts as accepted");
+		IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "sent again within five minutes");
+		IS_INT(b.action.key_count, 10, "all of it");
+	}
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "and accepted in the end");
+	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 10, "all keys");
+	end(&b);
+}
+
+static void
+test_rate(void)
+{
+	bench b;
+	pe_result busy = {.transport = PE_OK, .http_status = 429, .retry_after = 7 * PE_SECOND};
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	reply(&b, &busy);
+	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_SEND, "sent again");
+	OK(b.waited >= 7 * PE_SECOND && b.waited < 8 * PE_SECOND, "after Retry-After: %lld us", (long long) b.waited);
+	busy.retry_after = 100000 * PE_SECOND;
+	reply(&b, &busy);
+	IS_INT(run(&b, 4000 * PE_SECOND), PE_DO_SEND, "an absurd one");
+	OK(b.waited >= 3600 * PE_SECOND && b.waited < 3611 * PE_SECOND, "is an hour: %lld us", (long long) b.waited);
+	IS_INT(b.action.slot->keys[0].attempts, 0, "no attempt is counted");
+	end(&b);
+}
+
+static void
+test_halving(void)
+{
+	bench b;
+	int requests = 0;
+
+	begin(&b, 100);
+	run(&b, PE_SECOND);
+	/* Key 37 spoils every request it is in. */
+	while (b.action.kind == PE_DO_SEND && requests++ < 100)
+	{
+		bool spoilt = false;
+
+		for (int i = 0; i < b.action.key_count; i++)
+			spoilt |= b.action.keys[i] == 37;
+		if (spoilt)
+			reply_status(&b, 400);
+		else
+			reply_entries(&b, NULL, 0, 0);
+		run(&b, PE_SECOND);
+	}
+	IS_INT(b.action.kind, PE_DO_COMMIT, "found");
+	OK(requests <= 16, "in %d requests", requests);
+	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 99, "the others are accepted");
+	IS_INT(b.action.slot->keys[37].state, PE_KEY_DEAD, "the bad one is dead: the others show that the schema is right");
+	IS_STR(b.action.slot->keys[37].reason, "words", "with the platform's words");
+	end(&b);
+}
+
+static void
+test_first_refusal_waits(void)
+{
+	bench b;
+	int bad[] = {1};
+
+	begin(&b, 3);
+	run(&b, PE_SECOND);
+	reply_entries(&b, bad, 1, 400);
+	run(&b, 0);
+	IS_INT(b.action.slot->keys[1].state, PE_KEY_RETRY, "too few verdicts yet: tried once more");
+	commit(&b);
+	b.queued = 1;
+	b.retries = true;
+	b.past[0] = (pe_key_past){1, PE_OUTCOME_REFUSED};
+	IS_INT(run(&b, 10 * PE_SECOND), PE_DO_SEND, "which comes soon");
+	reply_entries(&b, (int[]){0}, 1, 400);
+	run(&b, 0);
+	IS_INT(b.action.slot->keys[0].state, PE_KEY_DEAD, "refused again it is dead");
+	end(&b);
+}
+
+static void
+test_schema(void)
+{
+	bench b;
+	int bad[100];
+
+	for (int i = 0; i < 100; i++)
+		bad[i] = i;
+	begin(&b, 100);
+	run(&b, PE_SECOND);
+	reply_entries(&b, bad, 100, 400);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "nothing is acknowledged");
+	IS_INT(b.reported, PE_BLOCK_SCHEMA, "blocked: schema");
+	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "a probe after five minutes");
+	IS_INT(b.action.key_count, 1, "of one key");
+	reply_entries(&b, bad, 1, 400);
+	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_WAIT, "refused: still blocked");
+	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "the next probe");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "accepted: the rest follows");
+	IS_INT(b.reported, PE_BLOCK_NONE, "unblocked");
+	IS_INT(b.action.key_count, 99, "all of it");
+	end(&b);
+}
+
+static void
+test_token(void)
+{
+	bench b;
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	reply_status(&b, 401);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "one more try");
+	IS_INT(b.tokens, 2, "with a new token");
+	reply_status(&b, 403);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "then no more");
+	IS_INT(b.reported, PE_BLOCK_AUTHORISATION, "blocked: authorisation");
+	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "a probe after five minutes");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "accepted");
+	commit(&b);
+	run(&b, PE_SECOND);
+	IS_INT(b.reported, PE_BLOCK_NONE, "unblocked");
+	end(&b);
+}
+
+static void
+test_configuration(void)
+{
+	bench b;
+	pe_result untrusted = {.transport = PE_UNTRUSTED};
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	reply(&b, &untrusted);
+	run(&b, PE_SECOND);
+	IS_INT(b.reported, PE_BLOCK_CONFIGURATION, "a wrong certificate blocks: configuration");
+	/* resume() clears it in the tables. */
+	b.info.stored_block = PE_BLOCK_NONE;
+	pe_sender_wake(b.sender);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "resume sends at once");
+	reply_status(&b, 404);
+	run(&b, PE_SECOND);
+	IS_INT(b.reported, PE_BLOCK_CONFIGURATION, "404 too");
+	end(&b);
+}
+
+static void
+test_identity(void)
+{
+	bench b;
+
+	begin(&b, 10);
+	b.info.identity_matches = false;
+	IS_INT(run(&b, 1000 * PE_SECOND), PE_DO_WAIT, "a copy of the database sends nothing, and probes nothing");
+	IS_INT(b.reported, PE_BLOCK_IDENTITY, "blocked: identity");
+	b.info.identity_matches = true;
+	IS_INT(run(&b, 20 * PE_SECOND), PE_DO_SEND, "until it is adopted");
+	end(&b);
+}
+
+static void
+test_too_big(void)
+{
+	bench b;
+
+	begin(&b, 400);
+	run(&b, PE_SECOND);
+	reply_status(&b, 413);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "in halves");
+	IS_INT(b.action.key_count, 200, "of the keys");
+	IS_INT(b.action.max_bytes, 20000, "the limit is remembered");
+	end(&b);
+
+	begin(&b, 1);
+	run(&b, PE_SECOND);
+	reply_status(&b, 413);
+	run(&b, PE_SECOND);
+	IS_INT(b.action.slot->keys[0].state, PE_KEY_DEAD, "a single one is dead");
+	end(&b);
+}
+
+static void
+test_miscount(void)
+{
+	bench b;
+	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
+	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 3};
+	pe_result single = {.transport = PE_OK, .http_status = 200, .readable = true, .single = true};
+
+	begin(&b, 4);
+	run(&b, PE_SECOND);
+	reply(&b, &result);
+	IS_INT(b.summary.accepted, 0, "nothing is accepted");
+	for (int i = 0; i < 4; i++)
+	{
+		IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "again");
+		OK(b.action.alone && b.action.key_count == 1 && b.action.keys[0] == i, "message %d by itself, by the single call", i);
+		reply(&b, &single);
+	}
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "done");
+	end(&b);
+}
+
+static void
+test_faults(void)
+{
+	bench b;
+
+	begin(&b, 4);
+	run(&b, PE_SECOND);
+	for (int i = 0; i < 3; i++)
+	{
+		IS_INT(b.action.key_count, 4, "500: the same again");
+		reply_status(&b, 500);
+		IS_INT(run(&b, 100 * PE_SECOND), PE_DO_SEND, "try %d", i + 2);
+	}
+	IS_INT(b.action.key_count, 2, "three times: halves");
+	end(&b);
+}
+
+static void
+test_parts(void)
+{
+	bench b;
+	int sent[100], superseded[] = {4}, big[] = {9};
+	pe_built built = {sent, 0, superseded, 1, big, 1, 1000};
+	pe_slot *slot;
+	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
+	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 40};
+
+	begin(&b, 100);
+	run(&b, PE_SECOND);
+	for (int i = 0; built.sent_count < 40; i++)
+		if (i != 4 && i != 9)
+			sent[built.sent_count++] = i;
+	slot = b.action.slot;
+	pe_sender_built(b.sender, slot, b.now, &built);
+	pe_sender_response(b.sender, slot, b.now + 1000, &result, &b.summary);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "what did not fit follows before the commit");
+	IS_INT(b.action.key_count, 58, "all that was left");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "one commit");
+	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 98, "accepted");
+	IS_INT(count_state(&b, PE_KEY_SUPERSEDED), 1, "superseded");
+	IS_INT(count_state(&b, PE_KEY_DEAD), 1, "dead");
+	end(&b);
+}
+
+static void
+test_pause(void)
+{
+	bench b;
+	int bad[] = {0};
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	send_all(&b);
+	b.info.paused = true;
+	scan(&b);
+	{
+		pe_result_entry entries[10] = {{0}};
+		pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 10};
+
+		entries[0] = (pe_result_entry){401, "token"};
+		pe_sender_response(b.sender, b.action.slot, b.now + 1000, &result, &b.summary);
+	}
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "paused: what was decided is committed");
+	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 9, "nine keys");
+	IS_INT(b.action.slot->keys[bad[0]].state, PE_KEY_KEPT, "the tenth stays queued");
+	pe_sender_committed(b.sender, b.action.slot, b.now, true);
+	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_WAIT, "nothing is sent");
+	b.info.paused = false;
+	b.queued = 1;
+	IS_INT(run(&b, 20 * PE_SECOND), PE_DO_SEND, "until it is resumed");
+	end(&b);
+}
+
+static void
+test_throttle(void)
+{
+	pe_throttle throttle;
+	pe_throttle_limits limits = {10, 1000, 4};
+	uint64_t random = 3;
+	int64_t now = PE_SECOND;
+	int started = 0;
+
+	pe_throttle_init(&throttle, &limits, now);
+	OK(pe_throttle_ready(&throttle, now, 1) > now, "the buckets start empty");
+	for (int64_t until = now + 10 * PE_SECOND; now < until; now += 1000)
+		if (pe_throttle_ready(&throttle, now, 100) <= now)
+		{
+			pe_throttle_start(&throttle, now, 100);
+			pe_throttle_end(&throttle, now + 100, now, PE_HEALTH_GOOD, &random);
+			started++;
+		}
+	OK(started >= 95 && started <= 110, "10 requests/s of 100 messages make 100 in 10 s: %d", started);
+	for (int i = 0; i < 5; i++)
+	{
+		now += PE_SECOND;
+		pe_throttle_start(&throttle, now, 1);
+		pe_throttle_end(&throttle, now + 10, now, PE_HEALTH_FAILED, &random);
+	}
+	OK(throttle.open, "five failures in a row open the breaker");
+	now = pe_throttle_ready(&throttle, now, 1) + PE_SECOND;
+	IS_INT(pe_throttle_ready(&throttle, now, 1) <= now, true, "after a while there is a probe");
+	pe_throttle_start(&throttle, now, 1);
+	OK(pe_throttle_ready(&throttle, now, 1) == PE_NEVER, "one at a time");
+	pe_throttle_end(&throttle, now + 10, now, PE_HEALTH_GOOD, &random);
+	OK(!throttle.open, "and its success closes it");
+	for (int attempt = 0; attempt < 40; attempt++)
+	{
+		int64_t delay = pe_backoff(&random, attempt);
+
+		if (delay <= 0 || delay > 300 * PE_SECOND || (attempt < 8 && delay > PE_SECOND << attempt))
+		{
+			OK(false, "backoff %d is %lld", attempt, (long long) delay);
+			return;
+		}
+	}
+	OK(true, "backoffs stay within 1 s * 2^n and five minutes");
+}
+
+static void
+test_memory(void)
+{
+	for (long fail_at = 1;; fail_at++)
+	{
+		bench b;
+		bool opened;
+
+		memset(&b, 0, sizeof(b));
+		b.memory.fail_at = fail_at;
+		b.env = tap_env(&b.memory);
+		b.queued = 20;
+		b.info = (pe_sender_enrichment_info){.id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+		opened = pe_sender_open(&b.env, 1, 0, &b.sender, NULL) == PE_OK;
+		if (opened && run(&b, 2 * PE_SECOND) == PE_DO_SEND)
+		{
+			int bad[] = {2, 3};
+
+			reply_entries(&b, bad, 2, 503);
+			run(&b, 0);
+		}
+		if (opened)
+			pe_sender_close(b.sender);
+		if (b.memory.live != 0)
+		{
+			OK(false, "failing allocation %ld leaves %ld blocks", fail_at, b.memory.live);
+			return;
+		}
+		if (b.memory.calls < fail_at)
+		{
+			OK(true, "each of %ld failing allocations is survived", fail_at - 1);
+			return;
+		}
+	}
+}
+
+int
+main(void)
+{
+	test_calm();
+	test_commit_failure();
+	test_not_sent_and_unknown();
+	test_rate();
+	test_halving();
+	test_first_refusal_waits();
+	test_schema();
+	test_token();
+	test_configuration();
+	test_identity();
+	test_too_big();
+	test_miscount();
+	test_faults();
+	test_parts();
+	test_pause();
+	test_throttle();
+	test_memory();
+	return tap_done();
+}
