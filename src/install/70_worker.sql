@@ -172,8 +172,9 @@ CREATE VIEW @extschema@.health_checks AS
 			WHERE x.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id LIMIT 100000) y) d
 	WHERE d.keys OPERATOR(pg_catalog.>) 0
 	UNION ALL
-	SELECT 'delivery log', NOT EXISTS (SELECT FROM @extschema@.delivery_log_default), 'rows of days without a partition',
-		'The worker makes partitions days ahead: the server''s log tells why it could not.';
+	SELECT 'delivery log', NOT d.any_row, CASE WHEN d.any_row THEN 'there are rows of days without a partition' ELSE 'each day has its partition' END,
+		'The worker makes partitions days ahead: the server''s log tells why it could not.'
+	FROM (SELECT EXISTS (SELECT FROM @extschema@.delivery_log_default) AS any_row) d;
 COMMENT ON VIEW @extschema@.health_checks IS 'what health() returns';
 
 CREATE FUNCTION @extschema@.health(OUT check_name text, OUT ok boolean, OUT detail text, OUT hint text)

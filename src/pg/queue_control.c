@@ -54,7 +54,9 @@ find_queue(const char *name)
 	desc = SPI_tuptable->tupdesc;
 	owner = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
 	if (!has_privs_of_role(GetUserId(), owner) && !pe_is_member("profenrich_admin"))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
+						errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
+								GetUserNameFromId(owner, true))));
 	queue.enrichment_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	queue.paused = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 	queue.blocked = SPI_getvalue(row, desc, 4);
