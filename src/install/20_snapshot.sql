@@ -21,7 +21,7 @@ COMMENT ON COLUMN @extschema@.snapshot_load.mapping IS 'the columns argument of 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_load', '');
 
 -- The table is found through its partition: renamed tables stay listed, dropped ones are not.
-CREATE VIEW @extschema@.snapshots AS
+CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
 	SELECT i.inhparent::pg_catalog.regclass AS into_table, s.snapshot_date, s.loaded_at, s.loaded_by, s.source, s.server,
 		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition
 	  FROM @extschema@.snapshot_load s
@@ -70,6 +70,8 @@ COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
 REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) FROM PUBLIC;
+-- pg_dump by a role that is no superuser needs to read the table.
+GRANT SELECT ON @extschema@.snapshot_load TO profenrich_admin;
 GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;

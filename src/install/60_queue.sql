@@ -143,6 +143,7 @@ CREATE TABLE @extschema@.sender (
 INSERT INTO @extschema@.sender DEFAULT VALUES;
 COMMENT ON TABLE @extschema@.sender IS 'the fencing epoch: an acknowledgement of an earlier epoch is refused';
 
+-- What delivery_log_default holds is not dumped: of a registered partition pg_dump --schema makes a crash.
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.run', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.profile_score', '');
@@ -150,7 +151,6 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.outbox_chunk_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.retry', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.dead_letter', '');
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.delivery_log_default', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.delivery_state', '');
 
 GRANT SELECT ON @extschema@.run, @extschema@.profile_score, @extschema@.outbox, @extschema@.retry, @extschema@.dead_letter,

@@ -17,13 +17,13 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "pg/progress.h"
+#include "pg/shmem.h"
 
 #define PROGRESS_SLOTS 64
 #define PHASE_LENGTH   32
@@ -44,6 +44,7 @@ typedef struct ProgressSlot
 
 static ProgressSlot *slots = NULL;
 static ProgressSlot *mine = NULL;
+static SubTransactionId mine_subid; /* the one that began it */
 static bool callbacks_registered = false;
 static shmem_request_hook_type previous_shmem_request = NULL;
 
@@ -62,37 +63,25 @@ pe_progress_request_shmem(void)
 	shmem_request_hook = request_shmem;
 }
 
-/* Attach to the slots, making them at first use; false when memory has run out. */
+static void
+init_slots(void *area)
+{
+	ProgressSlot *slot = area;
+
+	memset(area, 0, PROGRESS_SLOTS * sizeof(ProgressSlot));
+	for (int i = 0; i < PROGRESS_SLOTS; i++)
+	{
+		pg_atomic_init_u32(&slot[i].pid, 0);
+		pg_atomic_init_u32(&slot[i].changes, 0);
+	}
+}
+
+/* Attach to the slots, making them at first use; false when memory has run out: the work goes on. */
 static bool
 attach_slots(void)
 {
-	bool found;
-
-	if (slots != NULL)
-		return true;
-	PG_TRY();
-	{
-		LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-		slots = ShmemInitStruct("profenrich progress", PROGRESS_SLOTS * sizeof(ProgressSlot), &found);
-		if (!found)
-		{
-			memset(slots, 0, PROGRESS_SLOTS * sizeof(ProgressSlot));
-			for (int i = 0; i < PROGRESS_SLOTS; i++)
-			{
-				pg_atomic_init_u32(&slots[i].pid, 0);
-				pg_atomic_init_u32(&slots[i].changes, 0);
-			}
-		}
-		LWLockRelease(AddinShmemInitLock);
-	}
-	PG_CATCH();
-	{
-		/* Out of shared memory: progress is a convenience, the work goes on. */
-		LWLockRelease(AddinShmemInitLock);
-		FlushErrorState();
-		slots = NULL;
-	}
-	PG_END_TRY();
+	if (slots == NULL)
+		slots = pe_shmem_attach("profenrich progress", PROGRESS_SLOTS * sizeof(ProgressSlot), init_slots);
 	return slots != NULL;
 }
 
@@ -100,6 +89,14 @@ static void
 release_at_transaction_end(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
+		pe_progress_end();
+}
+
+/* An error that somebody catches ends the call, too. */
+static void
+release_at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && mine != NULL && mine_subid >= mySubid)
 		pe_progress_end();
 }
 
@@ -117,6 +114,7 @@ pe_progress_begin(pe_progress_kind kind, const char *name)
 	if (!callbacks_registered)
 	{
 		RegisterXactCallback(release_at_transaction_end, NULL);
+		RegisterSubXactCallback(release_at_subtransaction_end, NULL);
 		before_shmem_exit(release_at_exit, 0);
 		callbacks_registered = true;
 	}
@@ -129,6 +127,7 @@ pe_progress_begin(pe_progress_kind kind, const char *name)
 	}
 	if (mine == NULL)
 		return;
+	mine_subid = GetCurrentSubTransactionId();
 	pg_atomic_fetch_add_u32(&mine->changes, 1);
 	mine->database = MyDatabaseId;
 	mine->user = GetUserId();

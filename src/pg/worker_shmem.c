@@ -15,6 +15,7 @@
 #include "storage/shmem.h"
 
 #include "pg/compat.h"
+#include "pg/shmem.h"
 #include "pg/worker.h"
 #include "pg/worker_shmem.h"
 
@@ -43,34 +44,26 @@ pe_worker_request_shmem(void)
 	shmem_request_hook = request_shmem;
 }
 
+static void
+init_area(void *memory)
+{
+	SharedArea *made = memory;
+
+	memset(made, 0, sizeof(SharedArea));
+	made->tranche = LWLockNewTrancheId();
+	LWLockInitialize(&made->public.lock, made->tranche);
+}
+
 PeWorkerShared *
 pe_worker_shared(void)
 {
-	bool found;
-
-	if (area != NULL)
-		return &area->public;
-	PG_TRY();
+	if (area == NULL)
 	{
-		LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-		area = ShmemInitStruct("profenrich workers", sizeof(SharedArea), &found);
-		if (!found)
-		{
-			memset(area, 0, sizeof(SharedArea));
-			area->tranche = LWLockNewTrancheId();
-			LWLockInitialize(&area->public.lock, area->tranche);
-		}
-		LWLockRelease(AddinShmemInitLock);
-		LWLockRegisterTranche(area->tranche, "profenrich_workers");
+		area = pe_shmem_attach("profenrich workers", sizeof(SharedArea), init_area);
+		if (area != NULL)
+			LWLockRegisterTranche(area->tranche, "profenrich_workers");
 	}
-	PG_CATCH();
-	{
-		/* Out of shared memory: the worker's safety poll has to do. */
-		LWLockRelease(AddinShmemInitLock);
-		FlushErrorState();
-		area = NULL;
-	}
-	PG_END_TRY();
+	/* Out of shared memory: the worker's safety poll has to do. */
 	return area != NULL ? &area->public : NULL;
 }
 
