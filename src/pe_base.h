@@ -59,6 +59,22 @@ typedef struct pe_error
 	char hint[256];
 } pe_error;
 
+/* Print into a field of an error. What does not fit is cut between two characters, not inside of one. */
+static inline void
+pe_error_print(char *text, size_t size, const char *format, va_list args)
+{
+	int length = vsnprintf(text, size, format, args);
+	size_t end = size - 1;
+
+	if (length < 0 || (size_t) length < size)
+		return;
+	while (end > 0 && ((unsigned char) text[end - 1] & 0xC0) == 0x80)
+		end--;
+	if (end > 0 && ((unsigned char) text[end - 1] & 0xC0) == 0xC0)
+		end--;
+	text[end] = '\0';
+}
+
 /* Set code and message, clear the rest, and return the code: "return pe_fail(err, ...)". */
 static inline pe_status __attribute__((format(printf, 3, 4)))
 pe_fail(pe_error *err, pe_status code, const char *format, ...)
@@ -70,7 +86,7 @@ pe_fail(pe_error *err, pe_status code, const char *format, ...)
 		memset(err, 0, sizeof(*err));
 		err->code = code;
 		va_start(args, format);
-		(void) vsnprintf(err->message, sizeof(err->message), format, args);
+		pe_error_print(err->message, sizeof(err->message), format, args);
 		va_end(args);
 	}
 	return code;
@@ -84,7 +100,7 @@ pe_error_hint(pe_error *err, const char *format, ...)
 		va_list args;
 
 		va_start(args, format);
-		(void) vsnprintf(err->hint, sizeof(err->hint), format, args);
+		pe_error_print(err->hint, sizeof(err->hint), format, args);
 		va_end(args);
 	}
 }
@@ -97,7 +113,7 @@ pe_error_detail(pe_error *err, const char *format, ...)
 		va_list args;
 
 		va_start(args, format);
-		(void) vsnprintf(err->detail, sizeof(err->detail), format, args);
+		pe_error_print(err->detail, sizeof(err->detail), format, args);
 		va_end(args);
 	}
 }

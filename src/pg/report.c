@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "pg/report.h"
@@ -55,6 +56,27 @@ pe_sqlstate(pe_status status)
 	return ERRCODE_INTERNAL_ERROR;
 }
 
+/*
+ * Text that can be sent to the client. The platform's words are UTF-8 whatever the
+ * database's encoding is; what is invalid there would fail to be sent, and hide the
+ * error behind another one.
+ */
+static const char *
+sendable(const char *text)
+{
+	char *copy;
+
+	if (pg_verify_mbstr(GetDatabaseEncoding(), text, (int) strlen(text), true))
+		return text;
+	copy = pstrdup(text);
+	for (char *at = copy; *at != '\0'; at++)
+	{
+		if (IS_HIGHBIT_SET(*at))
+			*at = '?';
+	}
+	return copy;
+}
+
 void
 pe_raise(const pe_error *err)
 {
@@ -64,9 +86,9 @@ pe_raise(const pe_error *err)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("stopped before the work was done")));
 	}
 	ereport(ERROR,
-			(errcode(pe_sqlstate(err->code)), errmsg("%s", err->message[0] != '\0' ? err->message : "unknown error"),
-			 err->detail[0] != '\0' ? errdetail("%s", err->detail) : 0,
-			 err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+			(errcode(pe_sqlstate(err->code)), errmsg("%s", err->message[0] != '\0' ? sendable(err->message) : "unknown error"),
+			 err->detail[0] != '\0' ? errdetail("%s", sendable(err->detail)) : 0,
+			 err->hint[0] != '\0' ? errhint("%s", sendable(err->hint)) : 0));
 	pg_unreachable();
 }
 
