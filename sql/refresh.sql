@@ -89,6 +89,29 @@ SELECT keys FROM pending;
 INSERT INTO scores (crm_id, probability, score, bucket, seen, born) VALUES ('C-19', 0.019, 19, NULL, '2026-11-23 10:00:00.5+00', '1980-01-31');
 SELECT changed, retracted FROM profenrich.refresh('refresh_churn');
 
+-- A row that is skipped for its value is still in the source: what was sent stays.
+UPDATE scores SET born = '11000-01-01' WHERE crm_id = 'C-7';
+SELECT changed, retracted, skipped FROM profenrich.refresh('refresh_churn');
+UPDATE scores SET born = '1980-01-31' WHERE crm_id = 'C-7';
+SELECT changed, retracted, skipped FROM profenrich.refresh('refresh_churn');
+
+-- Which of two rows counts is decided exactly, by any number or time; NaN and null come last.
+CREATE TABLE twice (crm_id text, seq numeric, small smallint, weight float4, score int);
+INSERT INTO twice VALUES ('T-1', 9007199254740993, 1, 'NaN', 1), ('T-1', 9007199254740994, 2, 2.5, 2), ('T-1', 9007199254740992, 3, NULL, 3);
+SELECT profenrich.create_enrichment('refresh_twice', server => 'refresh_aep', source => 'twice', identity_column => 'crm_id',
+                                    namespace => 'CRMID', options => '{"on_duplicate": {"highest": "seq"}}');
+SELECT changed FROM profenrich.refresh('refresh_twice');
+SELECT value -> 'score' AS second FROM profenrich.profile_score WHERE profile_key = 'T-1';
+SELECT profenrich.alter_enrichment('refresh_twice', options => '{"on_duplicate": {"highest": "small"}}');
+SELECT changed FROM profenrich.refresh('refresh_twice');
+SELECT value -> 'score' AS third FROM profenrich.profile_score WHERE profile_key = 'T-1';
+SELECT profenrich.alter_enrichment('refresh_twice', options => '{"on_duplicate": {"highest": "weight"}}');
+SELECT changed FROM profenrich.refresh('refresh_twice');
+SELECT value -> 'score' AS second FROM profenrich.profile_score WHERE profile_key = 'T-1';
+SELECT profenrich.alter_enrichment('refresh_twice', options => '{"on_duplicate": {"highest": "crm_id"}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.drop_enrichment('refresh_twice', force => true);
+
 -- A new value supersedes a dead letter.
 INSERT INTO profenrich.dead_letter (enrichment_id, profile_key, shard, version, class)
 SELECT enrichment_id, key, 0, 1, 'refused' FROM profenrich.enrichment, unnest(ARRAY['C-300', 'C-301']) AS key WHERE name = 'refresh_churn';

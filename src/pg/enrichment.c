@@ -96,6 +96,28 @@ check_identity_type(const char *column, Oid type)
 					errhint("Identity values are text, integers, numeric or uuid: cast it in the source.")));
 }
 
+/* What decides between rows of one key is compared outside of the owner's rights: by built-in code only. */
+static void
+check_rank_type(const char *column, Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return;
+	}
+	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+					errmsg("column \"%s\" of type %s cannot decide between duplicate keys", column, format_type_be(type)),
+					errhint("Name a column of numbers, dates or timestamps in on_duplicate.")));
+}
+
 /* Simple types; NULL for those that have no place in a profile. */
 static const char *
 scalar_shape(Oid type)
@@ -271,7 +293,11 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 	check_identity_type(e->identity_column, TupleDescAttr(source->desc, identity)->atttypid);
 	check_declared(e, source, declared);
 	if (e->duplicate_column != NULL)
-		(void) pe_source_need_column(source, e->duplicate_column, "on_duplicate");
+	{
+		int rank = pe_source_need_column(source, e->duplicate_column, "on_duplicate");
+
+		check_rank_type(e->duplicate_column, TupleDescAttr(source->desc, rank)->atttypid);
+	}
 	if (OidIsValid(source->relid))
 		e->source = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relid)),
 											   get_rel_name(source->relid));

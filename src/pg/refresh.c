@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
@@ -22,6 +24,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/parse_oper.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/array.h"
@@ -89,7 +92,7 @@ typedef struct Refresh
 	/* reading the source */
 	PeWireRow *wire;
 	int rank_column; /* in the slot: what ranks duplicates, or -1 */
-	Oid rank_type;
+	Oid rank_type; /* built in, as enrichment.c saw to: sorting runs nobody's code */
 	Tuplesortstate *sorted;
 	TupleTableSlot *row; /* the sorted row at hand; empty at the end */
 	StringInfoData text;
@@ -172,6 +175,7 @@ lock_enrichment(const PeEnrichment *enrichment)
 	{
 		CHECK_FOR_INTERRUPTS();
 		pe_owner_execute(sql, 1, types, values, NULL, false, 1);
+		SPI_freetuptable(SPI_tuptable);
 		if (SPI_processed == 1)
 			return;
 		if (GetCurrentTimestamp() >= end)
@@ -186,26 +190,30 @@ lock_enrichment(const PeEnrichment *enrichment)
 /* ---- reading the source ---------------------------------------------------------------- */
 
 static TupleDesc
-row_descriptor(void)
+row_descriptor(Oid rank_type)
 {
 	TupleDesc desc = CreateTemplateTupleDesc(ROW_COLUMNS);
 
 	TupleDescInitEntry(desc, ROW_KEY + 1, "profile_key", TEXTOID, -1, 0);
 	TupleDescInitEntryCollation(desc, ROW_KEY + 1, C_COLLATION_OID);
-	TupleDescInitEntry(desc, ROW_RANK + 1, "rank", FLOAT8OID, -1, 0);
+	TupleDescInitEntry(desc, ROW_RANK + 1, "rank", rank_type, -1, 0);
 	TupleDescInitEntry(desc, ROW_HASH + 1, "hash", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, ROW_VALUE + 1, "value", TEXTOID, -1, 0);
 	return desc;
 }
 
+/* By key, and among rows of one key the one that counts first; those without a rank last. */
 static Tuplesortstate *
-begin_sort(TupleDesc desc)
+begin_sort(TupleDesc desc, Oid rank_type, bool highest_first)
 {
 	AttrNumber columns[3] = {ROW_KEY + 1, ROW_RANK + 1, ROW_HASH + 1};
-	Oid operators[3] = {TextLessOperator, Float8LessOperator, Int8LessOperator};
+	Oid operators[3] = {TextLessOperator, InvalidOid, Int8LessOperator};
 	Oid collations[3] = {C_COLLATION_OID, InvalidOid, InvalidOid};
 	bool nulls_first[3] = {false, false, false};
+	Oid less, greater;
 
+	get_sort_group_operators(rank_type, true, false, true, &less, NULL, &greater, NULL);
+	operators[1] = highest_first ? greater : less;
 	return tuplesort_begin_heap(desc, 3, columns, operators, collations, nulls_first, maintenance_work_mem, NULL,
 								TUPLESORT_NONE);
 }
@@ -217,49 +225,32 @@ prepare_columns(Refresh *refresh, const PeSource *source)
 
 	refresh->wire = pe_wire_row_open(enrichment, source);
 	refresh->rank_column = -1;
+	refresh->rank_type = FLOAT8OID;
 	if (enrichment->duplicate_column != NULL)
 	{
 		refresh->rank_column = pe_source_need_column(source, enrichment->duplicate_column, "on_duplicate");
-		refresh->rank_type = TupleDescAttr(source->desc, refresh->rank_column)->atttypid;
+		refresh->rank_type = getBaseType(TupleDescAttr(source->desc, refresh->rank_column)->atttypid);
 	}
 }
 
-/* Where a row stands among those of its key: smaller comes first, and the first one counts. */
-static double
-duplicate_rank(const Refresh *refresh, TupleTableSlot *slot)
+/* What ranks a row among those of its key; false when nothing does: a null, or no number. */
+static bool
+duplicate_rank(const Refresh *refresh, TupleTableSlot *slot, Datum *rank)
 {
-	double rank;
-
 	if (refresh->rank_column < 0 || slot->tts_isnull[refresh->rank_column])
-		return get_float8_infinity();
+		return false;
+	*rank = slot->tts_values[refresh->rank_column];
 	switch (refresh->rank_type)
 	{
-		case INT4OID:
-			rank = DatumGetInt32(slot->tts_values[refresh->rank_column]);
-			break;
-		case INT8OID:
-			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_column]);
-			break;
+		case FLOAT4OID:
+			return !isnan(DatumGetFloat4(*rank));
 		case FLOAT8OID:
-			rank = DatumGetFloat8(slot->tts_values[refresh->rank_column]);
-			break;
+			return !isnan(DatumGetFloat8(*rank));
 		case NUMERICOID:
-			rank = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, slot->tts_values[refresh->rank_column]));
-			break;
-		case DATEOID:
-			rank = DatumGetInt32(slot->tts_values[refresh->rank_column]);
-			break;
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			rank = (double) DatumGetInt64(slot->tts_values[refresh->rank_column]);
-			break;
+			return !numeric_is_nan(DatumGetNumeric(*rank));
 		default:
-			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-							errmsg("column \"%s\" of type %s cannot decide between duplicate keys",
-								   refresh->enrichment->duplicate_column, format_type_be(refresh->rank_type)),
-							errhint("Name an integer, double precision, numeric, date or timestamp column in on_duplicate.")));
+			return true;
 	}
-	return refresh->enrichment->duplicate_highest ? -rank : rank;
 }
 
 /* One row of the source: checked, written as canonical JSON, and put into the sort. */
@@ -280,20 +271,23 @@ take_row(void *arg, TupleTableSlot *slot)
 	if (reason != NULL)
 	{
 		count_skipped(refresh, reason);
-		return true;
+		if (key == NULL)
+			return true;
 	}
 
 	values[ROW_KEY] = CStringGetTextDatum(key);
-	values[ROW_RANK] = Float8GetDatum(duplicate_rank(refresh, slot));
+	nulls[ROW_RANK] = !duplicate_rank(refresh, slot, &values[ROW_RANK]);
 	values[ROW_HASH] = Int64GetDatum(pe_wire_hash(refresh->text.data, refresh->text.len));
 	values[ROW_VALUE] = PointerGetDatum(cstring_to_text_with_len(refresh->text.data, refresh->text.len));
+	/* A row without a value sends nothing, but its profile has not left the source. */
+	nulls[ROW_VALUE] = reason != NULL;
 	ExecClearTuple(row);
 	memcpy(row->tts_values, values, sizeof(values));
 	memcpy(row->tts_isnull, nulls, sizeof(nulls));
 	ExecStoreVirtualTuple(row);
 	tuplesort_puttupleslot(refresh->sorted, row);
 	ExecClearTuple(row);
-	refresh->usable++;
+	refresh->usable += reason == NULL;
 	return true;
 }
 
@@ -304,18 +298,18 @@ take_row(void *arg, TupleTableSlot *slot)
 static void
 read_source(Refresh *refresh)
 {
-	TupleDesc desc = row_descriptor();
 	PeOwnerSwitch before;
 	PeSource *source;
+	TupleDesc desc;
 
-	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	refresh->sorted = begin_sort(desc);
 	initStringInfo(&refresh->text);
-
 	PushActiveSnapshot(GetTransactionSnapshot());
 	before = pe_enrichment_enter(refresh->enrichment);
 	source = pe_source_open(refresh->enrichment->source, "source");
 	prepare_columns(refresh, source);
+	desc = row_descriptor(refresh->rank_type);
+	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	refresh->sorted = begin_sort(desc, refresh->rank_type, refresh->enrichment->duplicate_highest);
 	pe_source_read(source, NULL, 0, 0, take_row, refresh);
 	pe_enrichment_leave_owner(&before);
 	PopActiveSnapshot();
@@ -419,6 +413,15 @@ note_change(Refresh *refresh, Datum key, TupleTableSlot *row, TimestampTz previo
 		refresh->nchanged++;
 }
 
+/* The row at hand has a key that was not there before. */
+static void
+take_new(Refresh *refresh)
+{
+	if (!refresh->row->tts_isnull[ROW_VALUE])
+		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
+	next_row(refresh);
+}
+
 /* One existing value, in key order: everything before it is new, itself is the same, changed or gone. */
 static bool
 merge_existing(void *arg, TupleTableSlot *existing)
@@ -433,13 +436,12 @@ merge_existing(void *arg, TupleTableSlot *existing)
 	if (!retracted)
 		refresh->live++;
 	while (!TupIsNull(refresh->row) && (order = compare_keys(refresh->row->tts_values[ROW_KEY], key)) < 0)
-	{
-		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
-		next_row(refresh);
-	}
+		take_new(refresh);
 	if (!TupIsNull(refresh->row) && order == 0)
 	{
-		if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
+		if (refresh->row->tts_isnull[ROW_VALUE])
+			; /* counted as skipped */
+		else if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
 			refresh->unchanged++;
 		else
 			note_change(refresh, key, refresh->row, changed_at);
@@ -476,7 +478,7 @@ read_existing(Refresh *refresh, pe_source_row callback)
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted FROM profenrich.profile_score "
-									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE \"C\"",
+									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
 									 refresh->enrichment->enrichment_id),
 							"source");
 	pe_source_read(source, NULL, 0, 0, callback, refresh);
@@ -498,10 +500,7 @@ merge(Refresh *refresh)
 	next_row(refresh);
 	read_existing(refresh, merge_existing);
 	while (!TupIsNull(refresh->row))
-	{
-		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
-		next_row(refresh);
-	}
+		take_new(refresh);
 }
 
 /* ---- the checks that stop a refresh ----------------------------------------------------- */

@@ -73,7 +73,8 @@ resolve_name(const char *text, const char *argument)
 	for (int i = 0; i < list_length(names); i++)
 		lfirst(list_nth_cell(names, i)) = makeString(pstrdup((char *) list_nth(names, i)));
 	range = makeRangeVarFromNameList(names);
-	relid = RangeVarGetRelid(range, NoLock, true);
+	/* Locked as reading it would: a table dropped meanwhile has no name any more. */
+	relid = RangeVarGetRelid(range, AccessShareLock, true);
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 		                errmsg("%s: there is no table or view \"%s\"", argument, text),

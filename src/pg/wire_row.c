@@ -46,11 +46,14 @@ const char *
 pe_wire_row_read(PeWireRow *row, TupleTableSlot *slot, char **key, StringInfo value)
 {
 	const char *reason;
+	char *identity;
 
+	*key = NULL;
 	if (slot->tts_isnull[row->key_column])
 		return "missing";
-	*key = OutputFunctionCall(&row->key_output, slot->tts_values[row->key_column]);
-	reason = pe_identity_refusal(row->enrichment->namespace_code, *key, strlen(*key));
+	identity = OutputFunctionCall(&row->key_output, slot->tts_values[row->key_column]);
+	reason = pe_identity_refusal(row->enrichment->namespace_code, identity, strlen(identity));
+	*key = reason == NULL ? identity : NULL;
 
 	resetStringInfo(value);
 	appendStringInfoChar(value, '{');

@@ -323,6 +323,8 @@ pe_pages_next(pe_pages *pages, pe_page_kind *kind, pe_page **old, pe_error *err)
 		status = read_header(pages, err);
 		if (status == PE_OK)
 			status = check_header(pages, err);
+		if (status == PE_OK && pe_stopped(pages->env, "reading", 0, 0))
+			status = pe_fail(err, PE_CANCELLED, "cancelled");
 		if (status != PE_OK)
 			return status;
 		if (header->kind == PE_PAGE_INDEX)
