@@ -294,6 +294,8 @@ typedef struct pe_fit
 
 extern pe_status pe_fit_trees(pe_fit *fit);
 extern pe_status pe_fit_linear(pe_fit *fit);
+/* Fills in fit->strongest from a dataset that still has its values. */
+extern pe_status pe_find_strongest(pe_fit *fit);
 
 extern void pe_judge(pe_evaluation *evaluation, double strongest, const char *feature);
 

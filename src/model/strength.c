@@ -1,0 +1,185 @@
+/*
+ * strength.c
+ *		How well each feature alone tells the target, on a sample of the training rows:
+ *		what suspicion of leakage rests on. For the linear family, whose values are at hand;
+ *		trees read the same from their bins (boost.c).
+ */
+#include "model/internal.h"
+
+#define STRENGTH_ROWS 20000
+
+typedef struct strength_job
+{
+	pe_fit *fit;
+	pe_env quiet; /* never ticks: threads sort too */
+	uint32_t n;
+	double *keys; /* by thread: two times n */
+	uint32_t *order;
+	double *strengths; /* by feature */
+} strength_job;
+
+static inline uint32_t
+sampled_row(const strength_job *job, uint32_t i)
+{
+	return job->fit->rows->train[(uint64_t) i * job->fit->rows->n_train / job->n];
+}
+
+/* AUC of rising values, ties half, missing ones left out; the better direction. */
+static double
+auc_alone(const strength_job *job, const double *keys, const uint32_t *order, uint32_t n)
+{
+	double area = 0, positives = 0, negatives = 0;
+
+	for (uint32_t i = 0; i < n;)
+	{
+		double tie_positives = 0, tie_negatives = 0;
+
+		for (uint32_t tie = i; i < n && keys[i] == keys[tie]; i++)
+		{
+			if (pe_dataset_target(job->fit->dataset, sampled_row(job, order[i])) > 0.5)
+				tie_positives++;
+			else
+				tie_negatives++;
+		}
+		area += tie_positives * (negatives + tie_negatives / 2);
+		positives += tie_positives;
+		negatives += tie_negatives;
+	}
+	if (positives == 0 || negatives == 0)
+		return 0.5;
+	area /= positives * negatives;
+	return area > 0.5 ? area : 1 - area;
+}
+
+static double
+correlation_squared(const strength_job *job, int feature)
+{
+	double n = 0, mean_x = 0, mean_y = 0, xx = 0, xy = 0, yy = 0;
+
+	for (uint32_t i = 0; i < job->n; i++)
+	{
+		double x = pe_dataset_value(job->fit->dataset, feature, sampled_row(job, i));
+		double y = pe_dataset_target(job->fit->dataset, sampled_row(job, i)), dx, dy;
+
+		if (isnan(x))
+			continue;
+		n++;
+		dx = x - mean_x;
+		dy = y - mean_y;
+		mean_x += dx / n;
+		mean_y += dy / n;
+		xx += dx * (x - mean_x);
+		xy += dx * (y - mean_y);
+		yy += dy * (y - mean_y);
+	}
+	/* A column that is mostly missing cannot restate the target. */
+	return xx > 0 && yy > 0 && n * 2 > job->n ? xy * xy / (xx * yy) : 0;
+}
+
+/* Levels in the order of their rate of positives. */
+static double
+rate_auc(const strength_job *job, int feature)
+{
+	const uint8_t *slots = job->fit->map->slots[feature];
+	double positives[256] = {0}, negatives[256] = {0}, area = 0, all_positives = 0, all_negatives = 0;
+	int n = job->fit->model->features[feature].n_levels + 2, filled = 0;
+
+	if ((uint32_t) n * 10 > job->n)
+		return 0;
+	for (uint32_t i = 0; i < job->n; i++)
+	{
+		double value = pe_dataset_value(job->fit->dataset, feature, sampled_row(job, i));
+		int slot = isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value];
+
+		if (pe_dataset_target(job->fit->dataset, sampled_row(job, i)) > 0.5)
+			positives[slot]++;
+		else
+			negatives[slot]++;
+	}
+	/* Empty slots have no rate. */
+	for (int i = 0; i < n; i++)
+		if (positives[i] + negatives[i] > 0)
+		{
+			positives[filled] = positives[i];
+			negatives[filled++] = negatives[i];
+		}
+	n = filled;
+	for (int i = 1; i < n; i++)
+		for (int k = i; k > 0 && positives[k - 1] * negatives[k] > positives[k] * negatives[k - 1]; k--)
+		{
+			double p = positives[k], q = negatives[k];
+
+			positives[k] = positives[k - 1];
+			negatives[k] = negatives[k - 1];
+			positives[k - 1] = p;
+			negatives[k - 1] = q;
+		}
+	for (int i = 0; i < n; i++)
+	{
+		area += positives[i] * (all_negatives + negatives[i] / 2);
+		all_positives += positives[i];
+		all_negatives += negatives[i];
+	}
+	return all_positives > 0 && all_negatives > 0 ? area / (all_positives * all_negatives) : 0;
+}
+
+static void
+strength_work(void *ctx, uint32_t item, int thread)
+{
+	strength_job *job = ctx;
+	double *keys = job->keys + (size_t) thread * 2 * job->n;
+	uint32_t *order = job->order + (size_t) thread * 2 * job->n, n = 0;
+	bool binary = job->fit->task == PE_TASK_PROPENSITY;
+
+	job->strengths[item] = 0;
+	if (job->fit->model->features[item].kind == PE_FEATURE_CATEGORICAL)
+	{
+		if (binary)
+			job->strengths[item] = rate_auc(job, (int) item);
+		return;
+	}
+	if (!binary)
+	{
+		job->strengths[item] = correlation_squared(job, (int) item);
+		return;
+	}
+	for (uint32_t i = 0; i < job->n; i++)
+	{
+		double value = pe_dataset_value(job->fit->dataset, (int) item, sampled_row(job, i));
+
+		if (isnan(value))
+			continue;
+		keys[n] = value;
+		order[n++] = i;
+	}
+	/* As above: not from a few rows. */
+	if (n * 2 < job->n)
+		return;
+	(void) pe_sort_doubles(&job->quiet, keys, order, keys + job->n, order + job->n, n);
+	job->strengths[item] = auc_alone(job, keys, order, n);
+}
+
+pe_status
+pe_find_strongest(pe_fit *fit)
+{
+	strength_job job = {.fit = fit, .quiet = *fit->env};
+	size_t threads = pe_team_threads(fit->pool);
+	pe_status status = PE_OK;
+
+	job.quiet.tick = NULL;
+	job.n = fit->rows->n_train < STRENGTH_ROWS ? fit->rows->n_train : STRENGTH_ROWS;
+	job.keys = pe_alloc(fit->env, threads * 2 * job.n * sizeof(double));
+	job.order = pe_alloc(fit->env, threads * 2 * job.n * sizeof(uint32_t));
+	job.strengths = pe_calloc(fit->env, fit->model->n_features, sizeof(double));
+	if (job.keys == NULL || job.order == NULL || job.strengths == NULL)
+		status = pe_fail_memory(fit->err);
+	else if (!pe_team_run(fit->pool, strength_work, &job, (uint32_t) fit->model->n_features))
+		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
+	for (int i = 0; i < fit->model->n_features && status == PE_OK; i++)
+		if (job.strengths[i] > fit->strongest.strength)
+			fit->strongest = (pe_strongest){job.strengths[i], i};
+	pe_free(fit->env, job.keys);
+	pe_free(fit->env, job.order);
+	pe_free(fit->env, job.strengths);
+	return status;
+}
