@@ -50,6 +50,12 @@ SELECT count(*) FILTER (WHERE attname ~ '^f[0-2]') AS once, count(*) FILTER (WHE
 SELECT f300, (SELECT count(*) FROM jsonb_object_keys(other)) FROM wide ORDER BY other IS NULL;
 DROP TABLE wide CASCADE;
 
+-- Texts of a length that fills any page: as many columns as fit a row, whatever is in them.
+SELECT rows FROM load_snapshot_file(file('wide_text.json.gz'), 'wide');
+SELECT count(*) FROM pg_attribute WHERE attrelid = 'wide'::regclass AND attnum > 0;
+SELECT (SELECT count(*) FROM jsonb_object_keys(other)), length(t000) FROM wide;
+DROP TABLE wide CASCADE;
+
 -- A mapping: paths through maps (without case) and lists (the smallest), subtrees, types.
 SELECT rows FROM load_snapshot_file(file('day1.json'), 'mapped', columns => '{
 	"crm_id": "identityMap.CRMID.id", "ecid": "identityMap.ecid.id", "first_name": "person.name.firstName",

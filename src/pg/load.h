@@ -49,6 +49,7 @@ typedef enum LoadFormat
 typedef struct LoadFile
 {
 	const char *name; /* for messages: the path, or the part's name */
+	const char *base; /* behind its last slash: what the pure readers call it, who cut long names */
 	const char *path; /* NULL for a temporary file */
 	File temporary;	  /* -1 when it is a path, or not expanded */
 	uint64 size;	  /* bytes as stored */

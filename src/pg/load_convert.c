@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -157,24 +158,27 @@ load_error_is_about(const pe_error *err, const char *path)
 void
 load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 {
-	const LoadColumn *column = NULL;
-	const char *where = strstr(err->message, file->name) != NULL ? "" : psprintf("file \"%s\": ", file->name);
+	const char *where = strstr(err->message, file->base) != NULL ? "" : psprintf("file \"%s\": ", file->base);
+	StringInfoData detail;
 
 	load_position.reading = false;
 	load_position.named = true;
 	if (err->code == PE_CANCELLED)
 		pe_raise(err);
-	for (int i = 0; plan != NULL && i < plan->count && err->column[0] != '\0'; i++)
+	initStringInfo(&detail);
+	for (int i = 0; plan != NULL && i < plan->count; i++)
 	{
 		if (load_error_is_about(err, plan->columns[i].path))
-			column = &plan->columns[i];
+			appendStringInfo(&detail, "It fills column \"%s\" of type %s. ", plan->columns[i].name,
+							 plan->columns[i].type_name);
 	}
-	ereport(ERROR, (errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
-					column != NULL			 ? errdetail("It fills column \"%s\" of type %s. Nothing was loaded.",
-														 column->name, column->type_name)
-					: err->detail[0] != '\0' ? errdetail("%s", err->detail)
-											 : errdetail("Nothing was loaded."),
-					err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	if (err->detail[0] != '\0')
+		appendStringInfo(&detail, "%s ", err->detail);
+	if (file->base != file->name)
+		appendStringInfo(&detail, "The file is \"%s\". ", file->name);
+	ereport(ERROR,
+			(errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
+			 errdetail("%sNothing was loaded.", detail.data), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
 	pg_unreachable();
 }
 

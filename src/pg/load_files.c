@@ -149,7 +149,7 @@ load_stream_open(LoadFile *file)
 		pe_env env = pe_quiet_env(CurrentMemoryContext);
 		pe_error err;
 
-		pe_check(pe_gzip_open(&env, stream_feed, stream, file->name, &stream->gzip, &err), &err);
+		pe_check(pe_gzip_open(&env, stream_feed, stream, file->base, &stream->gzip, &err), &err);
 	}
 	return stream;
 }
@@ -286,6 +286,7 @@ new_file(const char *name, const char *path, File temporary, uint64 size)
 	LoadFile *file = palloc0(sizeof(LoadFile));
 
 	file->name = pstrdup(name);
+	file->base = strrchr(file->name, '/') != NULL ? strrchr(file->name, '/') + 1 : file->name;
 	file->path = path != NULL ? pstrdup(path) : NULL;
 	file->temporary = temporary;
 	file->size = size;

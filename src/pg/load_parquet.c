@@ -48,7 +48,7 @@ static pe_snapshot_file *
 open_parquet(LoadFile *file)
 {
 	pe_env env = pe_quiet_env(CurrentMemoryContext);
-	pe_snapshot_source source = {read_source, 0, file->name, file};
+	pe_snapshot_source source = {read_source, 0, file->base, file};
 	pe_snapshot_file *parquet;
 	pe_error err;
 

@@ -12,6 +12,8 @@
 
 #include <ctype.h>
 
+#include "access/detoast.h"
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "parser/parse_type.h"
@@ -411,8 +413,8 @@ refuse_generated(const LoadExisting *existing)
 						errmsg("column \"%s\" is a generated column and cannot be loaded", existing->name)));
 }
 
-/* The columns that are there already and what fills them; returns how many have a source. */
-static int
+/* The columns that are there already and what fills them. */
+static void
 plan_existing(LoadPlan *plan, const LoadExisting *existing, int nexisting, Candidate **all, int ncandidates)
 {
 	for (int i = 0; i < nexisting; i++)
@@ -443,7 +445,51 @@ plan_existing(LoadPlan *plan, const LoadExisting *existing, int nexisting, Candi
 		fill_existing(column, &existing[i], candidate != NULL ? candidate->field->path : existing[i].path);
 		plan->count++;
 	}
-	return plan->count;
+}
+
+/*
+ * What a value may take in its row at worst: all of a fixed one, or what the server
+ * does not think worth moving out of the row any more; and the padding before it.
+ */
+static int
+worst_bytes(Oid type)
+{
+	int16 length;
+	bool by_value;
+	char align;
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	if (length < 0)
+		return MAXALIGN(TOAST_POINTER_SIZE) + 3;
+	return length + (align == TYPALIGN_DOUBLE ? 7 : align == TYPALIGN_INT ? 3 : align == TYPALIGN_SHORT ? 1 : 0);
+}
+
+/*
+ * The best filled fields, as many as there is room for: in columns, and in a row that
+ * has a value in every one of them. chosen comes in as all that may be taken.
+ */
+static int
+choose_best(Candidate **chosen, int count, const LoadPlan *plan)
+{
+	int room = LOAD_MAX_COLUMNS - plan->count;
+	int bytes = (int) MaxHeapTupleSize - (int) MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(LOAD_MAX_COLUMNS + 2)) -
+				worst_bytes(DATEOID) - worst_bytes(JSONBOID);
+	int taken = 0;
+
+	for (int i = 0; i < plan->count; i++)
+		bytes -= worst_bytes(plan->columns[i].type);
+	qsort(chosen, count, sizeof(Candidate *), by_fill);
+	for (int i = 0; i < count && taken < room; i++)
+	{
+		int cost = worst_bytes(load_type_oid(load_field_type(chosen[i]->field)));
+
+		if (cost > bytes)
+			continue;
+		bytes -= cost;
+		chosen[taken++] = chosen[i];
+	}
+	qsort(chosen, Max(taken, 0), sizeof(Candidate *), by_order);
+	return taken;
 }
 
 /* Automatic flattening: the columns there are, the best filled new fields, and "other". */
@@ -454,18 +500,15 @@ plan_automatic(LoadPlan *plan, const LoadExisting *existing, int nexisting, Load
 	Candidate **all = collect_candidates(fields, &ncandidates);
 	Candidate **chosen = palloc(sizeof(Candidate *) * Max(ncandidates, 1));
 	int nchosen = 0;
-	int room;
 
 	plan->columns = palloc0(sizeof(LoadColumn) * (nexisting + LOAD_MAX_COLUMNS + 1));
-	room = LOAD_MAX_COLUMNS - plan_existing(plan, existing, nexisting, all, ncandidates);
+	plan_existing(plan, existing, nexisting, all, ncandidates);
 	for (int i = 0; i < ncandidates; i++)
 	{
 		if (!all[i]->taken && all[i]->field->filled > 0)
 			chosen[nchosen++] = all[i];
 	}
-	qsort(chosen, nchosen, sizeof(Candidate *), by_fill);
-	nchosen = Max(Min(nchosen, room), 0);
-	qsort(chosen, nchosen, sizeof(Candidate *), by_order);
+	nchosen = choose_best(chosen, nchosen, plan);
 	for (int i = 0; i < nchosen; i++)
 	{
 		char *name = chosen[i]->name;

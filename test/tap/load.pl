@@ -182,5 +182,12 @@ is($node->safe_psql('restored', 'SELECT into_table, snapshot_date, loaded_at, ro
 is($node->safe_psql('restored', "SELECT rows FROM profenrich.load_snapshot_file('$data/day2.parquet', 'profiles', snapshot_date => '2026-11-26')"), '2', 'a load goes on from there');
 is($node->safe_psql('restored', 'SELECT DISTINCT snapshot_date FROM profiles_latest'), '2026-11-26', 'the view, too');
 
+# --- a database that cannot hold profiles ---
+
+$node->safe_psql('postgres', "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+$node->safe_psql('latin', 'CREATE EXTENSION profenrich');
+my ($code, $out, $err) = $node->psql('latin', "SELECT profenrich.load_snapshot_file('$data/day1.json', 'profiles')");
+like($err, qr/database with encoding LATIN1.*\n.*UTF8/, 'refused, with the way out');
+
 $node->stop;
 done_testing();
