@@ -31,9 +31,9 @@ load_check_session(const char *function)
 	PreventCommandDuringRecovery(function);
 	if (GetDatabaseEncoding() != PG_UTF8)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("profile snapshots cannot be loaded into a database with encoding %s",
-							   GetDatabaseEncodingName()),
-						errhint("Profiles are UTF-8: create the database with ENCODING 'UTF8'.")));
+		                errmsg("profile snapshots cannot be loaded into a database with encoding %s",
+		                       GetDatabaseEncodingName()),
+		                errhint("Profiles are UTF-8: create the database with ENCODING 'UTF8'.")));
 }
 
 void
@@ -45,7 +45,7 @@ load_check_date(DateADT date)
 		j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 	if (year < 1 || year > 9999)
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-						errmsg("snapshot_date must be a day of the years 1 to 9999")));
+		                errmsg("snapshot_date must be a day of the years 1 to 9999")));
 }
 
 /* Where we are, and COPY's source, are known once in a process. */
@@ -53,20 +53,22 @@ static bool reading_files = false;
 
 /* Errors inside are the files': where and what, never the values. */
 static void
-run_reader(const LoadTarget *target, List *files, LoadFields *fields, const LoadMapping *mapping, LoadPlan *plan, LoadWriter *writer)
+run_reader(const LoadTarget *target, List *files, LoadFields *fields, const LoadMapping *mapping,
+           LoadPlan *plan, LoadWriter *writer)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "profenrich load file", ALLOCSET_DEFAULT_SIZES);
 	ListCell *cell;
 
 	if (reading_files)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a snapshot cannot be loaded while this session loads another"),
-						errhint("A default, a constraint or a trigger called it.")));
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+		                errmsg("a snapshot cannot be loaded while this session loads another"),
+		                errhint("A default, a constraint or a trigger called it.")));
 	memset(&load_position, 0, sizeof(load_position));
 	reading_files = true;
 	PG_TRY();
 	{
-		foreach(cell, files)
+		foreach (cell, files)
 		{
 			LoadFile *file = lfirst(cell);
 			const LoadReader *reader = load_reader_for(file->format);
@@ -118,7 +120,7 @@ writing_context(void *arg)
 {
 	if (!load_position.reading && !load_position.named && load_position.file != NULL && load_position.row > 0)
 		errcontext("loading file \"%s\", up to %s " INT64_FORMAT, load_position.file, load_position.unit,
-				   load_position.row);
+		           load_position.row);
 }
 
 static int64
@@ -133,7 +135,8 @@ fill_aside(LoadTarget *target, LoadPlan *plan, List *files)
 	filled[date - 1] = true;
 	for (int i = 0; i < plan->count; i++)
 		filled[plan->columns[i].attnum - 1] = true;
-	writer = load_writer_open(target->aside_relid, filled, !target->checked, date, DateADTGetDatum(target->date));
+	writer =
+	    load_writer_open(target->aside_relid, filled, !target->checked, date, DateADTGetDatum(target->date));
 	error_context_stack = &callback;
 	run_reader(target, files, NULL, NULL, plan, writer);
 	error_context_stack = callback.previous;
@@ -151,7 +154,8 @@ fixed_settings(void)
 
 	set_config_option("timezone", "UTC", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("intervalstyle", "postgres", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+	                  false);
 	return level;
 }
 
@@ -160,7 +164,7 @@ close_files(List *files)
 {
 	ListCell *cell;
 
-	foreach(cell, files)
+	foreach (cell, files)
 	{
 		LoadFile *file = lfirst(cell);
 
@@ -171,7 +175,8 @@ close_files(List *files)
 }
 
 void
-load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date, LoadOrigin *origin)
+load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
+           LoadOrigin *origin)
 {
 	LoadTarget *target = load_target_open(into_table, date);
 	LoadMapping *mapping;
@@ -180,7 +185,7 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	ListCell *cell;
 	int guc_level;
 
-	foreach(cell, files)
+	foreach (cell, files)
 		origin->bytes += (int64) ((LoadFile *) lfirst(cell))->size;
 	origin->files = list_length(files);
 	if (!has_columns && OidIsValid(target->relid))
@@ -197,8 +202,10 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	origin->rows = fill_aside(target, plan, files);
 	AtEOXact_GUC(true, guc_level);
 	if (origin->rows == 0)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("\"%s\" has no rows", origin->source),
-						errdetail("Nothing was loaded: an empty newest day would look as if every profile had gone.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_DATA_EXCEPTION), errmsg("\"%s\" has no rows", origin->source),
+		     errdetail("Nothing was loaded: an empty newest day would look as if every profile had gone.")));
 	pe_progress_publish("building indexes", (uint64) origin->rows, (uint64) origin->rows);
 	load_target_build_indexes(target);
 	load_publish(target, plan, origin);
@@ -248,9 +255,9 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 	load_check_session("load_snapshot_file()");
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to load from files on the server"),
-						errhint("Only roles with the privileges of pg_read_server_files may; "
-								"load_snapshot loads from the platform without.")));
+		                errmsg("permission denied to load from files on the server"),
+		                errhint("Only roles with the privileges of pg_read_server_files may; "
+		                        "load_snapshot loads from the platform without.")));
 	origin.source = text_argument(fcinfo, 0, "path");
 	into_table = text_argument(fcinfo, 1, "into_table");
 	if (PG_ARGISNULL(3))
@@ -261,8 +268,8 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 
 	/* What the load allocates belongs to SPI's context, and goes with it. */
 	SPI_connect();
-	load_files(load_list_files(origin.source, format), into_table, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2),
-			   !PG_ARGISNULL(2), date, &origin);
+	load_files(load_list_files(origin.source, format), into_table,
+	           PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), !PG_ARGISNULL(2), date, &origin);
 	SPI_finish();
 	return load_result(fcinfo, date, &origin);
 }

@@ -25,15 +25,15 @@
 #include "pg/load_writer.h"
 #include "snapshot/snapshot.h"
 
-#define LOAD_DATE_COLUMN  "snapshot_date"
-#define LOAD_REST_COLUMN  "other"
-#define LOAD_MAX_COLUMNS  500  /* typed columns of automatic flattening */
-#define LOAD_MAX_MAPPED	  1500 /* columns of an explicit mapping: the server's limit is 1600 */
-#define LOAD_MAX_FIELDS	  20000 /* fields remembered of NDJSON and CSV: the rest stays in "other" */
-#define LOAD_MAX_LINE	  (16 << 20) /* bytes of one NDJSON line: parsing it cannot be interrupted */
-#define LOAD_MAX_FILES	  100000
-#define LOAD_NAMESPACES	  16 /* namespaces of identityMap that become columns by themselves */
-#define LOAD_SAMPLE_ROWS  4096 /* rows of a Parquet file searched for namespaces */
+#define LOAD_DATE_COLUMN "snapshot_date"
+#define LOAD_REST_COLUMN "other"
+#define LOAD_MAX_COLUMNS 500        /* typed columns of automatic flattening */
+#define LOAD_MAX_MAPPED  1500       /* columns of an explicit mapping: the server's limit is 1600 */
+#define LOAD_MAX_FIELDS  20000      /* fields remembered of NDJSON and CSV: the rest stays in "other" */
+#define LOAD_MAX_LINE    (16 << 20) /* bytes of one NDJSON line: parsing it cannot be interrupted */
+#define LOAD_MAX_FILES   100000
+#define LOAD_NAMESPACES  16   /* namespaces of identityMap that become columns by themselves */
+#define LOAD_SAMPLE_ROWS 4096 /* rows of a Parquet file searched for namespaces */
 
 typedef enum LoadFormat
 {
@@ -48,11 +48,11 @@ typedef enum LoadFormat
 /* One file: a path on the server, or a temporary file with a downloaded part. */
 typedef struct LoadFile
 {
-	const char *name; /* for messages: the path, or the part's name */
-	const char *base; /* behind its last slash: what the pure readers call it, who cut long names */
-	const char *path; /* NULL for a temporary file */
-	File temporary;	  /* -1 when it is a path, or not expanded */
-	uint64 size;	  /* bytes as stored */
+	const char *name;  /* for messages: the path, or the part's name */
+	const char *base;  /* behind its last slash: what the pure readers call it, who cut long names */
+	const char *path;  /* NULL for a temporary file */
+	File temporary;    /* -1 when it is a path, or not expanded */
+	uint64 size;       /* bytes as stored */
 	LoadFormat format; /* never AUTO once listed */
 	bool gzip;
 	int fd; /* while open; -1 */
@@ -82,23 +82,23 @@ extern void load_stream_close(LoadStream *stream);
 /* ---- fields: what the files hold ---- */
 
 /* What values of a JSON or CSV field were seen as; the type is derived from the set. */
-#define LOAD_SEEN_BOOL		0x001
-#define LOAD_SEEN_INT		0x002 /* fits bigint */
-#define LOAD_SEEN_NUMERIC	0x004 /* whole, beyond bigint */
-#define LOAD_SEEN_DOUBLE	0x008
-#define LOAD_SEEN_DATE		0x010
+#define LOAD_SEEN_BOOL      0x001
+#define LOAD_SEEN_INT       0x002 /* fits bigint */
+#define LOAD_SEEN_NUMERIC   0x004 /* whole, beyond bigint */
+#define LOAD_SEEN_DOUBLE    0x008
+#define LOAD_SEEN_DATE      0x010
 #define LOAD_SEEN_TIMESTAMP 0x020
-#define LOAD_SEEN_TEXT		0x040
+#define LOAD_SEEN_TEXT      0x040
 #define LOAD_SEEN_CONTAINER 0x080 /* object where others have a scalar, or a list: stays in "other" */
 
 typedef struct LoadField
 {
-	const char *path;	 /* hash key: an XDM path */
-	const char *name;	 /* column name to derive from instead of the path, or NULL */
+	const char *path;    /* hash key: an XDM path */
+	const char *name;    /* column name to derive from instead of the path, or NULL */
 	pe_column_type type; /* AUTO: to be derived from seen */
 	int seen;
-	int64 filled; /* rows with a value, of all files */
-	int order;	  /* first seen as the how-manieth */
+	int64 filled;     /* rows with a value, of all files */
+	int order;        /* first seen as the how-manieth */
 	const char *file; /* where it was first seen */
 } LoadField;
 
@@ -143,16 +143,16 @@ typedef struct LoadMapping
 typedef struct LoadColumn
 {
 	const char *name;
-	const char *path;	  /* XDM path; NULL for the rest, and for a column without source */
-	bool rest;			  /* the "other" column */
-	bool existing;		  /* in the table already */
+	const char *path; /* XDM path; NULL for the rest, and for a column without source */
+	bool rest;        /* the "other" column */
+	bool existing;    /* in the table already */
 	Oid type;
 	int32 typmod;
 	Oid collation;
-	AttrNumber attnum;	   /* in the partition; set when that is made */
+	AttrNumber attnum;     /* in the partition; set when that is made */
 	pe_column_type source; /* the form in which a reader should deliver it */
 	const char *type_name; /* for messages */
-	FmgrInfo input;		   /* the type's input function */
+	FmgrInfo input;        /* the type's input function */
 	Oid input_param;
 } LoadColumn;
 
@@ -160,8 +160,8 @@ typedef struct LoadPlan
 {
 	int count;
 	LoadColumn *columns; /* those with a source; "other" last among the new ones */
-	int rest;			 /* index of "other", or -1 */
-	int64 rows;			 /* to expect; 0: unknown */
+	int rest;            /* index of "other", or -1 */
+	int64 rows;          /* to expect; 0: unknown */
 } LoadPlan;
 
 /* An existing column of the target table. */
@@ -173,16 +173,13 @@ typedef struct LoadExisting
 	int32 typmod;
 	Oid collation;
 	bool generated;
-	bool has_default;
 } LoadExisting;
 
 extern LoadMapping *load_parse_mapping(Datum columns);
 extern LoadPlan *load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *mapping,
-								LoadFields *fields);
+                                LoadFields *fields);
 /* The SQL type for a delivered one. */
 extern Oid load_type_oid(pe_column_type type);
-/* person.name.firstName -> person_name_first_name; at most 63 bytes. */
-extern char *load_column_name(const char *path);
 
 /* ---- load_convert.c: values into datums ---- */
 
@@ -193,8 +190,8 @@ typedef struct LoadPosition
 	const char *unit; /* "row" or "line" */
 	int64 row;
 	const LoadColumn *column; /* being converted, or NULL */
-	bool reading;			  /* an error now is the file's */
-	bool named;				  /* the error being raised names its place */
+	bool reading;             /* an error now is the file's */
+	bool named;               /* the error being raised names its place */
 } LoadPosition;
 
 /* The one load of this backend that is under way. */
@@ -208,7 +205,8 @@ extern void load_rethrow(MemoryContext context, const char *label) pg_attribute_
 /* The same for a violated constraint of the table called label, whose message would show the row. */
 extern void load_rethrow_constraint(MemoryContext context, const char *label) pg_attribute_noreturn();
 /* Raise an error of the pure reader likewise. plan gives columns' names for paths; may be NULL. */
-extern void load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan) pg_attribute_noreturn();
+extern void load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
+    pg_attribute_noreturn();
 /* Does err->column, which may be cut, stand for this path? */
 extern bool load_error_is_about(const pe_error *err, const char *path);
 /* Text in the database's encoding into the column's type. text is terminated. */
@@ -244,8 +242,8 @@ typedef struct LoadTarget
 	LoadExisting *existing; /* without snapshot_date */
 	int nexisting;
 	List *constraints; /* of char *: CHECK constraints of the table, as SQL */
-	bool checked;	   /* rows must be checked: it has CHECK or NOT NULL constraints of its own */
-	List *settings;	   /* of char *: ALTER TABLE actions: storage, compression, statistics */
+	bool checked;      /* rows must be checked: it has CHECK or NOT NULL constraints of its own */
+	List *settings;    /* of char *: ALTER TABLE actions: storage, compression, statistics */
 	char *definitions; /* existing columns as SQL column definitions */
 	char *tablespace;  /* " TABLESPACE x" or "" */
 	Oid owner;
@@ -293,7 +291,7 @@ extern bool load_previous_mapping(Oid parent, Datum *mapping);
 
 /* Everything between the list of files and the published partition; fills rows, files and bytes of origin. */
 extern void load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
-					   LoadOrigin *origin);
+                       LoadOrigin *origin);
 /* The result row of the load functions. */
 extern Datum load_result(FunctionCallInfo fcinfo, DateADT date, const LoadOrigin *origin);
 /* Checks that hold for every load: encoding, read-only transactions. */

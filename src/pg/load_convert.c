@@ -44,12 +44,13 @@ raise_mismatch(const LoadColumn *column, int sqlstate)
 {
 	load_position.reading = false;
 	load_position.named = true;
-	ereport(ERROR, (errcode(sqlstate),
-					errmsg("a value for column \"%s\" in file \"%s\", %s " INT64_FORMAT ", %s type %s", column->name,
-						   load_position.file, load_position.unit, load_position.row, complaint(sqlstate),
-						   column->type_name),
-					errdetail("Nothing was loaded."),
-					errhint("Map the field to a column of a wider type, such as text, or correct the file.")));
+	ereport(ERROR,
+	        (errcode(sqlstate),
+	         errmsg("a value for column \"%s\" in file \"%s\", %s " INT64_FORMAT ", %s type %s", column->name,
+	                load_position.file, load_position.unit, load_position.row, complaint(sqlstate),
+	                column->type_name),
+	         errdetail("Nothing was loaded."),
+	         errhint("Map the field to a column of a wider type, such as text, or correct the file.")));
 }
 
 void
@@ -107,18 +108,22 @@ load_rethrow_constraint(MemoryContext context, const char *label)
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (error->elevel != ERROR || ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+	if (error->elevel != ERROR ||
+	    ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		PG_RE_THROW();
 	FlushErrorState();
 	load_position.named = true;
-	ereport(ERROR, (errcode(error->sqlerrcode),
-					error->column_name != NULL
-						? errmsg("rows without a value violate the NOT NULL of column \"%s\" of %s", error->column_name, label)
-					: error->constraint_name != NULL
-						? errmsg("rows violate constraint or unique index \"%s\" of %s", error->constraint_name, label)
-						: errmsg("rows violate a constraint of %s", label),
-					load_position.file != NULL ? errdetail("Nothing was loaded. The file was \"%s\".", load_position.file)
-											   : errdetail("Nothing was loaded.")));
+	ereport(ERROR,
+	        (errcode(error->sqlerrcode),
+	         error->column_name != NULL
+	             ? errmsg("rows without a value violate the NOT NULL of column \"%s\" of %s",
+	                      error->column_name, label)
+	         : error->constraint_name != NULL ? errmsg("rows violate constraint or unique index \"%s\" of %s",
+	                                                   error->constraint_name, label)
+	                                          : errmsg("rows violate a constraint of %s", label),
+	         load_position.file != NULL
+	             ? errdetail("Nothing was loaded. The file was \"%s\".", load_position.file)
+	             : errdetail("Nothing was loaded.")));
 	pg_unreachable();
 }
 
@@ -139,11 +144,10 @@ load_rethrow(MemoryContext context, const char *label)
 	load_position.named = true;
 	if (position.column != NULL)
 		raise_mismatch(position.column, error->sqlerrcode);
-	ereport(ERROR,
-			(errcode(error->sqlerrcode),
-			 errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
-					line_complaint(error->sqlerrcode)),
-			 errdetail("Nothing was loaded.")));
+	ereport(ERROR, (errcode(error->sqlerrcode),
+	                errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
+	                       line_complaint(error->sqlerrcode)),
+	                errdetail("Nothing was loaded.")));
 	pg_unreachable();
 }
 
@@ -151,8 +155,8 @@ bool
 load_error_is_about(const pe_error *err, const char *path)
 {
 	return path != NULL && err->column[0] != '\0' &&
-		   strncmp(path, err->column, sizeof(err->column) - 1) == 0 &&
-		   strlen(err->column) == Min(strlen(path), sizeof(err->column) - 1);
+	       strncmp(path, err->column, sizeof(err->column) - 1) == 0 &&
+	       strlen(err->column) == Min(strlen(path), sizeof(err->column) - 1);
 }
 
 void
@@ -170,15 +174,15 @@ load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 	{
 		if (load_error_is_about(err, plan->columns[i].path))
 			appendStringInfo(&detail, "It fills column \"%s\" of type %s. ", plan->columns[i].name,
-							 plan->columns[i].type_name);
+			                 plan->columns[i].type_name);
 	}
 	if (err->detail[0] != '\0')
 		appendStringInfo(&detail, "%s ", err->detail);
 	if (file->base != file->name)
 		appendStringInfo(&detail, "The file is \"%s\". ", file->name);
-	ereport(ERROR,
-			(errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
-			 errdetail("%sNothing was loaded.", detail.data), err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	ereport(ERROR, (errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
+	                errdetail("%sNothing was loaded.", detail.data),
+	                err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
 	pg_unreachable();
 }
 
@@ -192,9 +196,10 @@ load_text_datum(LoadColumn *column, char *text, size_t length)
 	load_position.column = column;
 	/* A zone in the text counts, as it does in Parquet: the time is UTC (load.c sets the zone). */
 	if (column->type == TIMESTAMPOID)
-		value = DirectFunctionCall1(timestamptz_timestamp, DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-																			   ObjectIdGetDatum(InvalidOid),
-																			   Int32GetDatum(column->typmod)));
+		value = DirectFunctionCall1(timestamptz_timestamp,
+		                            DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+		                                                ObjectIdGetDatum(InvalidOid),
+		                                                Int32GetDatum(column->typmod)));
 	else
 		value = InputFunctionCall(&column->input, text, column->input_param, column->typmod);
 	load_position.column = NULL;

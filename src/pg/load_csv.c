@@ -77,8 +77,9 @@ bad_header(const char *what)
 {
 	load_position.reading = false;
 	load_position.named = true;
-	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\": %s", load_position.file, what),
-					errdetail("Nothing was loaded."), errhint("The first line of a CSV file names its columns.")));
+	ereport(ERROR,
+	        (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\": %s", load_position.file, what),
+	         errdetail("Nothing was loaded."), errhint("The first line of a CSV file names its columns.")));
 }
 
 static int
@@ -134,7 +135,7 @@ csv_open(LoadFile *file)
 {
 	CsvReader *csv = palloc0(sizeof(CsvReader));
 	List *options = list_make2(makeDefElem("format", (Node *) makeString("csv"), -1),
-							   makeDefElem("encoding", (Node *) makeString("utf8"), -1));
+	                           makeDefElem("encoding", (Node *) makeString("utf8"), -1));
 
 	csv->stream = source_stream = load_stream_open(file);
 	source_ended = false;
@@ -172,7 +173,8 @@ csv_next(CsvReader *csv, char ***fields)
 			/* COPY takes a lone \. for the end; there must be nothing behind it. */
 			if (INPUT_BUF_BYTES(csv->copy) == 0 && (source_ended || read_source(&byte, 1, 1) == 0))
 				return false;
-			ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("end-of-data marker inside the file")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("end-of-data marker inside the file")));
 		}
 	} while (count == 1 && csv->count > 1 && (*fields)[0] == NULL);
 	if (count == csv->count)
@@ -180,9 +182,9 @@ csv_next(CsvReader *csv, char ***fields)
 	load_position.reading = false;
 	load_position.named = true;
 	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-					errmsg("file \"%s\", row " INT64_FORMAT ", has %d fields, the header has %d", load_position.file,
-						   load_position.row, count, csv->count),
-					errdetail("Nothing was loaded.")));
+	                errmsg("file \"%s\", row " INT64_FORMAT ", has %d fields, the header has %d",
+	                       load_position.file, load_position.row, count, csv->count),
+	                errdetail("Nothing was loaded.")));
 }
 
 static void
@@ -322,7 +324,8 @@ csv_read(LoadFile *file, LoadPlan *plan, LoadWriter *writer)
 				slot->tts_isnull[attr] = !rest_of(csv, values, taken, &slot->tts_values[attr]);
 			else if (source[i] >= 0 && values[source[i]] != NULL)
 			{
-				slot->tts_values[attr] = load_text_datum(column, values[source[i]], strlen(values[source[i]]));
+				slot->tts_values[attr] =
+				    load_text_datum(column, values[source[i]], strlen(values[source[i]]));
 				slot->tts_isnull[attr] = false;
 			}
 		}

@@ -36,14 +36,15 @@ load_fields_create(void)
 	LoadFields *fields = palloc0(sizeof(LoadFields));
 	HASHCTL control = {0};
 
-	fields->context = AllocSetContextCreate(CurrentMemoryContext, "profenrich load fields", ALLOCSET_DEFAULT_SIZES);
+	fields->context =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich load fields", ALLOCSET_DEFAULT_SIZES);
 	control.keysize = sizeof(const char *);
 	control.entrysize = sizeof(LoadField);
 	control.hash = hash_path;
 	control.match = match_path;
 	control.hcxt = fields->context;
 	fields->by_path = hash_create("profenrich load fields", 512, &control,
-								  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	                              HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	return fields;
 }
 
@@ -73,8 +74,10 @@ load_fields_get(LoadFields *fields, const char *path, const char *file)
 static pe_column_type
 wider_type(pe_column_type a, pe_column_type b)
 {
-	bool a_number = a == PE_COLUMN_INT32 || a == PE_COLUMN_INT64 || a == PE_COLUMN_DOUBLE || a == PE_COLUMN_NUMERIC;
-	bool b_number = b == PE_COLUMN_INT32 || b == PE_COLUMN_INT64 || b == PE_COLUMN_DOUBLE || b == PE_COLUMN_NUMERIC;
+	bool a_number =
+	    a == PE_COLUMN_INT32 || a == PE_COLUMN_INT64 || a == PE_COLUMN_DOUBLE || a == PE_COLUMN_NUMERIC;
+	bool b_number =
+	    b == PE_COLUMN_INT32 || b == PE_COLUMN_INT64 || b == PE_COLUMN_DOUBLE || b == PE_COLUMN_NUMERIC;
 
 	if (a == b)
 		return a;
@@ -93,10 +96,11 @@ load_field_merge(LoadField *field, pe_column_type type, const char *file)
 	pe_column_type wider = field->type == PE_COLUMN_AUTO ? type : wider_type(field->type, type);
 
 	if (wider == PE_COLUMN_AUTO)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("field \"%s\" is %s in file \"%s\" and %s in file \"%s\"", field->path,
-							   pe_column_type_name(field->type), field->file, pe_column_type_name(type), file),
-						errhint("Load the files apart, or map the field to a column of type text.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_DATATYPE_MISMATCH),
+		         errmsg("field \"%s\" is %s in file \"%s\" and %s in file \"%s\"", field->path,
+		                pe_column_type_name(field->type), field->file, pe_column_type_name(type), file),
+		         errhint("Load the files apart, or map the field to a column of type text.")));
 	field->type = wider;
 }
 
@@ -178,7 +182,8 @@ is_timestamp(const char *text, size_t length)
 	size_t i = 19;
 	int hour, minute, second;
 
-	if (length < 20 || !is_date(text, 10) || (text[10] != 'T' && text[10] != ' ') || text[13] != ':' || text[16] != ':')
+	if (length < 20 || !is_date(text, 10) || (text[10] != 'T' && text[10] != ' ') || text[13] != ':' ||
+	    text[16] != ':')
 		return false;
 	hour = digits(text + 11, 2);
 	minute = digits(text + 14, 2);

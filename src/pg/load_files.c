@@ -48,8 +48,9 @@ load_format_by_name(const char *format)
 		return LOAD_NDJSON;
 	if (pg_strcasecmp(format, "csv") == 0)
 		return LOAD_CSV;
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown snapshot format \"%s\"", format),
-					errhint("Valid formats are auto, parquet, ndjson and csv.")));
+	ereport(ERROR,
+	        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown snapshot format \"%s\"", format),
+	         errhint("Valid formats are auto, parquet, ndjson and csv.")));
 }
 
 static bool
@@ -69,7 +70,7 @@ format_of_name(const char *name)
 		const char *ending;
 		LoadFormat format;
 	} endings[] = {{".parquet", LOAD_PARQUET}, {".parq", LOAD_PARQUET}, {".ndjson", LOAD_NDJSON},
-				   {".jsonl", LOAD_NDJSON},	   {".json", LOAD_NDJSON},	{".csv", LOAD_CSV}};
+	               {".jsonl", LOAD_NDJSON},    {".json", LOAD_NDJSON},  {".csv", LOAD_CSV}};
 	size_t length = strlen(name);
 
 	if (ends_with(name, length, ".gz"))
@@ -312,8 +313,10 @@ file_of_path(const char *path, bool globbed)
 	{
 		if (globbed)
 			return NULL;
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a plain file", path),
-						S_ISDIR(st.st_mode) ? errhint("To load all files of a directory write \"%s/*\".", path) : 0));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a plain file", path),
+		     S_ISDIR(st.st_mode) ? errhint("To load all files of a directory write \"%s/*\".", path) : 0));
 	}
 	if (globbed && st.st_size == 0)
 		return NULL;
@@ -335,8 +338,8 @@ glob_paths(const char *path, size_t *count)
 		*count = result == 0 ? matches.gl_pathc : 0;
 		if (*count > LOAD_MAX_FILES)
 			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-							errmsg("\"%s\" matches %zu files, at most %d can be loaded at once", path, *count,
-								   LOAD_MAX_FILES)));
+			                errmsg("\"%s\" matches %zu files, at most %d can be loaded at once", path, *count,
+			                       LOAD_MAX_FILES)));
 		paths = palloc(sizeof(char *) * Max(*count, 1));
 		for (size_t i = 0; i < *count; i++)
 			paths[i] = pstrdup(matches.gl_pathv[i]);
@@ -366,8 +369,11 @@ load_list_files(const char *path, LoadFormat format)
 	ListCell *cell;
 
 	if (path[0] != '/')
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("path \"%s\" is not absolute", path),
-						errhint("Name a file or a glob on the database server, such as /exports/2026-11-23/*.parquet.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("path \"%s\" is not absolute", path),
+		     errhint(
+		         "Name a file or a glob on the database server, such as /exports/2026-11-23/*.parquet.")));
 	/* A name that has wildcard characters and exists is meant as it is. */
 	if (!globbed || stat(path, &st) == 0)
 		files = list_make1(file_of_path(path, false));
@@ -386,8 +392,8 @@ load_list_files(const char *path, LoadFormat format)
 	}
 	if (files == NIL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("no file matches \"%s\"", path),
-						errhint("Files whose names begin with _ or . and empty files are left out.")));
-	foreach(cell, files)
+		                errhint("Files whose names begin with _ or . and empty files are left out.")));
+	foreach (cell, files)
 	{
 		CHECK_FOR_INTERRUPTS();
 		detect_format(lfirst(cell), format);

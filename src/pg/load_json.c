@@ -20,7 +20,7 @@ struct LoadTaken
 	const char *name;
 	size_t length;
 	bool whole;
-	LoadTaken *child;	/* first */
+	LoadTaken *child;   /* first */
 	LoadTaken *sibling; /* next */
 };
 
@@ -39,7 +39,7 @@ bool
 load_json_is_map(const char *name, size_t length)
 {
 	return (length == 11 && memcmp(name, "identityMap", 11) == 0) ||
-		   (length == 17 && memcmp(name, "segmentMembership", 17) == 0);
+	       (length == 17 && memcmp(name, "segmentMembership", 17) == 0);
 }
 
 /* Order of two scalars: numbers by size, texts bytewise, numbers before texts. */
@@ -49,7 +49,8 @@ smaller(const JsonbValue *a, const JsonbValue *b)
 	if (a->type != b->type)
 		return a->type < b->type;
 	if (a->type == jbvNumeric)
-		return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(a->val.numeric), NumericGetDatum(b->val.numeric)));
+		return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(a->val.numeric),
+		                                        NumericGetDatum(b->val.numeric)));
 	if (a->type == jbvString)
 	{
 		int order = memcmp(a->val.string.val, b->val.string.val, Min(a->val.string.len, b->val.string.len));
@@ -123,7 +124,7 @@ find_in_object(JsonbContainer *object, const pe_xdm_path *path, int step, JsonbV
 		if (token != WJB_KEY)
 			continue;
 		same = value.val.string.len == (int) wanted->length &&
-			   pg_strncasecmp(value.val.string.val, wanted->name, wanted->length) == 0;
+		       pg_strncasecmp(value.val.string.val, wanted->name, wanted->length) == 0;
 		(void) JsonbIteratorNext(&it, &value, true);
 		if (same)
 			find_from(&value, path, step + 1, best, found);
@@ -195,7 +196,8 @@ whole_number(LoadColumn *column, Numeric number, int64 low, int64 high)
 {
 	int64 value = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number)));
 
-	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(int64_to_numeric(value)), NumericGetDatum(number))) != 0)
+	if (DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(int64_to_numeric(value)),
+	                                      NumericGetDatum(number))) != 0)
 		load_mismatch(column, ERRCODE_INVALID_TEXT_REPRESENTATION);
 	if (value < low || value > high)
 		load_mismatch(column, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE);
@@ -249,7 +251,8 @@ load_json_datum(LoadColumn *column, JsonbValue *value)
 			break;
 		case jbvBool:
 			text = value->val.boolean ? "true" : "false";
-			datum = column->type == BOOLOID ? BoolGetDatum(value->val.boolean) : load_text_datum(column, text, strlen(text));
+			datum = column->type == BOOLOID ? BoolGetDatum(value->val.boolean)
+			                                : load_text_datum(column, text, strlen(text));
 			break;
 		default:
 			text = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
@@ -329,9 +332,11 @@ rest_of(JsonbContainer *object, const LoadTaken *taken)
 			continue;
 		(void) JsonbIteratorNext(&it, &value, true);
 		/* Both sides are in the same order: walk along. */
-		while (next != NULL && compare_names(next->name, next->length, key.val.string.val, key.val.string.len) < 0)
+		while (next != NULL &&
+		       compare_names(next->name, next->length, key.val.string.val, key.val.string.len) < 0)
 			next = next->sibling;
-		if (next != NULL && compare_names(next->name, next->length, key.val.string.val, key.val.string.len) == 0)
+		if (next != NULL &&
+		    compare_names(next->name, next->length, key.val.string.val, key.val.string.len) == 0)
 			child = next;
 		if (value.type == jbvNull || (child != NULL && child->whole))
 			continue;

@@ -14,10 +14,10 @@
 #include "pg/load_json.h"
 #include "pg/progress.h"
 
-#define READ_BYTES		  (256 * 1024)
-#define FLUSH_BYTES		  (8 << 20) /* of lines: bounds a batch of long ones */
-#define MAX_PATH_DEPTH	  (PE_XDM_PATH_MAX_STEPS - 4)
-#define MAX_PATH_BYTES	  (PE_XDM_PATH_MAX_BYTES - 64)
+#define READ_BYTES     (256 * 1024)
+#define FLUSH_BYTES    (8 << 20) /* of lines: bounds a batch of long ones */
+#define MAX_PATH_DEPTH (PE_XDM_PATH_MAX_STEPS - 4)
+#define MAX_PATH_BYTES (PE_XDM_PATH_MAX_BYTES - 64)
 
 /* Lines of a stream, each terminated by a NUL in place of its line end. */
 typedef struct LineReader
@@ -133,9 +133,10 @@ parse_line(char *line, size_t length)
 		load_position.reading = false;
 		load_position.named = true;
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-						errmsg("file \"%s\", line " INT64_FORMAT ", is not a JSON object", load_position.file,
-							   load_position.row),
-						errdetail("Nothing was loaded."), errhint("NDJSON has one JSON object a line, one for each profile.")));
+		                errmsg("file \"%s\", line " INT64_FORMAT ", is not a JSON object", load_position.file,
+		                       load_position.row),
+		                errdetail("Nothing was loaded."),
+		                errhint("NDJSON has one JSON object a line, one for each profile.")));
 	}
 	return jsonb;
 }
@@ -221,7 +222,7 @@ see_namespaces(Walk *walk, JsonbContainer *object)
 	JsonbIteratorToken token;
 
 	if (getKeyJsonValueFromContainer(object, "identityMap", 11, &map) == NULL || map.type != jbvBinary ||
-		!JsonContainerIsObject(map.val.binary.data))
+	    !JsonContainerIsObject(map.val.binary.data))
 		return;
 	it = JsonbIteratorInit(map.val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
@@ -233,7 +234,7 @@ see_namespaces(Walk *walk, JsonbContainer *object)
 
 static void
 see_mapped(LoadFields *fields, JsonbContainer *object, const LoadMapping *mapping, pe_xdm_path **paths,
-		   const char *file)
+           const char *file)
 {
 	for (int i = 0; i < mapping->count; i++)
 	{
@@ -251,7 +252,8 @@ see_mapped(LoadFields *fields, JsonbContainer *object, const LoadMapping *mappin
 static void
 ndjson_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "profenrich line", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich line", ALLOCSET_DEFAULT_SIZES);
 	LineReader *lines = lines_open(file);
 	pe_xdm_path **paths = mapping != NULL ? palloc(sizeof(pe_xdm_path *) * mapping->count) : NULL;
 	Walk walk = {fields, file->name};
@@ -286,7 +288,8 @@ ndjson_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 /* ---- rows ---- */
 
 static void
-convert_line(LoadPlan *plan, pe_xdm_path **paths, const LoadTaken *taken, JsonbContainer *object, TupleTableSlot *slot)
+convert_line(LoadPlan *plan, pe_xdm_path **paths, const LoadTaken *taken, JsonbContainer *object,
+             TupleTableSlot *slot)
 {
 	for (int i = 0; i < plan->count; i++)
 	{

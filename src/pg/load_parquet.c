@@ -21,7 +21,7 @@
 #include "snapshot/snapshot.h"
 
 /* Days and microseconds from 1970-01-01 to 2000-01-01. */
-#define EPOCH_DAYS	 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
+#define EPOCH_DAYS   (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 #define EPOCH_MICROS ((int64) EPOCH_DAYS * USECS_PER_DAY)
 
 static bool
@@ -98,7 +98,7 @@ discover_namespaces(LoadFile *file, pe_snapshot_file *parquet, LoadFields *field
 	pe_error err;
 
 	if (pe_snapshot_select(parquet, &column, 1, &err) != PE_OK ||
-		pe_snapshot_next(parquet, &batch, &err) != PE_OK)
+	    pe_snapshot_next(parquet, &batch, &err) != PE_OK)
 		load_raise(&err, file, NULL);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "profenrich namespaces", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(scratch);
@@ -168,7 +168,8 @@ discover_mapped(LoadFile *file, pe_snapshot_file *parquet, LoadFields *fields, c
 static void
 parquet_discover(LoadFile *file, LoadFields *fields, const LoadMapping *mapping)
 {
-	MemoryContext reader = AllocSetContextCreate(CurrentMemoryContext, "profenrich parquet", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext reader =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich parquet", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(reader);
 	pe_snapshot_file *parquet = open_parquet(file);
 
@@ -221,8 +222,8 @@ copy_texts(LoadWriter *writer, int attr, const pe_snapshot_vector *vector, size_
 
 /* Through the type's input function: numeric, jsonb, varchar(n), enums, domains, ... */
 static void
-convert_texts(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector, size_t first,
-			  size_t count)
+convert_texts(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
+              size_t first, size_t count)
 {
 	int64 row = load_position.row;
 
@@ -271,12 +272,13 @@ scalar_datum(LoadColumn *column, const pe_snapshot_vector *vector, size_t i)
 		case PE_COLUMN_BOOL:
 			return BoolGetDatum(vector->bools[i]);
 		case PE_COLUMN_INT32:
-			return column->type == INT2OID ? int2_datum(column, vector->int32s[i]) : Int32GetDatum(vector->int32s[i]);
+			return column->type == INT2OID ? int2_datum(column, vector->int32s[i])
+			                               : Int32GetDatum(vector->int32s[i]);
 		case PE_COLUMN_INT64:
 			return Int64GetDatum(vector->int64s[i]);
 		case PE_COLUMN_DOUBLE:
 			return column->type == FLOAT4OID ? float4_datum(column, vector->doubles[i])
-											 : Float8GetDatum(vector->doubles[i]);
+			                                 : Float8GetDatum(vector->doubles[i]);
 		case PE_COLUMN_DATE:
 			return DateADTGetDatum(vector->int32s[i] - EPOCH_DAYS);
 		case PE_COLUMN_TIMESTAMP:
@@ -287,8 +289,8 @@ scalar_datum(LoadColumn *column, const pe_snapshot_vector *vector, size_t i)
 }
 
 static void
-convert_scalars(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector, size_t first,
-				size_t count)
+convert_scalars(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
+                size_t first, size_t count)
 {
 	int64 row = load_position.row;
 
@@ -306,8 +308,8 @@ convert_scalars(LoadWriter *writer, LoadColumn *column, int attr, const pe_snaps
 }
 
 static void
-convert_column(LoadWriter *writer, LoadColumn *column, const pe_snapshot_vector *vector, size_t first, size_t count,
-			   bool all_null)
+convert_column(LoadWriter *writer, LoadColumn *column, const pe_snapshot_vector *vector, size_t first,
+               size_t count, bool all_null)
 {
 	int attr = column->attnum - 1;
 
@@ -343,7 +345,7 @@ write_rows(LoadPlan *plan, LoadWriter *writer, const pe_snapshot_batch *batch, s
 	for (int i = 0; i < plan->count; i++)
 	{
 		convert_column(writer, &plan->columns[i], &batch->columns[i], first, count,
-					   batch->columns[i].null_count == batch->rows);
+		               batch->columns[i].null_count == batch->rows);
 		if (i % 16 == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
@@ -388,7 +390,8 @@ select_columns(LoadFile *file, pe_snapshot_file *parquet, LoadPlan *plan)
 static void
 parquet_read(LoadFile *file, LoadPlan *plan, LoadWriter *writer)
 {
-	MemoryContext reader = AllocSetContextCreate(CurrentMemoryContext, "profenrich parquet", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext reader =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich parquet", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(reader);
 	pe_snapshot_file *parquet = open_parquet(file);
 	pe_error err;

@@ -47,15 +47,15 @@ check_path(const char *path, const char *column)
 
 	if (pe_xdm_path_parse(&env, path, strlen(path), &parsed, &err) != PE_OK)
 		ereport(ERROR, (errcode(pe_sqlstate(err.code)), errmsg("column \"%s\": %s", column, err.message),
-						err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
+		                err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
 	pe_xdm_path_free(&env, parsed);
 }
 
 static bool
 is_reserved(const char *name)
 {
-	static const char *const reserved[] = {LOAD_DATE_COLUMN, LOAD_REST_COLUMN, "tableoid", "xmin", "cmin", "xmax",
-										   "cmax",			 "ctid"};
+	static const char *const reserved[] = {LOAD_DATE_COLUMN, LOAD_REST_COLUMN, "tableoid", "xmin",
+	                                       "cmin",           "xmax",           "cmax",     "ctid"};
 
 	for (int i = 0; i < lengthof(reserved); i++)
 	{
@@ -88,9 +88,12 @@ parse_mapped_object(JsonbContainer *object, LoadMapped *mapped)
 		member = value_text(&value);
 		(void) JsonbIteratorNext(&it, &value, true);
 		if (value.type != jbvString || (strcmp(member, "path") != 0 && strcmp(member, "type") != 0))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("columns: member \"%s\" of column \"%s\" is not understood", member, mapped->column),
-							errhint("Write {\"path\": \"person.name.firstName\", \"type\": \"text\"}; type is optional.")));
+			ereport(
+			    ERROR,
+			    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			     errmsg("columns: member \"%s\" of column \"%s\" is not understood", member, mapped->column),
+			     errhint(
+			         "Write {\"path\": \"person.name.firstName\", \"type\": \"text\"}; type is optional.")));
 		if (strcmp(member, "path") == 0)
 			mapped->path = value_text(&value);
 		else
@@ -109,17 +112,21 @@ parse_mapped(const char *column, const JsonbValue *value, LoadMapped *mapped)
 	else if (value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data))
 		parse_mapped_object(value->val.binary.data, mapped);
 	if (mapped->path == NULL || mapped->path[0] == '\0')
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns: column \"%s\" has no path", column),
-						errhint("Map each column to an XDM path, such as {\"crm_id\": \"identityMap.CRMID.id\"}.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("columns: column \"%s\" has no path", column),
+		         errhint("Map each column to an XDM path, such as {\"crm_id\": \"identityMap.CRMID.id\"}.")));
 	if (column[0] == '\0' || strlen(column) >= NAMEDATALEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
-						errmsg("columns: \"%s\" cannot be the name of a column: it must have 1 to %d bytes", column,
-							   NAMEDATALEN - 1)));
+		                errmsg("columns: \"%s\" cannot be the name of a column: it must have 1 to %d bytes",
+		                       column, NAMEDATALEN - 1)));
 	if (is_reserved(column) && strcmp(column, LOAD_REST_COLUMN) != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("columns: the name \"%s\" is reserved", column)));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_NAME), errmsg("columns: the name \"%s\" is reserved", column)));
 	if (OidIsValid(mapped->type) && get_typtype(mapped->type) == TYPTYPE_PSEUDO)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("columns: column \"%s\" cannot be of type %s", column, format_type_be(mapped->type))));
+		                errmsg("columns: column \"%s\" cannot be of type %s", column,
+		                       format_type_be(mapped->type))));
 	check_path(mapped->path, column);
 }
 
@@ -133,11 +140,13 @@ load_parse_mapping(Datum columns)
 	JsonbValue value;
 
 	if (!JB_ROOT_IS_OBJECT(jsonb))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must be a JSON object"),
-						errhint("Map columns to XDM paths, such as {\"crm_id\": \"identityMap.CRMID.id\"}.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("columns must be a JSON object"),
+		         errhint("Map columns to XDM paths, such as {\"crm_id\": \"identityMap.CRMID.id\"}.")));
 	if (JB_ROOT_COUNT(jsonb) > LOAD_MAX_MAPPED)
-		ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS), errmsg("columns maps %d columns, at most %d can be mapped",
-																  (int) JB_ROOT_COUNT(jsonb), LOAD_MAX_MAPPED)));
+		ereport(ERROR, (errcode(ERRCODE_TOO_MANY_COLUMNS),
+		                errmsg("columns maps %d columns, at most %d can be mapped",
+		                       (int) JB_ROOT_COUNT(jsonb), LOAD_MAX_MAPPED)));
 	if (JB_ROOT_COUNT(jsonb) == 0)
 		return NULL;
 	mapping->items = palloc0(sizeof(LoadMapped) * JB_ROOT_COUNT(jsonb));
@@ -234,7 +243,7 @@ append_snake(StringInfo name, const pe_xdm_step *step)
 		if (c >= 'A' && c <= 'Z')
 		{
 			bool word = (before >= 'a' && before <= 'z') || (before >= '0' && before <= '9') ||
-						(before >= 'A' && before <= 'Z' && after >= 'a' && after <= 'z');
+			            (before >= 'A' && before <= 'Z' && after >= 'a' && after <= 'z');
 
 			if (word && boundary)
 				appendStringInfoChar(name, '_');
@@ -287,14 +296,6 @@ suffixed_name(const char *name, const char *path)
 	if (length > room)
 		length = pg_mbcliplen(name, length, room);
 	return psprintf("%.*s_%08x", length, name, hash);
-}
-
-char *
-load_column_name(const char *path)
-{
-	char *name = wanted_name(path);
-
-	return strlen(name) < NAMEDATALEN ? name : suffixed_name(name, path);
 }
 
 static int
@@ -354,7 +355,7 @@ collect_candidates(LoadFields *fields, int *count)
 	qsort(all, n, sizeof(Candidate *), by_name);
 	for (int i = 0; i < n; i++)
 		all[i]->unique = (i == 0 || strcmp(all[i - 1]->name, all[i]->name) != 0) &&
-						 (i + 1 == n || strcmp(all[i + 1]->name, all[i]->name) != 0);
+		                 (i + 1 == n || strcmp(all[i + 1]->name, all[i]->name) != 0);
 	*count = n;
 	return all;
 }
@@ -365,7 +366,7 @@ find_candidate(Candidate **all, int count, const char *path, const char *name)
 	for (int i = 0; i < count; i++)
 	{
 		if (path != NULL ? strcmp(all[i]->field->path, path) == 0
-						 : all[i]->unique && strcmp(all[i]->name, name) == 0)
+		                 : all[i]->unique && strcmp(all[i]->name, name) == 0)
 			return all[i];
 	}
 	return NULL;
@@ -410,7 +411,7 @@ refuse_generated(const LoadExisting *existing)
 {
 	if (existing->generated)
 		ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
-						errmsg("column \"%s\" is a generated column and cannot be loaded", existing->name)));
+		                errmsg("column \"%s\" is a generated column and cannot be loaded", existing->name)));
 }
 
 /* The columns that are there already and what fills them. */
@@ -428,10 +429,10 @@ plan_existing(LoadPlan *plan, const LoadExisting *existing, int nexisting, Candi
 		{
 			if (existing[i].type != JSONBOID)
 				ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-								errmsg("column \"%s\" is of type %s, not jsonb", LOAD_REST_COLUMN,
-									   format_type_be(existing[i].type)),
-								errhint("Automatic flattening keeps all that has no column of its own there. "
-										"Rename the column, or map columns explicitly.")));
+				                errmsg("column \"%s\" is of type %s, not jsonb", LOAD_REST_COLUMN,
+				                       format_type_be(existing[i].type)),
+				                errhint("Automatic flattening keeps all that has no column of its own there. "
+				                        "Rename the column, or map columns explicitly.")));
 			fill_existing(column, &existing[i], NULL);
 			column->rest = true;
 			plan->rest = plan->count++;
@@ -461,7 +462,10 @@ worst_bytes(Oid type)
 	get_typlenbyvalalign(type, &length, &by_value, &align);
 	if (length < 0)
 		return MAXALIGN(TOAST_POINTER_SIZE) + 3;
-	return length + (align == TYPALIGN_DOUBLE ? 7 : align == TYPALIGN_INT ? 3 : align == TYPALIGN_SHORT ? 1 : 0);
+	return length + (align == TYPALIGN_DOUBLE  ? 7
+	                 : align == TYPALIGN_INT   ? 3
+	                 : align == TYPALIGN_SHORT ? 1
+	                                           : 0);
 }
 
 /*
@@ -472,9 +476,11 @@ static int
 choose_best(Candidate **chosen, int count, const LoadPlan *plan)
 {
 	int room = LOAD_MAX_COLUMNS - plan->count;
-	int bytes = (int) MaxHeapTupleSize - (int) MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(LOAD_MAX_COLUMNS + 2)) -
-				worst_bytes(DATEOID) - worst_bytes(JSONBOID);
+	int bytes = (int) MaxHeapTupleSize -
+	            (int) MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(LOAD_MAX_COLUMNS + 2)) -
+	            worst_bytes(DATEOID) - worst_bytes(JSONBOID);
 	int taken = 0;
+	int namespaces = 0;
 
 	for (int i = 0; i < plan->count; i++)
 		bytes -= worst_bytes(plan->columns[i].type);
@@ -483,7 +489,7 @@ choose_best(Candidate **chosen, int count, const LoadPlan *plan)
 	{
 		int cost = worst_bytes(load_type_oid(load_field_type(chosen[i]->field)));
 
-		if (cost > bytes)
+		if (cost > bytes || (chosen[i]->field->name != NULL && namespaces++ >= LOAD_NAMESPACES))
 			continue;
 		bytes -= cost;
 		chosen[taken++] = chosen[i];
@@ -515,9 +521,10 @@ plan_automatic(LoadPlan *plan, const LoadExisting *existing, int nexisting, Load
 		Oid type = load_type_oid(load_field_type(chosen[i]->field));
 
 		if (!chosen[i]->unique || strlen(name) >= NAMEDATALEN || is_reserved(name) ||
-			find_existing(existing, nexisting, name) != NULL)
+		    find_existing(existing, nexisting, name) != NULL)
 			name = suffixed_name(name, chosen[i]->field->path);
-		fill_column(&plan->columns[plan->count++], name, chosen[i]->field->path, type, -1, get_typcollation(type));
+		fill_column(&plan->columns[plan->count++], name, chosen[i]->field->path, type, -1,
+		            get_typcollation(type));
 	}
 	if (plan->rest < 0)
 	{
@@ -538,18 +545,18 @@ plan_mapped(LoadColumn *column, const LoadMapped *mapped, const LoadExisting *th
 		refuse_generated(there);
 		if (OidIsValid(type) && (type != there->type || mapped->typmod != there->typmod))
 			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-							errmsg("column \"%s\" is of type %s, not %s as columns says", there->name,
-								   format_type_with_typemod(there->type, there->typmod),
-								   format_type_with_typemod(type, mapped->typmod)),
-							errhint("Leave the type out, or change the column with ALTER TABLE first.")));
+			                errmsg("column \"%s\" is of type %s, not %s as columns says", there->name,
+			                       format_type_with_typemod(there->type, there->typmod),
+			                       format_type_with_typemod(type, mapped->typmod)),
+			                errhint("Leave the type out, or change the column with ALTER TABLE first.")));
 		fill_existing(column, there, mapped->path);
 		return;
 	}
 	if (field == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-						errmsg("column \"%s\": no file has a field \"%s\"", mapped->column, mapped->path),
-						errhint("Paths are case-sensitive, such as person.name.firstName. "
-								"Load without columns to see what the files hold.")));
+		                errmsg("column \"%s\": no file has a field \"%s\"", mapped->column, mapped->path),
+		                errhint("Paths are case-sensitive, such as person.name.firstName. "
+		                        "Load without columns to see what the files hold.")));
 	if (!OidIsValid(type))
 		type = load_type_oid(load_field_type(field));
 	fill_column(column, mapped->column, mapped->path, type, mapped->typmod, get_typcollation(type));
@@ -570,6 +577,6 @@ load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *m
 	plan->columns = palloc0(sizeof(LoadColumn) * mapping->count);
 	for (int i = 0; i < mapping->count; i++)
 		plan_mapped(&plan->columns[plan->count++], &mapping->items[i],
-					find_existing(existing, nexisting, mapping->items[i].column), fields);
+		            find_existing(existing, nexisting, mapping->items[i].column), fields);
 	return plan;
 }

@@ -27,9 +27,9 @@
 #include "platform/catalog.h"
 #include "platform/export.h"
 
-#define DAY_MS		INT64CONST(86400000)
+#define DAY_MS      INT64CONST(86400000)
 #define MAX_BATCHES 1000
-#define MAX_LISTED	20 /* merge policies in an error */
+#define MAX_LISTED  20 /* merge policies in an error */
 
 /* Which batch of which data set is loaded. */
 typedef struct Choice
@@ -73,8 +73,9 @@ list_policies(const pe_dataset_list *list)
 	initStringInfo(&text);
 	for (int i = 0; i < list->count && i < MAX_LISTED; i++)
 		appendStringInfo(&text, "%s%s (%s)", i > 0 ? ", " : "",
-						 list->items[i].merge_policy_id[0] != '\0' ? list->items[i].merge_policy_id : "unknown",
-						 list->items[i].name);
+		                 list->items[i].merge_policy_id[0] != '\0' ? list->items[i].merge_policy_id
+		                                                           : "unknown",
+		                 list->items[i].name);
 	if (list->count > MAX_LISTED)
 		appendStringInfo(&text, " and %d more", list->count - MAX_LISTED);
 	return text.data;
@@ -93,10 +94,11 @@ newest_match(const Choice *choice, const pe_dataset_list *list, const char *want
 		if (!matches(item, wanted, merge_policy))
 			continue;
 		if (newest != NULL && wanted == NULL && strcmp(newest->merge_policy_id, item->merge_policy_id) != 0)
-			ereport(ERROR, (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
-							errmsg("server \"%s\" has profile snapshots of several merge policies", choice->server),
-							errdetail("Merge policies (and data sets): %s.", list_policies(list)),
-							errhint("Name one: merge_policy => '%s'.", item->merge_policy_id)));
+			ereport(ERROR,
+			        (errcode(ERRCODE_AMBIGUOUS_PARAMETER),
+			         errmsg("server \"%s\" has profile snapshots of several merge policies", choice->server),
+			         errdetail("Merge policies (and data sets): %s.", list_policies(list)),
+			         errhint("Name one: merge_policy => '%s'.", item->merge_policy_id)));
 		if (newest == NULL || item->created_ms > newest->created_ms)
 			newest = item;
 	}
@@ -108,21 +110,24 @@ no_dataset(const Choice *choice, const pe_dataset_list *list, const char *wanted
 {
 	if (wanted != NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("server \"%s\" has no data set \"%s\"%s%s", choice->server, wanted,
-							   merge_policy != NULL ? " of merge policy " : "", merge_policy != NULL ? merge_policy : ""),
-						errhint("profenrich.datasets('%s') lists them.", choice->server)));
+		                errmsg("server \"%s\" has no data set \"%s\"%s%s", choice->server, wanted,
+		                       merge_policy != NULL ? " of merge policy " : "",
+		                       merge_policy != NULL ? merge_policy : ""),
+		                errhint("profenrich.datasets('%s') lists them.", choice->server)));
 	if (list->count == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("server \"%s\" has no profile snapshot", choice->server),
-						errhint("The platform makes one a day for each active merge policy. "
-								"To load from another data set name it: dataset => '...'.")));
+		                errmsg("server \"%s\" has no profile snapshot", choice->server),
+		                errhint("The platform makes one a day for each active merge policy. "
+		                        "To load from another data set name it: dataset => '...'.")));
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-					errmsg("server \"%s\" has no profile snapshot of merge policy \"%s\"", choice->server, merge_policy),
-					errdetail("Merge policies (and data sets): %s.", list_policies(list))));
+	                errmsg("server \"%s\" has no profile snapshot of merge policy \"%s\"", choice->server,
+	                       merge_policy),
+	                errdetail("Merge policies (and data sets): %s.", list_policies(list))));
 }
 
 static void
-copy_match(Choice *choice, const pe_dataset_list *list, const char *wanted, const char *merge_policy, bool required)
+copy_match(Choice *choice, const pe_dataset_list *list, const char *wanted, const char *merge_policy,
+           bool required)
 {
 	const pe_dataset *dataset = newest_match(choice, list, wanted, merge_policy);
 
@@ -137,7 +142,8 @@ copy_match(Choice *choice, const pe_dataset_list *list, const char *wanted, cons
 
 /* Takes the match of a list; frees the list, also when it raises. False: none matches. */
 static bool
-take_dataset(Choice *choice, pe_dataset_list *list, const char *wanted, const char *merge_policy, bool required)
+take_dataset(Choice *choice, pe_dataset_list *list, const char *wanted, const char *merge_policy,
+             bool required)
 {
 	PG_TRY();
 	{
@@ -179,7 +185,8 @@ newest_batch(const pe_batch_list *list, const DateADT *wanted)
 {
 	for (int i = 0; i < list->count; i++)
 	{
-		if (list->items[i].state == PE_BATCH_GOOD && (wanted == NULL || day_of_ms(list->items[i].created_ms) == *wanted))
+		if (list->items[i].state == PE_BATCH_GOOD &&
+		    (wanted == NULL || day_of_ms(list->items[i].created_ms) == *wanted))
 			return &list->items[i];
 	}
 	return NULL;
@@ -194,19 +201,21 @@ choose_batch(Choice *choice, pe_platform *platform, const DateADT *wanted)
 	if (wanted == NULL)
 		pe_check(pe_catalog_newest_batch(platform, choice->dataset_id, &list, &err), &err);
 	else
-		pe_check(pe_catalog_batches(platform, choice->dataset_id, "success", ms_of_day(*wanted) - 1, MAX_BATCHES, &list, &err),
-				 &err);
+		pe_check(pe_catalog_batches(platform, choice->dataset_id, "success", ms_of_day(*wanted) - 1,
+		                            MAX_BATCHES, &list, &err),
+		         &err);
 	PG_TRY();
 	{
 		const pe_batch_info *batch = newest_batch(&list, wanted);
 
 		if (batch == NULL)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-							wanted != NULL ? errmsg("data set \"%s\" has no successful batch of %s", choice->dataset_name,
-													load_date_text(*wanted))
-										   : errmsg("data set \"%s\" has no successful batch", choice->dataset_name),
-							errhint("The platform keeps snapshots for some days only, and a day may be missing. "
-									"Leave snapshot_date out to load the newest.")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_UNDEFINED_OBJECT),
+			         wanted != NULL ? errmsg("data set \"%s\" has no successful batch of %s",
+			                                 choice->dataset_name, load_date_text(*wanted))
+			                        : errmsg("data set \"%s\" has no successful batch", choice->dataset_name),
+			         errhint("The platform keeps snapshots for some days only, and a day may be missing. "
+			                 "Leave snapshot_date out to load the newest.")));
 		choice->batch_id = pstrdup(batch->id);
 		choice->date = day_of_ms(batch->created_ms);
 	}
@@ -264,12 +273,13 @@ download_failed(const Download *download, const pe_error *err)
 {
 	if (download->error == EDQUOT)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						errmsg("the snapshot exceeds temp_file_limit (%dkB)", temp_file_limit),
-						errhint("Its parts are kept in temporary files while they are loaded.")));
+		                errmsg("the snapshot exceeds temp_file_limit (%dkB)", temp_file_limit),
+		                errhint("Its parts are kept in temporary files while they are loaded.")));
 	if (download->error != 0)
 	{
 		errno = download->error;
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write a part of the snapshot to a temporary file: %m")));
+		ereport(ERROR, (errcode_for_file_access(),
+		                errmsg("could not write a part of the snapshot to a temporary file: %m")));
 	}
 	pe_raise(err);
 }
@@ -310,8 +320,9 @@ download_parts(Choice *choice, pe_platform *platform)
 	{
 		download.total = list.bytes;
 		if (list.count == 0)
-			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-							errmsg("batch %s of data set \"%s\" has no files", choice->batch_id, choice->dataset_name)));
+			ereport(ERROR,
+			        (errcode(ERRCODE_DATA_EXCEPTION), errmsg("batch %s of data set \"%s\" has no files",
+			                                                 choice->batch_id, choice->dataset_name)));
 		if (download.limit >= 0 && list.bytes > download.limit)
 		{
 			download.error = EDQUOT;
@@ -352,7 +363,7 @@ pe_load_snapshot(PG_FUNCTION_ARGS)
 	load_check_session("load_snapshot()");
 	if (server == NULL || into_table == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("%s must not be NULL", server == NULL ? "server" : "into_table")));
+		                errmsg("%s must not be NULL", server == NULL ? "server" : "into_table")));
 	if (!PG_ARGISNULL(5))
 		load_check_date(wanted);
 	SPI_connect();
@@ -372,8 +383,8 @@ pe_load_snapshot(PG_FUNCTION_ARGS)
 	origin.server = server;
 	origin.dataset = choice.dataset_id;
 	origin.batch = choice.batch_id;
-	load_files(choice.files, into_table, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), !PG_ARGISNULL(4), choice.date,
-			   &origin);
+	load_files(choice.files, into_table, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), !PG_ARGISNULL(4),
+	           choice.date, &origin);
 	SPI_finish();
 	return load_result(fcinfo, choice.date, &origin);
 }

@@ -44,7 +44,7 @@
 #include "pg/progress.h"
 
 /* Without a lock_timeout of the user's: poll this long, then stand in the queue for a little. */
-#define POLL_MS	   60000
+#define POLL_MS    60000
 #define QUEUE_MS   5000
 #define POLL_STEP  50
 #define LOCK_CLASS 0x70656c64 /* advisory locks of ours: "peld" */
@@ -88,7 +88,8 @@ lock_relation(const Publish *publish, Oid relid, LOCKMODE mode)
 			break;
 		}
 		pe_progress_publish("waiting for lock", 0, 0);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_STEP, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_STEP,
+		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -107,7 +108,8 @@ partition_of_date(Relation parent, DateADT date, const char *label)
 
 	if (desc->nparts == 0)
 		return InvalidOid;
-	found = partition_list_bsearch(key->partsupfunc, key->partcollation, bounds, DateADTGetDatum(date), &equal);
+	found =
+	    partition_list_bsearch(key->partsupfunc, key->partcollation, bounds, DateADTGetDatum(date), &equal);
 	if (found < 0 || !equal)
 		return InvalidOid;
 	index = bounds->indexes[found];
@@ -115,9 +117,9 @@ partition_of_date(Relation parent, DateADT date, const char *label)
 		dates += bounds->indexes[i] == index;
 	if (dates > 1 || bounds->null_index == index)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("%s of %s is in partition \"%s\" together with other dates", load_date_text(date), label,
-							   get_rel_name(desc->oids[index])),
-						errhint("Each snapshot date must have a partition of its own.")));
+		                errmsg("%s of %s is in partition \"%s\" together with other dates",
+		                       load_date_text(date), label, get_rel_name(desc->oids[index])),
+		                errhint("Each snapshot date must have a partition of its own.")));
 	return desc->oids[index];
 }
 
@@ -148,10 +150,10 @@ comment_path(const char *label, const LoadColumn *column)
 {
 	if (column->path != NULL)
 		load_execute(psprintf("COMMENT ON COLUMN %s.%s IS %s", label, quote_identifier(column->name),
-							  quote_literal_cstr(psprintf("XDM path %s", column->path))));
+		                      quote_literal_cstr(psprintf("XDM path %s", column->path))));
 	else if (column->rest)
-		load_execute(psprintf("COMMENT ON COLUMN %s.%s IS 'all fields that have no column of their own'", label,
-							  quote_identifier(column->name)));
+		load_execute(psprintf("COMMENT ON COLUMN %s.%s IS 'all fields that have no column of their own'",
+		                      label, quote_identifier(column->name)));
 }
 
 static void
@@ -166,12 +168,14 @@ create_parent(Publish *publish)
 	{
 		const LoadColumn *column = &publish->plan->columns[i];
 
-		appendStringInfo(&sql, ", %s", load_column_definition(column->name, column->type, column->typmod, column->collation));
+		appendStringInfo(
+		    &sql, ", %s",
+		    load_column_definition(column->name, column->type, column->typmod, column->collation));
 	}
 	appendStringInfo(&sql, ") PARTITION BY LIST (%s)", LOAD_DATE_COLUMN);
 	load_execute(sql.data);
-	load_execute(psprintf("COMMENT ON COLUMN %s.%s IS 'day of the snapshot; one partition for each'", target->label,
-						  LOAD_DATE_COLUMN));
+	load_execute(psprintf("COMMENT ON COLUMN %s.%s IS 'day of the snapshot; one partition for each'",
+	                      target->label, LOAD_DATE_COLUMN));
 	for (int i = 0; i < publish->plan->count; i++)
 		comment_path(target->label, &publish->plan->columns[i]);
 	publish->parent = get_relname_relid(target->name, target->namespaceid);
@@ -186,8 +190,9 @@ add_columns(Publish *publish)
 
 		if (has_column(publish->parent, column->name))
 			continue;
-		load_execute(psprintf("ALTER TABLE %s ADD COLUMN %s", publish->target->label,
-							  load_column_definition(column->name, column->type, column->typmod, column->collation)));
+		load_execute(
+		    psprintf("ALTER TABLE %s ADD COLUMN %s", publish->target->label,
+		             load_column_definition(column->name, column->type, column->typmod, column->collation)));
 		comment_path(publish->target->label, column);
 	}
 }
@@ -207,12 +212,14 @@ follow_parent(Publish *publish)
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 
 		if (!attr->attisdropped && !has_column(target->aside_relid, NameStr(attr->attname)))
-			statements = lappend(statements, psprintf("ALTER TABLE %s ADD COLUMN %s", load_qualify(target->schema, target->aside),
-													  load_column_definition(NameStr(attr->attname), attr->atttypid,
-																		attr->atttypmod, attr->attcollation)));
+			statements =
+			    lappend(statements,
+			            psprintf("ALTER TABLE %s ADD COLUMN %s", load_qualify(target->schema, target->aside),
+			                     load_column_definition(NameStr(attr->attname), attr->atttypid,
+			                                            attr->atttypmod, attr->attcollation)));
 	}
 	relation_close(parent, NoLock);
-	foreach(cell, statements)
+	foreach (cell, statements)
 		load_execute(lfirst(cell));
 }
 
@@ -239,9 +246,9 @@ attach(Publish *publish)
 		name = makeObjectName(wanted, NULL, psprintf("%d", i));
 	qualified = load_qualify(target->schema, name);
 	load_execute(psprintf("ALTER TABLE %s RENAME TO %s", load_qualify(target->schema, target->aside),
-						  quote_identifier(name)));
+	                      quote_identifier(name)));
 	load_execute(psprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES IN ('%s')", target->label, qualified,
-						  load_date_text(target->date)));
+	                      load_date_text(target->date)));
 	load_execute(psprintf("ALTER TABLE %s DROP CONSTRAINT profenrich_load_date", qualified));
 	return name;
 }
@@ -278,12 +285,13 @@ view_query(const Publish *publish, DateADT date)
 			continue;
 		position++;
 		known = OidIsValid(publish->view_relid) ? get_attname(publish->view_relid, position, true) : NULL;
-		appendStringInfo(&sql, "%s%s", position == 1 ? "SELECT " : ", ", quote_identifier(NameStr(attr->attname)));
+		appendStringInfo(&sql, "%s%s", position == 1 ? "SELECT " : ", ",
+		                 quote_identifier(NameStr(attr->attname)));
 		if (known != NULL && strcmp(known, NameStr(attr->attname)) != 0)
 			appendStringInfo(&sql, " AS %s", quote_identifier(known));
 	}
-	appendStringInfo(&sql, " FROM %s WHERE %s OPERATOR(pg_catalog.=) DATE '%s'", publish->target->label, LOAD_DATE_COLUMN,
-					 load_date_text(date));
+	appendStringInfo(&sql, " FROM %s WHERE %s OPERATOR(pg_catalog.=) DATE '%s'", publish->target->label,
+	                 LOAD_DATE_COLUMN, load_date_text(date));
 	relation_close(parent, NoLock);
 	return sql.data;
 }
@@ -296,14 +304,15 @@ write_view(Publish *publish, DateADT date)
 	bool made = !OidIsValid(publish->view_relid);
 
 	load_execute(psprintf("CREATE OR REPLACE VIEW %s WITH (security_invoker = true) AS %s", view,
-						  view_query(publish, date)));
+	                      view_query(publish, date)));
 	if (!made)
 		return;
-	load_execute(psprintf("COMMENT ON VIEW %s IS %s", view,
-						  quote_literal_cstr(psprintf("the newest loaded day of %s, %s", target->label, view_mark))));
+	load_execute(
+	    psprintf("COMMENT ON VIEW %s IS %s", view,
+	             quote_literal_cstr(psprintf("the newest loaded day of %s, %s", target->label, view_mark))));
 	if (target->owner != GetUserId())
 		load_execute(psprintf("ALTER VIEW %s OWNER TO %s", view,
-							  quote_identifier(GetUserNameFromId(target->owner, false))));
+		                      quote_identifier(GetUserNameFromId(target->owner, false))));
 }
 
 /* Finds <table>_latest; false when there is something of that name that is not ours to change. */
@@ -321,15 +330,15 @@ static void
 leave_view(const Publish *publish)
 {
 	ereport(NOTICE, (errmsg("%s is not a view that profenrich made and is left as it is",
-							load_qualify(publish->target->schema, publish->view)),
-					 errhint("Rename or drop it, and the next load makes the view of the newest day.")));
+	                        load_qualify(publish->target->schema, publish->view)),
+	                 errhint("Rename or drop it, and the next load makes the view of the newest day.")));
 }
 
 /* ---- the books ---- */
 
-#define LOADED_PARTITIONS                                                                                           \
-	" FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"                             \
-	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"                                   \
+#define LOADED_PARTITIONS                                                                                    \
+	" FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"                      \
+	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"                            \
 	" JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"
 
 /* The newest day that was loaded into parent; false when there is none. */
@@ -360,8 +369,9 @@ load_previous_mapping(Oid parent, Datum *mapping)
 	bool null = true;
 	Datum value = 0;
 
-	(void) pe_owner_execute("SELECT s.mapping" LOADED_PARTITIONS " ORDER BY s.loaded_at DESC, s.snapshot_date DESC", 1,
-							types, values, NULL, false, 1);
+	(void) pe_owner_execute("SELECT s.mapping" LOADED_PARTITIONS
+	                        " ORDER BY s.loaded_at DESC, s.snapshot_date DESC",
+	                        1, types, values, NULL, false, 1);
 	if (SPI_processed == 1)
 		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
 	if (!null)
@@ -373,16 +383,18 @@ load_previous_mapping(Oid parent, Datum *mapping)
 static void
 sweep_books(void)
 {
-	(void) pe_owner_execute("DELETE FROM profenrich.snapshot_load s WHERE NOT EXISTS"
-							" (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-							" WHERE n.nspname = s.schema_name AND c.relname = s.partition_name AND c.relispartition)",
-							0, NULL, NULL, NULL, false, 0);
+	(void) pe_owner_execute(
+	    "DELETE FROM profenrich.snapshot_load s WHERE NOT EXISTS"
+	    " (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+	    " WHERE n.nspname = s.schema_name AND c.relname = s.partition_name AND c.relispartition)",
+	    0, NULL, NULL, NULL, false, 0);
 }
 
 static void
 write_books(const LoadTarget *target, const char *partition, const LoadOrigin *origin)
 {
-	Oid types[] = {TEXTOID, TEXTOID, DATEOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, INT8OID, INT8OID, INT8OID};
+	Oid types[] = {TEXTOID, TEXTOID, DATEOID,  TEXTOID, TEXTOID, TEXTOID,
+	               TEXTOID, TEXTOID, JSONBOID, INT8OID, INT8OID, INT8OID};
 	Datum values[12];
 	char nulls[13] = "            ";
 	const char *texts[] = {origin->source, origin->server, origin->dataset, origin->batch};
@@ -402,14 +414,15 @@ write_books(const LoadTarget *target, const char *partition, const LoadOrigin *o
 	values[10] = Int64GetDatum(origin->files);
 	values[11] = Int64GetDatum(origin->bytes);
 	sweep_books();
-	(void) pe_owner_execute("INSERT INTO profenrich.snapshot_load (schema_name, partition_name, snapshot_date, loaded_by,"
-							" source, server, dataset, batch, mapping, rows, files, bytes)"
-							" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-							" ON CONFLICT (schema_name, partition_name) DO UPDATE SET snapshot_date = excluded.snapshot_date,"
-							" loaded_by = excluded.loaded_by, loaded_at = excluded.loaded_at, source = excluded.source,"
-							" server = excluded.server, dataset = excluded.dataset, batch = excluded.batch,"
-							" mapping = excluded.mapping, rows = excluded.rows, files = excluded.files, bytes = excluded.bytes",
-							lengthof(types), types, values, nulls, false, 0);
+	(void) pe_owner_execute(
+	    "INSERT INTO profenrich.snapshot_load (schema_name, partition_name, snapshot_date, loaded_by,"
+	    " source, server, dataset, batch, mapping, rows, files, bytes)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	    " ON CONFLICT (schema_name, partition_name) DO UPDATE SET snapshot_date = excluded.snapshot_date,"
+	    " loaded_by = excluded.loaded_by, loaded_at = excluded.loaded_at, source = excluded.source,"
+	    " server = excluded.server, dataset = excluded.dataset, batch = excluded.batch,"
+	    " mapping = excluded.mapping, rows = excluded.rows, files = excluded.files, bytes = excluded.bytes",
+	    lengthof(types), types, values, nulls, false, 0);
 }
 
 /* ---- the whole step ---- */
@@ -429,12 +442,14 @@ lock_all(Publish *publish)
 		return view_usable;
 	look(publish);
 	if (view_usable && OidIsValid(publish->view_relid) &&
-		(publish->new_columns || !newest_date(publish->parent, &newest) || target->date >= newest))
+	    (publish->new_columns || !newest_date(publish->parent, &newest) || target->date >= newest))
 		lock_relation(publish, publish->view_relid, AccessExclusiveLock);
 	lock_relation(publish, publish->parent,
-				  publish->new_columns || OidIsValid(publish->replaced) ? AccessExclusiveLock : ShareUpdateExclusiveLock);
+	              publish->new_columns || OidIsValid(publish->replaced) ? AccessExclusiveLock
+	                                                                    : ShareUpdateExclusiveLock);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(publish->parent)))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table %s was dropped during the load", target->label)));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+		                errmsg("table %s was dropped during the load", target->label)));
 	look(publish);
 	return view_usable;
 }
@@ -470,15 +485,15 @@ publish_locked(Publish *publish, const LoadOrigin *origin)
 /* Runs step under a lock_timeout, and says what a timeout means. */
 static void
 with_lock_timeout(Publish *publish, void (*step)(Publish *, const LoadOrigin *), const LoadOrigin *origin,
-				  const char *consequence)
+                  const char *consequence)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int guc_level = NewGUCNestLevel();
 
 	publish->may_poll = LockTimeout == 0;
 	if (LockTimeout == 0)
-		set_config_option("lock_timeout", psprintf("%d", QUEUE_MS), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-						  false);
+		set_config_option("lock_timeout", psprintf("%d", QUEUE_MS), PGC_USERSET, PGC_S_SESSION,
+		                  GUC_ACTION_SAVE, true, 0, false);
 	PG_TRY();
 	{
 		step(publish, origin);
@@ -493,9 +508,9 @@ with_lock_timeout(Publish *publish, void (*step)(Publish *, const LoadOrigin *),
 			PG_RE_THROW();
 		FlushErrorState();
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-						errmsg("table %s or its view could not be locked in time", publish->target->label),
-						errdetail("Another session is using it. %s", consequence),
-						errhint("Try again when that has ended, or set lock_timeout to wait longer.")));
+		                errmsg("table %s or its view could not be locked in time", publish->target->label),
+		                errdetail("Another session is using it. %s", consequence),
+		                errhint("Try again when that has ended, or set lock_timeout to wait longer.")));
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, guc_level);
@@ -524,9 +539,10 @@ unpublish_locked(Publish *publish, const LoadOrigin *origin)
 	lock_relation(publish, publish->parent, AccessExclusiveLock);
 	look(publish);
 	if (!OidIsValid(publish->replaced))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("no snapshot of %s is loaded in %s", load_date_text(target->date), target->label),
-						errhint("profenrich.snapshots lists those that are.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_OBJECT),
+		         errmsg("no snapshot of %s is loaded in %s", load_date_text(target->date), target->label),
+		         errhint("profenrich.snapshots lists those that are.")));
 	drop_partition(target->label, publish->replaced);
 	sweep_books();
 	if (view_usable && newest_date(publish->parent, &newest))

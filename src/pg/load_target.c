@@ -73,24 +73,26 @@ load_execute(const char *sql)
 static void
 refuse(const LoadTarget *target, const char *what, const char *hint)
 {
-	ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot load into %s: %s", target->label, what),
-					errhint("%s", hint)));
+	ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+	                errmsg("cannot load into %s: %s", target->label, what), errhint("%s", hint)));
 }
 
 /* LIST (snapshot_date), on a column of type date. */
 static void
 check_partitioning(const LoadTarget *target, Relation rel)
 {
-	const char *hint = "Name a table that does not exist yet, or one made with PARTITION BY LIST (snapshot_date), "
-					   "snapshot_date being of type date.";
+	const char *hint =
+	    "Name a table that does not exist yet, or one made with PARTITION BY LIST (snapshot_date), "
+	    "snapshot_date being of type date.";
 	PartitionKey key;
 
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		refuse(target, "it is not a partitioned table", hint);
 	key = RelationGetPartitionKey(rel);
 	if (key->strategy != PARTITION_STRATEGY_LIST || key->partnatts != 1 || key->partattrs[0] == 0 ||
-		strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), key->partattrs[0] - 1)->attname), LOAD_DATE_COLUMN) != 0 ||
-		key->parttypid[0] != DATEOID)
+	    strcmp(NameStr(TupleDescAttr(RelationGetDescr(rel), key->partattrs[0] - 1)->attname),
+	           LOAD_DATE_COLUMN) != 0 ||
+	    key->parttypid[0] != DATEOID)
 		refuse(target, "it is not partitioned by list on snapshot_date", hint);
 }
 
@@ -107,18 +109,21 @@ check_features(const LoadTarget *target, Relation rel)
 			Trigger *trigger = &rel->trigdesc->triggers[i];
 
 			if (!trigger->tgisinternal && TRIGGER_FOR_INSERT(trigger->tgtype))
-				refuse(target, psprintf("it has the trigger \"%s\" on INSERT, which a bulk load does not fire", trigger->tgname),
-					   "Drop the trigger, or load into a table of its own and insert from there.");
+				refuse(target,
+				       psprintf("it has the trigger \"%s\" on INSERT, which a bulk load does not fire",
+				                trigger->tgname),
+				       "Drop the trigger, or load into a table of its own and insert from there.");
 		}
 	}
 	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) == RLS_ENABLED)
 		refuse(target, "row security applies to you there, which a bulk load does not check",
-			   "Load as a role that is exempt from it.");
+		       "Load as a role that is exempt from it.");
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (TupleDescAttr(desc, i)->attidentity != '\0')
-			refuse(target, psprintf("column \"%s\" is an identity column", NameStr(TupleDescAttr(desc, i)->attname)),
-				   "Drop the identity from the column, or load into a table of its own.");
+			refuse(target,
+			       psprintf("column \"%s\" is an identity column", NameStr(TupleDescAttr(desc, i)->attname)),
+			       "Drop the identity from the column, or load into a table of its own.");
 	}
 }
 
@@ -141,8 +146,9 @@ default_expression(Relation rel, AttrNumber attnum)
 	for (int i = 0; constr != NULL && i < constr->num_defval; i++)
 	{
 		if (constr->defval[i].adnum == attnum)
-			return TextDatumGetCString(DirectFunctionCall2(pg_get_expr, CStringGetTextDatum(constr->defval[i].adbin),
-														   ObjectIdGetDatum(RelationGetRelid(rel))));
+			return TextDatumGetCString(DirectFunctionCall2(pg_get_expr,
+			                                               CStringGetTextDatum(constr->defval[i].adbin),
+			                                               ObjectIdGetDatum(RelationGetRelid(rel))));
 	}
 	return NULL;
 }
@@ -164,7 +170,8 @@ column_type(Oid type, int32 typmod)
 char *
 load_column_definition(const char *name, Oid type, int32 typmod, Oid collation)
 {
-	return psprintf("%s %s%s", quote_identifier(name), column_type(type, typmod), collation_clause(collation, type));
+	return psprintf("%s %s%s", quote_identifier(name), column_type(type, typmod),
+	                collation_clause(collation, type));
 }
 
 /* One column of the parent: how the partition must define it, and how it is stored. */
@@ -174,8 +181,9 @@ copy_column(LoadTarget *target, Relation rel, Form_pg_attribute attr, StringInfo
 	const char *name = quote_identifier(NameStr(attr->attname));
 	char *expression = default_expression(rel, attr->attnum);
 
-	appendStringInfo(definitions, ", %s", load_column_definition(NameStr(attr->attname), attr->atttypid, attr->atttypmod,
-																 attr->attcollation));
+	appendStringInfo(
+	    definitions, ", %s",
+	    load_column_definition(NameStr(attr->attname), attr->atttypid, attr->atttypmod, attr->attcollation));
 	if (expression != NULL && attr->attgenerated != '\0')
 		appendStringInfo(definitions, " GENERATED ALWAYS AS (%s) STORED", expression);
 	else if (expression != NULL)
@@ -183,15 +191,16 @@ copy_column(LoadTarget *target, Relation rel, Form_pg_attribute attr, StringInfo
 	if (attr->attnotnull)
 		appendStringInfoString(definitions, " NOT NULL");
 	if (attr->attstorage != get_typstorage(attr->atttypid))
-		target->settings = lappend(target->settings,
-								   psprintf("ALTER COLUMN %s SET STORAGE %s", name,
-											attr->attstorage == TYPSTORAGE_PLAIN	  ? "PLAIN"
-											: attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL"
-											: attr->attstorage == TYPSTORAGE_MAIN	  ? "MAIN"
-																					  : "EXTENDED"));
+		target->settings =
+		    lappend(target->settings, psprintf("ALTER COLUMN %s SET STORAGE %s", name,
+		                                       attr->attstorage == TYPSTORAGE_PLAIN      ? "PLAIN"
+		                                       : attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL"
+		                                       : attr->attstorage == TYPSTORAGE_MAIN     ? "MAIN"
+		                                                                                 : "EXTENDED"));
 	if (attr->attcompression != '\0')
-		target->settings = lappend(target->settings, psprintf("ALTER COLUMN %s SET COMPRESSION %s", name,
-															  GetCompressionMethodName(attr->attcompression)));
+		target->settings =
+		    lappend(target->settings, psprintf("ALTER COLUMN %s SET COMPRESSION %s", name,
+		                                       GetCompressionMethodName(attr->attcompression)));
 }
 
 static void
@@ -221,7 +230,6 @@ copy_columns(LoadTarget *target, Relation rel)
 		column->typmod = attr->atttypmod;
 		column->collation = attr->attcollation;
 		column->generated = attr->attgenerated != '\0';
-		column->has_default = attr->atthasdef;
 	}
 	target->definitions = definitions.data;
 }
@@ -235,17 +243,17 @@ copy_constraints(LoadTarget *target, Relation rel)
 	HeapTuple tuple;
 
 	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(RelationGetRelid(rel)));
+	            ObjectIdGetDatum(RelationGetRelid(rel)));
 	scan = systable_beginscan(catalog, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
 
 		if (form->contype == CONSTRAINT_CHECK)
-			target->constraints =
-				lappend(target->constraints,
-						psprintf("CONSTRAINT %s %s", quote_identifier(NameStr(form->conname)),
-								 TextDatumGetCString(DirectFunctionCall1(pg_get_constraintdef, ObjectIdGetDatum(form->oid)))));
+			target->constraints = lappend(
+			    target->constraints, psprintf("CONSTRAINT %s %s", quote_identifier(NameStr(form->conname)),
+			                                  TextDatumGetCString(DirectFunctionCall1(
+			                                      pg_get_constraintdef, ObjectIdGetDatum(form->oid)))));
 	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -260,7 +268,7 @@ resolve_name(LoadTarget *target, const char *into_table)
 
 	if (into_table[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("into_table is empty"),
-						errhint("Name the table to load into, such as 'profiles'.")));
+		                errhint("Name the table to load into, such as 'profiles'.")));
 	names = textToQualifiedNameList(cstring_to_text(into_table));
 	range = makeRangeVarFromNameList(names);
 	target->relid = RangeVarGetRelid(range, NoLock, true);
@@ -271,7 +279,8 @@ resolve_name(LoadTarget *target, const char *into_table)
 	target->schema = get_namespace_name(target->namespaceid);
 	target->name = pstrdup(range->relname);
 	if (target->schema == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"%s\" was dropped just now", into_table)));
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"%s\" was dropped just now", into_table)));
 	target->label = load_qualify(target->schema, target->name);
 	if (isAnyTempNamespace(target->namespaceid))
 		refuse(target, "it is a temporary table", "Load into a permanent table.");
@@ -307,7 +316,8 @@ load_target_open(const char *into_table, DateADT date)
 		target->checked = true;
 	target->owner = rel->rd_rel->relowner;
 	if (OidIsValid(rel->rd_rel->reltablespace))
-		target->tablespace = psprintf(" TABLESPACE %s", quote_identifier(get_tablespace_name(rel->rd_rel->reltablespace)));
+		target->tablespace =
+		    psprintf(" TABLESPACE %s", quote_identifier(get_tablespace_name(rel->rd_rel->reltablespace)));
 	relation_close(rel, AccessShareLock);
 	return target;
 }
@@ -363,24 +373,28 @@ load_target_create_aside(LoadTarget *target, LoadPlan *plan)
 		const LoadColumn *column = &plan->columns[i];
 
 		if (!column->existing)
-			appendStringInfo(&sql, ", %s", load_column_definition(column->name, column->type, column->typmod, column->collation));
+			appendStringInfo(
+			    &sql, ", %s",
+			    load_column_definition(column->name, column->type, column->typmod, column->collation));
 	}
-	foreach(cell, target->constraints)
+	foreach (cell, target->constraints)
 		appendStringInfo(&sql, ", %s", (char *) lfirst(cell));
 	appendStringInfo(&sql, ")%s", target->tablespace);
 	load_execute(sql.data);
 
 	resetStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, ADD CONSTRAINT profenrich_load_date CHECK (%s OPERATOR(pg_catalog.=) DATE '%s')",
-					 aside, LOAD_DATE_COLUMN, LOAD_DATE_COLUMN, load_date_text(target->date));
-	foreach(cell, target->settings)
+	appendStringInfo(&sql,
+	                 "ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, ADD CONSTRAINT profenrich_load_date CHECK "
+	                 "(%s OPERATOR(pg_catalog.=) DATE '%s')",
+	                 aside, LOAD_DATE_COLUMN, LOAD_DATE_COLUMN, load_date_text(target->date));
+	foreach (cell, target->settings)
 		appendStringInfo(&sql, ", %s", (char *) lfirst(cell));
 	load_execute(sql.data);
 	if (target->owner != GetUserId())
 	{
 		resetStringInfo(&sql);
 		appendStringInfo(&sql, "ALTER TABLE %s OWNER TO %s", aside,
-						 quote_identifier(GetUserNameFromId(target->owner, false)));
+		                 quote_identifier(GetUserNameFromId(target->owner, false)));
 		load_execute(sql.data);
 	}
 	target->aside_relid = get_relname_relid(target->aside, target->namespaceid);
@@ -396,14 +410,14 @@ clone_indexes(Relation parent, Relation aside)
 	List *statements = NIL;
 	ListCell *cell;
 
-	foreach(cell, RelationGetIndexList(parent))
+	foreach (cell, RelationGetIndexList(parent))
 	{
 		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
 		IndexStmt *statement;
 		Oid constraint;
 
-		statement = generateClonedIndexStmt(NULL, index, pe_attribute_map(RelationGetDescr(aside), RelationGetDescr(parent)),
-											&constraint);
+		statement = generateClonedIndexStmt(
+		    NULL, index, pe_attribute_map(RelationGetDescr(aside), RelationGetDescr(parent)), &constraint);
 		index_close(index, AccessShareLock);
 		statements = lappend(statements, statement);
 	}
@@ -415,17 +429,18 @@ define_indexes(LoadTarget *target, List *statements)
 {
 	ListCell *cell;
 
-	foreach(cell, statements)
+	foreach (cell, statements)
 	{
 		IndexStmt *statement = lfirst(cell);
 		IndexElem *first = linitial(statement->indexParams);
 
 		CHECK_FOR_INTERRUPTS();
-		statement->idxname = ChooseRelationName(load_partition_name(target), statement->primary ? NULL : first->name,
-												statement->primary		  ? "pkey"
-												: statement->isconstraint ? "key"
-																		  : "idx",
-												target->namespaceid, statement->isconstraint);
+		statement->idxname =
+		    ChooseRelationName(load_partition_name(target), statement->primary ? NULL : first->name,
+		                       statement->primary        ? "pkey"
+		                       : statement->isconstraint ? "key"
+		                                                 : "idx",
+		                       target->namespaceid, statement->isconstraint);
 		pe_define_index(target->aside_relid, statement);
 		CommandCounterIncrement();
 	}

@@ -33,11 +33,11 @@ struct LoadWriter
 	MemoryContext batch;
 	TupleTableSlot *slots[LOAD_BATCH_ROWS];
 	ExprState **defaults; /* by attnum - 1; NULL: no default, or filled */
-	int *defaulted;		  /* attnum - 1 of those with one */
+	int *defaulted;       /* attnum - 1 of those with one */
 	int ndefaulted;
 	int date_attr;
 	Datum date;
-	bool check;	   /* evaluate constraints */
+	bool check;    /* evaluate constraints */
 	bool generate; /* there are generated columns */
 	CommandId command;
 	int64 rows;
@@ -83,7 +83,8 @@ load_writer_open(Oid relid, const bool *filled, bool trusted, int date_attnum, D
 	writer->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->info, writer->rel, 0, NULL, 0);
 	writer->bulk = GetBulkInsertState();
-	writer->batch = AllocSetContextCreate(CurrentMemoryContext, "profenrich load batch", ALLOCSET_DEFAULT_SIZES);
+	writer->batch =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich load batch", ALLOCSET_DEFAULT_SIZES);
 	writer->command = GetCurrentCommandId(true);
 	prepare_defaults(writer, filled);
 	writer->check = !trusted || writer->generate;
@@ -122,8 +123,7 @@ complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
 	{
 		int attr = writer->defaulted[i];
 
-		slot->tts_values[attr] =
-			ExecEvalExpr(writer->defaults[attr], context, &slot->tts_isnull[attr]);
+		slot->tts_values[attr] = ExecEvalExpr(writer->defaults[attr], context, &slot->tts_isnull[attr]);
 	}
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(writer->rel);
@@ -142,7 +142,8 @@ load_writer_flush(LoadWriter *writer, int rows)
 	for (int i = 0; i < rows; i++)
 		complete_row(writer, writer->slots[i], context);
 	if (rows > 0)
-		table_multi_insert(writer->rel, writer->slots, rows, writer->command, TABLE_INSERT_SKIP_FSM, writer->bulk);
+		table_multi_insert(writer->rel, writer->slots, rows, writer->command, TABLE_INSERT_SKIP_FSM,
+		                   writer->bulk);
 	writer->rows += rows;
 	for (int i = 0; i < rows; i++)
 	{
