@@ -21,7 +21,7 @@ $node->safe_psql('postgres', q{
 	CREATE UNLOGGED TABLE many AS SELECT i AS id, noise(i, 1) AS a, noise(i, 2) AS b, noise(i, 3) AS c, noise(i, 4) AS d, noise(i, 5) AS e,
 		noise(i, 6) AS f, floor(noise(i, 7) * 1000)::int AS g, floor(noise(i, 8) * 10)::int AS h, 'k' || i % 50 AS k, 'l' || i % 5 AS l,
 		noise(i, 9) < noise(i, 1) * noise(i, 2) + (i % 5) * 0.05 AS y FROM generate_series(1, 2000000) AS i;
-	SELECT * FROM profenrich.train('small', 'propensity', 'SELECT * FROM many WHERE id <= 20000', 'y', options => '{"key": "id", "trees": 50}');
+	SELECT * FROM profenrich.train('small', 'propensity', 'SELECT * FROM many WHERE id <= 20000', 'y', options => '{"key": "id", "trees": 50}')});
 my $csv = $node->basedir . '/many.csv';
 $node->safe_psql('postgres', "COPY (SELECT id, a, b, c, d, e, f, g, h, k, l FROM many) TO '$csv' (FORMAT csv, HEADER)");
 
