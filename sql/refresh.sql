@@ -54,6 +54,16 @@ TRUNCATE profenrich.outbox;
 SELECT changed FROM profenrich.refresh('refresh_churn');
 SELECT sum(cardinality(profile_keys)) FILTER (WHERE not_before > now() + interval '800 seconds') AS waiting,
        sum(cardinality(profile_keys)) FILTER (WHERE not_before IS NULL) AS at_once FROM profenrich.outbox;
+-- Its successor takes its place, however often the value changes: it never waits longer than the gap.
+UPDATE scores SET score = score + 5 WHERE crm_id = 'C-200';
+SELECT changed FROM profenrich.refresh('refresh_churn');
+SELECT count(DISTINCT not_before) AS times, count(*) > 1 AS several FROM profenrich.outbox WHERE profile_keys @> ARRAY['C-200'];
+-- Once it has gone out, the gap counts from then, not from when it changed.
+UPDATE profenrich.profile_score SET changed_at = now() - interval '1000 seconds', not_before = now() - interval '100 seconds'
+ WHERE profile_key = 'C-200';
+UPDATE scores SET score = score + 5 WHERE crm_id = 'C-200';
+SELECT changed FROM profenrich.refresh('refresh_churn');
+SELECT round(extract(epoch FROM not_before - now()) / 100) AS hundreds_of_seconds FROM profenrich.profile_score WHERE profile_key = 'C-200';
 SET profenrich.resend_gap = 0;
 
 -- Identities and values the platform would not take are skipped, counted, never queued.

@@ -168,7 +168,8 @@ try_open(const char *server, char **wrong)
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
 			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 			ReThrowError(error);
-		*wrong = describe(error->message, error->detail, error->hint);
+		/* What the server says is in its own encoding; rows are put from UTF-8. */
+		*wrong = pe_to_utf8(describe(error->message, error->detail, error->hint));
 	}
 	PG_END_TRY();
 	return connection;

@@ -49,7 +49,7 @@ empty_object(void)
 static void
 check_definition(Definition *d)
 {
-	pe_enrichment_check_name(pe_to_utf8(d->e.name));
+	pe_enrichment_check_name(d->e.name);
 	pe_enrichment_check_namespace(d->e.namespace_code);
 	(void) pe_server_load_checked(d->e.server, d->e.owner);
 	pe_enrichment_parse_options(d->options, &d->e);

@@ -73,7 +73,8 @@ enum
 	CHANGE_KEY,
 	CHANGE_HASH,
 	CHANGE_RETRACTED,
-	CHANGE_PREVIOUS_AT,
+	CHANGE_SHARD,
+	CHANGE_NOT_BEFORE,
 	CHANGE_VALUE,
 	CHANGE_COLUMNS
 };
@@ -99,8 +100,9 @@ typedef struct Refresh
 	int64 usable;
 
 	/* the merge */
+	TimestampTz now; /* what the new values are dated with */
 	Tuplestorestate *changed;
-	TupleTableSlot *change;
+	TupleDesc change;
 	int64 live; /* profiles that had a value before */
 
 	/* what the call returns */
@@ -392,25 +394,63 @@ next_row(Refresh *refresh)
 		pfree(DatumGetPointer(key));
 }
 
-/* Notes a change. row NULL: the profile is retracted. previous_at 0: it had no value before. */
-static void
-note_change(Refresh *refresh, Datum key, TupleTableSlot *row, TimestampTz previous_at)
+/* What was queued for a profile before. */
+typedef struct Previous
 {
+	TimestampTz changed_at;
+	TimestampTz not_before; /* 0: it was sent at once */
+} Previous;
+
+/*
+ * When the next value may be sent: the resend gap after the previous one; 0: at once.
+ * A previous value that still waits is never sent now, so its successor takes its
+ * place: else a profile that changes with each refresh would wait for ever.
+ */
+static TimestampTz
+earliest_resend(const Previous *previous, TimestampTz now)
+{
+	TimestampTz due;
+
+	if (previous->not_before > now)
+		return previous->not_before;
+	due = Max(previous->changed_at, previous->not_before) + (int64) pe_resend_gap * USECS_PER_SEC;
+	return due > now ? due : 0;
+}
+
+/* Notes a change. row NULL: the profile is retracted. previous NULL: it had no value before. */
+static void
+note_change(Refresh *refresh, Datum key, TupleTableSlot *row, const Previous *previous)
+{
+	text *bytes = DatumGetTextPP(key);
+	TimestampTz not_before = previous != NULL ? earliest_resend(previous, refresh->now) : 0;
+	int shard = hash_bytes((unsigned char *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) % SHARDS;
 	Datum values[CHANGE_COLUMNS];
 	bool nulls[CHANGE_COLUMNS] = {false};
 
 	values[CHANGE_KEY] = key;
 	values[CHANGE_HASH] = row ? row->tts_values[ROW_HASH] : Int64GetDatum(0);
 	values[CHANGE_RETRACTED] = BoolGetDatum(row == NULL);
-	values[CHANGE_PREVIOUS_AT] = TimestampTzGetDatum(previous_at);
-	nulls[CHANGE_PREVIOUS_AT] = previous_at == 0;
+	values[CHANGE_SHARD] = Int16GetDatum((int16) shard);
+	values[CHANGE_NOT_BEFORE] = TimestampTzGetDatum(not_before);
+	nulls[CHANGE_NOT_BEFORE] = not_before == 0;
 	values[CHANGE_VALUE] = row ? row->tts_values[ROW_VALUE] : (Datum) 0;
 	nulls[CHANGE_VALUE] = row == NULL;
-	tuplestore_putvalues(refresh->changed, refresh->change->tts_tupleDescriptor, values, nulls);
+	tuplestore_putvalues(refresh->changed, refresh->change, values, nulls);
 	if (row == NULL)
 		refresh->retracted++;
 	else
 		refresh->nchanged++;
+}
+
+/* From a row of read_existing. */
+static Previous
+previous_of(TupleTableSlot *existing)
+{
+	Previous previous = {.changed_at = DatumGetTimestampTz(existing->tts_values[2])};
+
+	if (!existing->tts_isnull[4])
+		previous.not_before = DatumGetTimestampTz(existing->tts_values[4]);
+	return previous;
 }
 
 /* The row at hand has a key that was not there before. */
@@ -418,7 +458,7 @@ static void
 take_new(Refresh *refresh)
 {
 	if (!refresh->row->tts_isnull[ROW_VALUE])
-		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, 0);
+		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, NULL);
 	next_row(refresh);
 }
 
@@ -429,7 +469,7 @@ merge_existing(void *arg, TupleTableSlot *existing)
 	Refresh *refresh = arg;
 	Datum key = existing->tts_values[0];
 	int64 hash = DatumGetInt64(existing->tts_values[1]);
-	TimestampTz changed_at = DatumGetTimestampTz(existing->tts_values[2]);
+	Previous previous = previous_of(existing);
 	bool retracted = DatumGetBool(existing->tts_values[3]);
 	int order = 1;
 
@@ -444,11 +484,11 @@ merge_existing(void *arg, TupleTableSlot *existing)
 		else if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
 			refresh->unchanged++;
 		else
-			note_change(refresh, key, refresh->row, changed_at);
+			note_change(refresh, key, refresh->row, &previous);
 		next_row(refresh);
 	}
 	else if (!retracted && refresh->enrichment->retract_absent)
-		note_change(refresh, key, NULL, changed_at);
+		note_change(refresh, key, NULL, &previous);
 	return true;
 }
 
@@ -461,7 +501,8 @@ change_descriptor(void)
 	TupleDescInitEntryCollation(desc, CHANGE_KEY + 1, C_COLLATION_OID);
 	TupleDescInitEntry(desc, CHANGE_HASH + 1, "hash", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, CHANGE_RETRACTED + 1, "retracted", BOOLOID, -1, 0);
-	TupleDescInitEntry(desc, CHANGE_PREVIOUS_AT + 1, "previous_at", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_SHARD + 1, "shard", INT2OID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_NOT_BEFORE + 1, "not_before", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, CHANGE_VALUE + 1, "value", TEXTOID, -1, 0);
 	return desc;
 }
@@ -477,7 +518,7 @@ read_existing(Refresh *refresh, pe_source_row callback)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
-	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted FROM profenrich.profile_score "
+	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
 									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
 									 refresh->enrichment->enrichment_id),
 							"source");
@@ -489,7 +530,8 @@ read_existing(Refresh *refresh, pe_source_row callback)
 static void
 begin_changes(Refresh *refresh)
 {
-	refresh->change = MakeSingleTupleTableSlot(change_descriptor(), &TTSOpsMinimalTuple);
+	refresh->now = GetCurrentTimestamp();
+	refresh->change = change_descriptor();
 	refresh->changed = tuplestore_begin_heap(true, false, maintenance_work_mem);
 }
 
@@ -579,119 +621,53 @@ end_run(const Refresh *refresh, int64 run_id)
 					 7, types, values, NULL, false, 0);
 }
 
-/* The new values, from the noted changes; what they replace in dead_letter is superseded. */
+/*
+ * Writes the noted changes: the new values, whose dead letters are superseded, and
+ * their keys in chunks, each of one shard and of one time to wait for.
+ */
 static void
-write_values(Refresh *refresh, int64 run_id, TimestampTz now)
+write_values(Refresh *refresh, int64 run_id)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Oid types[3] = {INT4OID, INT8OID, TIMESTAMPTZOID};
 	Datum values[3] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(run_id),
-					   TimestampTzGetDatum(now)};
+					   TimestampTzGetDatum(refresh->now)};
 
 	relation->md.name = "profenrich_changed";
-	relation->md.tupdesc = refresh->change->tts_tupleDescriptor;
+	relation->md.tupdesc = refresh->change;
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = (double) (refresh->nchanged + refresh->retracted);
 	relation->reldata = refresh->changed;
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the changes");
-	pe_owner_execute("INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, retracted, value) "
-					 "SELECT $1, profile_key, $2, hash, $3, retracted, value::jsonb FROM profenrich_changed "
+	pe_owner_execute("INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, not_before, "
+					 "retracted, value) "
+					 "SELECT $1, profile_key, $2, hash, $3, not_before, retracted, value::jsonb FROM profenrich_changed "
 					 "ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = EXCLUDED.version, "
-					 "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, retracted = EXCLUDED.retracted, "
-					 "value = EXCLUDED.value",
+					 "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, not_before = EXCLUDED.not_before, "
+					 "retracted = EXCLUDED.retracted, value = EXCLUDED.value",
 					 3, types, values, NULL, false, 0);
 	pe_owner_execute("DELETE FROM profenrich.dead_letter d USING profenrich_changed c "
 					 "WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key",
 					 1, types, values, NULL, false, 0);
-	SPI_unregister_relation("profenrich_changed");
-}
-
-/* Keys gathered for one shard; a delayed gathering waits for the resend gap. */
-typedef struct Gathering
-{
-	Datum keys[KEYS_PER_CHUNK];
-	int count;
-	TimestampTz not_before;
-} Gathering;
-
-static void
-queue_chunk(const Refresh *refresh, Gathering *gathering, int shard, int64 run_id)
-{
-	Oid types[5] = {INT4OID, INT2OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
-	Datum values[5];
-	char nulls[6] = "     ";
-	ArrayType *keys;
-
-	if (gathering->count == 0)
-		return;
-	keys = construct_array(gathering->keys, gathering->count, TEXTOID, -1, false, TYPALIGN_INT);
-	values[0] = Int32GetDatum(refresh->enrichment->enrichment_id);
-	values[1] = Int16GetDatum((int16) shard);
-	values[2] = Int64GetDatum(run_id);
-	values[3] = PointerGetDatum(keys);
-	values[4] = TimestampTzGetDatum(gathering->not_before);
-	nulls[4] = gathering->not_before == 0 ? 'n' : ' ';
 	pe_owner_execute("INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before) "
-					 "VALUES ($1, $2, $3, $4, $5)",
-					 5, types, values, nulls, false, 0);
-	for (int i = 0; i < gathering->count; i++)
-		pfree(DatumGetPointer(gathering->keys[i]));
-	pfree(keys);
-	gathering->count = 0;
-	gathering->not_before = 0;
-}
-
-/*
- * The changed keys in chunks of at most 500, each of one shard. Keys whose previous
- * value is younger than the resend gap go into chunks of their own that wait.
- */
-static void
-write_chunks(Refresh *refresh, int64 run_id, TimestampTz now)
-{
-	Gathering *gatherings = MemoryContextAllocZero(refresh->context, sizeof(Gathering) * SHARDS * 2);
-	TupleTableSlot *change = refresh->change;
-
-	tuplestore_rescan(refresh->changed);
-	while (tuplestore_gettupleslot(refresh->changed, true, false, change))
-	{
-		Gathering *gathering;
-		text *key;
-		int shard;
-		bool delayed = false;
-		TimestampTz due = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(change);
-		key = DatumGetTextPP(change->tts_values[CHANGE_KEY]);
-		shard = hash_bytes((unsigned char *) VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)) % SHARDS;
-		if (!change->tts_isnull[CHANGE_PREVIOUS_AT])
-		{
-			due = DatumGetTimestampTz(change->tts_values[CHANGE_PREVIOUS_AT]) + (int64) pe_resend_gap * USECS_PER_SEC;
-			delayed = due > now;
-		}
-		gathering = &gatherings[shard * 2 + (delayed ? 1 : 0)];
-		gathering->keys[gathering->count++] = PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
-		if (delayed)
-			gathering->not_before = Max(gathering->not_before, due);
-		if (gathering->count == KEYS_PER_CHUNK)
-			queue_chunk(refresh, gathering, shard, run_id);
-	}
-	for (int i = 0; i < SHARDS * 2; i++)
-		queue_chunk(refresh, &gatherings[i], i / 2, run_id);
+					 "SELECT $1, shard, $2, array_agg(profile_key), not_before FROM (SELECT shard, not_before, profile_key, "
+					 "(row_number() OVER (PARTITION BY shard, not_before ORDER BY profile_key) - 1) "
+					 "/ " CppAsString2(KEYS_PER_CHUNK) " AS chunk FROM profenrich_changed) AS numbered "
+					 "GROUP BY shard, not_before, chunk ORDER BY chunk, shard",
+					 2, types, values, NULL, false, 0);
+	SPI_unregister_relation("profenrich_changed");
 }
 
 static int64
 write_changes(Refresh *refresh, const char *kind)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int64 run_id = begin_run(refresh, kind);
 
 	pe_progress_publish("queueing", 0, refresh->nchanged + refresh->retracted);
 	if (refresh->nchanged + refresh->retracted > 0)
 	{
-		write_values(refresh, run_id, now);
-		write_chunks(refresh, run_id, now);
+		write_values(refresh, run_id);
 		pe_wake_worker_at_commit();
 	}
 	end_run(refresh, run_id);
@@ -785,8 +761,10 @@ retract_existing(void *arg, TupleTableSlot *existing)
 {
 	Refresh *refresh = arg;
 
+	Previous previous = previous_of(existing);
+
 	if (!DatumGetBool(existing->tts_values[3]))
-		note_change(refresh, existing->tts_values[0], NULL, DatumGetTimestampTz(existing->tts_values[2]));
+		note_change(refresh, existing->tts_values[0], NULL, &previous);
 	return true;
 }
 
