@@ -122,6 +122,15 @@ SELECT profenrich.alter_enrichment('refresh_twice', options => '{"on_duplicate":
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.drop_enrichment('refresh_twice', force => true);
 
+-- More changes than memory is allowed for: what was spilled to files is closed again.
+SET maintenance_work_mem = '1MB';
+SELECT profenrich.create_enrichment('refresh_many', server => 'refresh_aep', identity_column => 'crm_id', namespace => 'CRMID',
+                                    source => 'SELECT ''M-'' || i AS crm_id, i AS score FROM generate_series(1, 20000) AS i');
+SELECT changed FROM profenrich.refresh('refresh_many');
+SELECT profenrich.retract('refresh_many');
+RESET maintenance_work_mem;
+SELECT profenrich.drop_enrichment('refresh_many', force => true);
+
 -- A new value supersedes a dead letter.
 INSERT INTO profenrich.dead_letter (enrichment_id, profile_key, shard, version, class)
 SELECT enrichment_id, key, 0, 1, 'refused' FROM profenrich.enrichment, unnest(ARRAY['C-300', 'C-301']) AS key WHERE name = 'refresh_churn';

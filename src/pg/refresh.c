@@ -670,6 +670,7 @@ write_changes(Refresh *refresh, const char *kind)
 		write_values(refresh, run_id);
 		pe_wake_worker_at_commit();
 	}
+	tuplestore_end(refresh->changed); /* it may have a file */
 	end_run(refresh, run_id);
 	return run_id;
 }
