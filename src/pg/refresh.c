@@ -104,6 +104,8 @@ typedef struct Refresh
 	Tuplestorestate *changed;
 	TupleDesc change;
 	int64 live; /* profiles that had a value before */
+	int64 repeated_keys;
+	int64 repeated_rows; /* beyond the first of each key */
 
 	/* what the call returns */
 	int64 profiles;
@@ -335,52 +337,17 @@ compare_keys(Datum left, Datum right)
 	return order != 0 ? order : alen - blen;
 }
 
-/* Counts the keys that stand in several rows of the sorted source, then rewinds it. */
-static void
-refuse_duplicates(Refresh *refresh)
-{
-	TupleTableSlot *previous = MakeSingleTupleTableSlot(refresh->row->tts_tupleDescriptor, &TTSOpsMinimalTuple);
-	int64 repeated = 0;
-	int64 rows = 0;
-	bool counted = false;
-
-	while (tuplesort_gettupleslot(refresh->sorted, true, true, refresh->row, NULL))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(refresh->row);
-		if (!TupIsNull(previous) && compare_keys(previous->tts_values[ROW_KEY], refresh->row->tts_values[ROW_KEY]) == 0)
-		{
-			rows++;
-			repeated += counted ? 0 : 1;
-			counted = true;
-			continue;
-		}
-		counted = false;
-		ExecCopySlot(previous, refresh->row);
-		slot_getallattrs(previous);
-	}
-	ExecDropSingleTupleTableSlot(previous);
-	if (repeated > 0)
-		ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
-						errmsg("the source of enrichment \"%s\" has " INT64_FORMAT " keys in more than one row",
-							   refresh->enrichment->name, repeated),
-						errdetail(INT64_FORMAT " rows repeat the \"%s\" of another row; nothing was queued.", rows,
-								  refresh->enrichment->identity_column),
-						errhint("Make the source one row for each profile, or set the option on_duplicate to "
-								"{\"highest\": \"column\"} or {\"lowest\": \"column\"}.")));
-	tuplesort_rescan(refresh->sorted);
-}
-
-/* Moves to the first row of the next key; the row slot is empty at the end. */
+/* Moves to the first row of the next key, counting those it passes; the row slot is empty at the end. */
 static void
 next_row(Refresh *refresh)
 {
 	Datum key = (Datum) 0;
 	bool had = !TupIsNull(refresh->row);
+	int64 before = refresh->repeated_rows;
 
 	if (had)
 		key = datumCopy(refresh->row->tts_values[ROW_KEY], false, -1);
-	do
+	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!tuplesort_gettupleslot(refresh->sorted, true, false, refresh->row, NULL))
@@ -389,7 +356,11 @@ next_row(Refresh *refresh)
 			break;
 		}
 		slot_getallattrs(refresh->row);
-	} while (had && compare_keys(key, refresh->row->tts_values[ROW_KEY]) == 0);
+		if (!had || compare_keys(key, refresh->row->tts_values[ROW_KEY]) != 0)
+			break;
+		refresh->repeated_rows++;
+	}
+	refresh->repeated_keys += refresh->repeated_rows > before;
 	if (had)
 		pfree(DatumGetPointer(key));
 }
@@ -576,6 +547,19 @@ refuse_empty(const Refresh *refresh)
 }
 
 static void
+refuse_duplicates(const Refresh *refresh)
+{
+	if (refresh->repeated_keys > 0 && refresh->enrichment->duplicate_column == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
+						errmsg("the source of enrichment \"%s\" has " INT64_FORMAT " keys in more than one row",
+							   refresh->enrichment->name, refresh->repeated_keys),
+						errdetail(INT64_FORMAT " rows repeat the \"%s\" of another row; nothing was queued.",
+								  refresh->repeated_rows, refresh->enrichment->identity_column),
+						errhint("Make the source one row for each profile, or set the option on_duplicate to "
+								"{\"highest\": \"column\"} or {\"lowest\": \"column\"}.")));
+}
+
+static void
 refuse_mass_retraction(const Refresh *refresh)
 {
 	double share = refresh->live > 0 ? (double) refresh->retracted / (double) refresh->live : 0;
@@ -737,9 +721,8 @@ pe_refresh(PG_FUNCTION_ARGS)
 	pe_progress_begin(PE_PROGRESS_SCORE, name);
 	read_source(refresh);
 	refuse_empty(refresh);
-	if (refresh->enrichment->duplicate_column == NULL)
-		refuse_duplicates(refresh);
 	merge(refresh);
+	refuse_duplicates(refresh);
 	refuse_mass_retraction(refresh);
 	run_id = write_changes(refresh, "refresh");
 	tuplesort_end(refresh->sorted);
