@@ -1,5 +1,6 @@
 """The HTTP side: listening, TLS, reading requests, misbehaving as scripted, replying."""
 import argparse
+import contextlib
 import http.server
 import json
 import os
@@ -347,6 +348,7 @@ def main(arguments):
     print(json.dumps({'port': listener.server_port, 'control': controls.server_port, 'pid': os.getpid()}), flush=True)
     listener.serve_forever(poll_interval=0.1)
     for name in ('port', 'pid', 'control-port'):
-        os.unlink(os.path.join(directory, name))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
     sys.stdout.flush()
     os._exit(0)
