@@ -123,11 +123,13 @@ forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too
 									   " AND r.version <= k.version",
 								.nargs = 3,
 								.types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
-	static PeStatement dead = {.sql = "DELETE FROM profenrich.dead_letter d USING unnest($2, $3) k(profile_key, version)"
-									  " WHERE d.enrichment_id = $1 AND d.profile_key = k.profile_key"
-									  " AND d.version <= k.version",
-							   .nargs = 3,
-							   .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
+	/* A refresh in progress deletes dead letters too, and may take its time to commit. */
+	static PeStatement dead = {
+		.sql = "DELETE FROM profenrich.dead_letter WHERE ctid IN (SELECT d.ctid FROM unnest($2, $3) k(profile_key, version)"
+			   " JOIN profenrich.dead_letter d ON d.enrichment_id = $1 AND d.profile_key = k.profile_key"
+			   " WHERE d.version <= k.version FOR UPDATE OF d SKIP LOCKED)",
+		.nargs = 3,
+		.types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
 
 	if (columns->count == 0)

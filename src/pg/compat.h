@@ -53,6 +53,13 @@
 #define pe_attribute_map(to, from) build_attrmap_by_name(to, from)
 #endif
 
+/* 17 lets a resource owner track wait event sets. */
+#if PG_VERSION_NUM >= 170000
+#define pe_create_wait_event_set(context, events) CreateWaitEventSet(NULL, events)
+#else
+#define pe_create_wait_event_set(context, events) CreateWaitEventSet(context, events)
+#endif
+
 /* 17 took the number of a process out of its PGPROC. */
 #if PG_VERSION_NUM >= 170000
 #define PE_MY_PROC_NUMBER ((int) MyProcNumber)

@@ -294,6 +294,7 @@ pe_launcher_main(Datum arg)
 {
 	PeWorkerShared *shared;
 	TimestampTz listed = 0;
+	uint32 wait_event;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -304,6 +305,7 @@ pe_launcher_main(Datum arg)
 	shared = pe_worker_shared();
 	if (shared == NULL)
 		ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("profenrich: no shared memory for the launcher")));
+	wait_event = PE_WAIT_EVENT("ProfenrichLauncher");
 	before_shmem_exit(launcher_exit, 0);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	shared->launcher_pid = MyProcPid;
@@ -337,6 +339,6 @@ pe_launcher_main(Datum arg)
 				timeout = 100;
 				break;
 			}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
 	}
 }

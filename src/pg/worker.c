@@ -307,7 +307,7 @@ do_steps(void)
 }
 
 static void
-wait_for_something(WaitEventSet *events, int64 until)
+wait_for_something(WaitEventSet *events, int64 until, uint32 wait_event)
 {
 	int64 now = pe_worker_now();
 	int timeout = until <= now ? 0 : (int) Min((until - now) / 1000 + 1, TICK / 1000);
@@ -315,14 +315,15 @@ wait_for_something(WaitEventSet *events, int64 until)
 
 	timeout = pe_exchange_timeout(&worker, timeout);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	if (WaitEventSetWait(events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 && (event.events & WL_LATCH_SET))
+	if (WaitEventSetWait(events, timeout, &event, 1, wait_event) > 0 && (event.events & WL_LATCH_SET))
 		ResetLatch(MyLatch);
 }
 
 static void
 send_forever(void)
 {
-	WaitEventSet *events = CreateWaitEventSet(TopMemoryContext, 3);
+	uint32 wait_event = PE_WAIT_EVENT("ProfenrichWorker");
+	WaitEventSet *events = pe_create_wait_event_set(TopMemoryContext, 3);
 
 	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -335,7 +336,7 @@ send_forever(void)
 		take_messages();
 		pe_exchange_dispatch(&worker);
 		until = do_steps();
-		wait_for_something(events, until);
+		wait_for_something(events, until, wait_event);
 	}
 }
 

@@ -296,6 +296,9 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 		e->report = e->news = false;
 		e->stored_blocked = false;
 	}
+	/* provision() and others who changed something ask for an earlier probe. */
+	else if (e->block != PE_BLOCK_NONE && e->block == info->stored_block && info->stored_probe_at < e->next_probe)
+		e->next_probe = info->stored_probe_at;
 	if (!info->identity_matches && e->block != PE_BLOCK_IDENTITY)
 		pe_enrichment_block(sender, e, PE_BLOCK_IDENTITY,
 							"this database was provisioned by another cluster: it may be a copy", now);

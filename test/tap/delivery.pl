@@ -139,7 +139,7 @@ $node->safe_psql('postgres', "UPDATE profenrich.profile_score SET retracted = tr
 wait_until($node, $done, 'two refreshes, one after the other');
 is($platform->accepted - $before, 100, 'each profile was sent once');
 is(status('superseded') - $superseded, 60, 'the older values were not');
-is($platform->profile('CRMID', 'K-3')->{entity}{_acme}{churn}{score}, undef, 'the platform has no score of the retracted profile');
+is_deeply($platform->profile('CRMID', 'K-3')->{_acme}{churn}, { profileId => 'K-3' }, 'the platform has no score of the retracted profile');
 is($node->safe_psql('postgres', "SELECT count(*) FROM profenrich.profile_score WHERE profile_key = 'K-3'"), 0, 'its tombstone is gone');
 
 # The log can never fail an acknowledgement; a refused acknowledgement stops sending.
@@ -157,6 +157,20 @@ is(status('pending'), 2000, 'everything is still queued');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON profenrich.outbox');
 wait_until($node, $done, 'once it can be committed it goes on');
 compare_with_journal($node, $platform, $id, 'churn', $repeats);
+
+# A real refresh: sends what changed, and only that.
+$node->safe_psql('postgres', "ALTER SYSTEM SET profenrich.resend_gap = 0; SELECT pg_reload_conf()");
+$node->safe_psql('postgres', "INSERT INTO scores SELECT 'K-' || i, i / 1000.0, 'x' FROM generate_series(1, 3000) i");
+$before = $platform->accepted;
+is($node->safe_psql('postgres', "SELECT changed FROM profenrich.refresh('churn')"), 3000, 'a refresh queues all');
+wait_until($node, $done, 'they are delivered');
+is($platform->accepted - $before, 3000, 'each once');
+is($node->safe_psql('postgres', "SELECT changed FROM profenrich.refresh('churn')"), 0, 'a second refresh queues none');
+$node->safe_psql('postgres', "UPDATE scores SET score = 2 WHERE crm_id IN (SELECT 'K-' || i FROM generate_series(100, 136) i)");
+is($node->safe_psql('postgres', "SELECT changed FROM profenrich.refresh('churn')"), 37, 'changing 37 queues 37');
+wait_until($node, $done, 'they are delivered');
+is($platform->accepted - $before, 3037, 'and only they');
+is($platform->profile('CRMID', 'K-100')->{_acme}{churn}{score}, 2, 'the platform has the new value');
 
 # No sockets open across a transaction, memory within bounds.
 my $pid = worker_pid($node);
