@@ -582,6 +582,8 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 	};
 	pe_response_summary summary;
 
+	if (result.transport == PE_OK)
+		result.retry_after = (int64_t) pe_http_retry_after(response, (int64_t) time(NULL)) * PE_SECOND;
 	if (result.transport != PE_OK)
 		strlcpy(reason, response->reason, sizeof(reason));
 	else if (response->status >= 200 && response->status < 300)
@@ -591,7 +593,6 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 		pe_platform_error_text(response->body, response->body_length, reason, sizeof(reason));
 		if (reason[0] == '\0')
 			snprintf(reason, sizeof(reason), "the platform answered %d", response->status);
-		result.retry_after = pe_http_retry_after(response, (int64_t) time(NULL)) * PE_SECOND;
 	}
 	pe_sender_response(worker->sender, exchange->slot, pe_worker_now(), &result, &summary);
 	worker->accepted += summary.accepted;

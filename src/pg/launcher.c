@@ -245,7 +245,12 @@ tend_child(PeWorkerShared *shared, Child *child, int *timeout)
 	if (child->handle != NULL)
 	{
 		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
-			return !ready;
+		{
+			/* profenrich.databases names it no more. */
+			if (!child->listed)
+				TerminateBackgroundWorker(child->handle);
+			return child->listed && !ready;
+		}
 		child_ended(child, end);
 	}
 	if (!child->listed || child->absent || stop)

@@ -172,16 +172,36 @@ wait_until($node, $done, 'they are delivered');
 is($platform->accepted - $before, 3037, 'and only they');
 is($platform->profile('CRMID', 'K-100')->{_acme}{churn}{score}, 2, 'the platform has the new value');
 
-# No sockets open across a transaction, memory within bounds.
+# Memory within bounds.
 my $pid = worker_pid($node);
 open my $file, '<', "/proc/$pid/status" or die $!;
 my ($anonymous) = join('', <$file>) =~ /RssAnon:\s+(\d+) kB/;
 cmp_ok($anonymous, '<', 64 * 1024, "private memory: $anonymous kB");
 
+# An enrichment whose owner cannot connect is blocked by itself.
+$node->safe_psql('postgres', "CREATE ROLE nobody;
+	INSERT INTO profenrich.enrichment (enrichment_id, name, owner, server, source, identity_column, namespace)
+		SELECT 99, 'other', 'nobody', server, source, identity_column, namespace FROM profenrich.enrichment WHERE name = 'churn';
+	CREATE TEMP TABLE copy AS SELECT * FROM profenrich.enrichment_target;
+	UPDATE copy SET enrichment_id = 99;
+	INSERT INTO profenrich.enrichment_target SELECT * FROM copy");
+enqueue($node, 99, 1, 10);
+wait_until($node, "SELECT state = 'blocked: configuration' AND why ~ 'permission denied for foreign server' FROM profenrich.enrichment_status WHERE enrichment = 'other'",
+	'an owner without rights on the server');
+enqueue($node, $id, 1, 100);
+wait_until($node, $done, 'does not hold up others');
+
 # DROP EXTENSION while requests are under way.
 $platform->fault(%batch, action => { delay_ms => 1000 });
 enqueue($node, $id, 1, 5000);
 ok($node->poll_query_until('postgres', 'SELECT requests_in_flight > 0 FROM profenrich.worker_status'), 'requests are under way');
+my $oldest = 0;
+for (1 .. 20)
+{
+	my $age = $node->safe_psql('postgres', "SELECT coalesce(extract(epoch FROM clock_timestamp() - xact_start), 0) FROM pg_stat_activity WHERE backend_type = 'profenrich worker'");
+	$oldest = $age if $age > $oldest;
+}
+cmp_ok($oldest, '<', 0.5, 'no transaction is open for as long as a request takes');
 $node->safe_psql('postgres', "SET lock_timeout = '5s'; DROP EXTENSION profenrich CASCADE");
 ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'profenrich worker'"),
 	'DROP EXTENSION works while the worker sends, and it leaves');

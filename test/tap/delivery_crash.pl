@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use StandIn;
+use Time::HiRes qw(time);
 use Queue;
 
 my $keys = 50_000;
@@ -42,7 +43,12 @@ sub truth
 
 enqueue($node, $id, 1, $keys);
 my @crashes = (
-	[SIGTERM => sub { $node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM profenrich.worker_status') }],
+	[SIGTERM => sub {
+		my $pid = worker_pid($node);
+		my $since = time;
+		kill 'TERM', $pid;
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+		cmp_ok(time - $since, '<', 2, 'gone within two seconds, in the middle of sending') }],
 	['stand-in killed' => sub { $platform->restart }],
 	[SIGKILL => sub { kill 'KILL', worker_pid($node); $node->poll_query_until('postgres', 'SELECT true') }],
 	['immediate stop' => sub { $node->stop('immediate'); $node->start }],

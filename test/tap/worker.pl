@@ -88,6 +88,19 @@ $node->safe_psql('unlisted', 'CREATE EXTENSION profenrich');
 is($node->safe_psql('unlisted', "SELECT pg_sleep(1); SELECT count(*) FROM profenrich.worker_status WHERE pid IS NOT NULL"), "\n0",
 	'a database that profenrich.databases does not name has none');
 is(error_of($node, 'DROP DATABASE unlisted'), undef, 'and is dropped');
+$node->append_conf('postgresql.conf', "profenrich.databases = 'nothing_of_the_kind'\n");
+$node->reload;
+wait_until($node, $no_process, 'a worker leaves when its database is named no more');
+$node->append_conf('postgresql.conf', "profenrich.databases = ''\n");
+$node->reload;
+
+# The log's partitions.
+$node->safe_psql('postgres', "SELECT profenrich.stop_worker();
+	CREATE TABLE profenrich.delivery_log_20200101 (LIKE profenrich.delivery_log INCLUDING ALL);
+	ALTER TABLE profenrich.delivery_log ATTACH PARTITION profenrich.delivery_log_20200101 FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-01-02 00:00+00');
+	ALTER EXTENSION profenrich ADD TABLE profenrich.delivery_log_20200101;
+	SELECT profenrich.start_worker()");
+wait_until($node, "SELECT to_regclass('profenrich.delivery_log_20200101') IS NULL", 'a partition past its retention is dropped');
 
 # Crashes.
 wait_until($node, $running, 'the first database\'s worker runs');
