@@ -116,19 +116,20 @@ SELECT profenrich.train('none', source => 'SELECT churned, nothing FROM profiles
 \echo :LAST_ERROR_SQLSTATE
 
 -- Memory: how many rows would fit.
-CREATE PROCEDURE try_to_train(source text) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE try_to_train(source text, options jsonb DEFAULT '{"features": {"include": ["tenure", "plan"]}}') LANGUAGE plpgsql AS $$
 DECLARE
 	detail text;
 	hint text;
 BEGIN
-	PERFORM profenrich.train('large', source => source, target => 'churned', options => '{"features": {"include": ["tenure", "plan"]}}');
+	PERFORM profenrich.train('large', source => source, target => 'churned', options => options);
 EXCEPTION WHEN program_limit_exceeded THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 	RAISE NOTICE '% / % / %', regexp_replace(SQLERRM, '\d+ MB', '... MB', 'g'), regexp_replace(detail, '\d{4,} rows', '... rows'), hint;
 END
 $$;
 SET profenrich.training_memory = '16MB';
-CALL try_to_train('profiles');
+SELECT 'SELECT churned, ' || string_agg(format('tenure + %s AS f%s', i, i), ', ') || ' FROM profiles' AS wide FROM generate_series(1, 600) AS i \gset
+CALL try_to_train(:'wide', '{}');
 SET profenrich.training_memory = '128MB';
 CALL try_to_train('SELECT p.* FROM profiles p, generate_series(1, 5000)');
 RESET profenrich.training_memory;
