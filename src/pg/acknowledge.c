@@ -18,7 +18,7 @@
 #include "pg/guc.h"
 
 #define MAX_LOG_ROWS 256
-#define DAYS_AHEAD	 3
+#define DAYS_AHEAD   3
 
 static PeLogRow log_rows[MAX_LOG_ROWS];
 static int log_row_count = 0;
@@ -51,9 +51,11 @@ array_of(Datum *items, int count, Oid type)
 		case TEXTOID:
 			return PointerGetDatum(construct_array(items, count, TEXTOID, -1, false, TYPALIGN_INT));
 		case INT8OID:
-			return PointerGetDatum(construct_array(items, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+			return PointerGetDatum(
+			    construct_array(items, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 		case FLOAT8OID:
-			return PointerGetDatum(construct_array(items, count, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+			return PointerGetDatum(
+			    construct_array(items, count, FLOAT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 		default:
 			return PointerGetDatum(construct_array(items, count, INT4OID, 4, true, TYPALIGN_INT));
 	}
@@ -96,10 +98,10 @@ static void
 release_chunk(const AcknowledgeArg *arg)
 {
 	static PeStatement delete = {
-		.sql = "DELETE FROM profenrich.outbox WHERE chunk_id = $1", .nargs = 1, .types = {INT8OID}};
+	    .sql = "DELETE FROM profenrich.outbox WHERE chunk_id = $1", .nargs = 1, .types = {INT8OID}};
 	static PeStatement shorten = {.sql = "UPDATE profenrich.outbox SET profile_keys = $2 WHERE chunk_id = $1",
-								  .nargs = 2,
-								  .types = {INT8OID, TEXTARRAYOID}};
+	                              .nargs = 2,
+	                              .types = {INT8OID, TEXTARRAYOID}};
 	Columns kept = columns_of(arg, PE_KEY_KEPT);
 	Datum values[2] = {Int64GetDatum(arg->load->chunk_id)};
 
@@ -118,18 +120,20 @@ release_chunk(const AcknowledgeArg *arg)
 static void
 forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too)
 {
-	static PeStatement retry = {.sql = "DELETE FROM profenrich.retry r USING unnest($2, $3) k(profile_key, version)"
-									   " WHERE r.enrichment_id = $1 AND r.profile_key = k.profile_key"
-									   " AND r.version <= k.version",
-								.nargs = 3,
-								.types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
+	static PeStatement retry = {
+	    .sql = "DELETE FROM profenrich.retry r USING unnest($2, $3) k(profile_key, version)"
+	           " WHERE r.enrichment_id = $1 AND r.profile_key = k.profile_key"
+	           " AND r.version <= k.version",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	/* A refresh in progress deletes dead letters too, and may take its time to commit. */
 	static PeStatement dead = {
-		.sql = "DELETE FROM profenrich.dead_letter WHERE ctid IN (SELECT d.ctid FROM unnest($2, $3) k(profile_key, version)"
-			   " JOIN profenrich.dead_letter d ON d.enrichment_id = $1 AND d.profile_key = k.profile_key"
-			   " WHERE d.version <= k.version FOR UPDATE OF d SKIP LOCKED)",
-		.nargs = 3,
-		.types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
+	    .sql = "DELETE FROM profenrich.dead_letter WHERE ctid IN (SELECT d.ctid FROM unnest($2, $3) "
+	           "k(profile_key, version)"
+	           " JOIN profenrich.dead_letter d ON d.enrichment_id = $1 AND d.profile_key = k.profile_key"
+	           " WHERE d.version <= k.version FOR UPDATE OF d SKIP LOCKED)",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
 
 	if (columns->count == 0)
@@ -149,11 +153,12 @@ static void
 drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 {
 	static PeStatement drop = {
-		.sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (SELECT s.ctid FROM unnest($2, $3) k(profile_key, version)"
-			   " JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"
-			   " WHERE s.retracted AND s.version = k.version FOR UPDATE OF s SKIP LOCKED)",
-		.nargs = 3,
-		.types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
+	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (SELECT s.ctid FROM unnest($2, $3) "
+	           "k(profile_key, version)"
+	           " JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"
+	           " WHERE s.retracted AND s.version = k.version FOR UPDATE OF s SKIP LOCKED)",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
 	bool any = false;
 
@@ -170,17 +175,20 @@ static void
 write_retries(const AcknowledgeArg *arg, const Columns *columns)
 {
 	static PeStatement upsert = {
-		.sql = "INSERT INTO profenrich.retry AS r (enrichment_id, profile_key, shard, version, attempts, next_at, class,"
-			   " http_status, error) SELECT $1, k.profile_key, $2, k.version, k.attempts,"
-			   " clock_timestamp() + k.delay * interval '1 second', k.class, nullif(k.status, 0), nullif(k.reason, '')"
-			   " FROM unnest($3, $4, $5, $6, $7, $8, $9) k(profile_key, version, attempts, delay, class, status, reason)"
-			   " ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version,"
-			   " attempts = excluded.attempts, next_at = excluded.next_at, class = excluded.class,"
-			   " http_status = excluded.http_status, error = excluded.error, shard = excluded.shard"
-			   " WHERE r.version <= excluded.version",
-		.nargs = 9,
-		.types = {INT4OID, INT2OID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, FLOAT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-				  TEXTARRAYOID}};
+	    .sql = "INSERT INTO profenrich.retry AS r (enrichment_id, profile_key, shard, version, attempts, "
+	           "next_at, class,"
+	           " http_status, error) SELECT $1, k.profile_key, $2, k.version, k.attempts,"
+	           " clock_timestamp() + k.delay * interval '1 second', k.class, nullif(k.status, 0), "
+	           "nullif(k.reason, '')"
+	           " FROM unnest($3, $4, $5, $6, $7, $8, $9) k(profile_key, version, attempts, delay, class, "
+	           "status, reason)"
+	           " ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version,"
+	           " attempts = excluded.attempts, next_at = excluded.next_at, class = excluded.class,"
+	           " http_status = excluded.http_status, error = excluded.error, shard = excluded.shard"
+	           " WHERE r.version <= excluded.version",
+	    .nargs = 9,
+	    .types = {INT4OID, INT2OID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, FLOAT8ARRAYOID, TEXTARRAYOID,
+	              INT4ARRAYOID, TEXTARRAYOID}};
 	int count = columns->count;
 	Datum values[9];
 
@@ -202,16 +210,18 @@ static void
 write_dead(const AcknowledgeArg *arg, const Columns *columns)
 {
 	static PeStatement upsert = {
-		.sql = "INSERT INTO profenrich.dead_letter AS d (enrichment_id, profile_key, shard, version, attempts, class,"
-			   " http_status, reason) SELECT $1, k.profile_key, $2, k.version, k.attempts, k.class,"
-			   " nullif(k.status, 0), nullif(k.reason, '')"
-			   " FROM unnest($3, $4, $5, $6, $7, $8) k(profile_key, version, attempts, class, status, reason)"
-			   " ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version,"
-			   " attempts = excluded.attempts, class = excluded.class, http_status = excluded.http_status,"
-			   " reason = excluded.reason, shard = excluded.shard, died_at = clock_timestamp()"
-			   " WHERE d.version <= excluded.version",
-		.nargs = 8,
-		.types = {INT4OID, INT2OID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}};
+	    .sql = "INSERT INTO profenrich.dead_letter AS d (enrichment_id, profile_key, shard, version, "
+	           "attempts, class,"
+	           " http_status, reason) SELECT $1, k.profile_key, $2, k.version, k.attempts, k.class,"
+	           " nullif(k.status, 0), nullif(k.reason, '')"
+	           " FROM unnest($3, $4, $5, $6, $7, $8) k(profile_key, version, attempts, class, status, reason)"
+	           " ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version,"
+	           " attempts = excluded.attempts, class = excluded.class, http_status = excluded.http_status,"
+	           " reason = excluded.reason, shard = excluded.shard, died_at = clock_timestamp()"
+	           " WHERE d.version <= excluded.version",
+	    .nargs = 8,
+	    .types = {INT4OID, INT2OID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+	              TEXTARRAYOID}};
 	int count = columns->count;
 	Datum values[8];
 
@@ -232,15 +242,17 @@ static void
 count_up(const AcknowledgeArg *arg, int accepted, int superseded, int retried, int dead)
 {
 	static PeStatement upsert = {
-		.sql = "INSERT INTO profenrich.delivery_state AS s (enrichment_id, accepted, superseded, retried, dead,"
-			   " last_success_at) VALUES ($1, $2, $3, $4, $5, CASE WHEN $2 > 0 THEN clock_timestamp() END)"
-			   " ON CONFLICT (enrichment_id) DO UPDATE SET accepted = s.accepted + excluded.accepted,"
-			   " superseded = s.superseded + excluded.superseded, retried = s.retried + excluded.retried,"
-			   " dead = s.dead + excluded.dead, last_success_at = coalesce(excluded.last_success_at, s.last_success_at)",
-		.nargs = 5,
-		.types = {INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}};
-	Datum values[5] = {Int32GetDatum(arg->slot->enrichment), Int64GetDatum(accepted), Int64GetDatum(superseded),
-					   Int64GetDatum(retried), Int64GetDatum(dead)};
+	    .sql =
+	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, accepted, superseded, retried, dead,"
+	        " last_success_at) VALUES ($1, $2, $3, $4, $5, CASE WHEN $2 > 0 THEN clock_timestamp() END)"
+	        " ON CONFLICT (enrichment_id) DO UPDATE SET accepted = s.accepted + excluded.accepted,"
+	        " superseded = s.superseded + excluded.superseded, retried = s.retried + excluded.retried,"
+	        " dead = s.dead + excluded.dead, last_success_at = coalesce(excluded.last_success_at, "
+	        "s.last_success_at)",
+	    .nargs = 5,
+	    .types = {INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}};
+	Datum values[5] = {Int32GetDatum(arg->slot->enrichment), Int64GetDatum(accepted),
+	                   Int64GetDatum(superseded), Int64GetDatum(retried), Int64GetDatum(dead)};
 
 	pe_statement_run(&upsert, values, NULL, false, 0);
 }
@@ -248,9 +260,10 @@ count_up(const AcknowledgeArg *arg, int accepted, int superseded, int retried, i
 static bool
 enrichment_exists(int32 enrichment_id)
 {
-	static PeStatement look = {.sql = "SELECT 1 FROM profenrich.enrichment WHERE enrichment_id = $1 FOR KEY SHARE",
-							   .nargs = 1,
-							   .types = {INT4OID}};
+	static PeStatement look = {
+	    .sql = "SELECT 1 FROM profenrich.enrichment WHERE enrichment_id = $1 FOR KEY SHARE",
+	    .nargs = 1,
+	    .types = {INT4OID}};
 	Datum values[1] = {Int32GetDatum(enrichment_id)};
 
 	pe_statement_run(&look, values, NULL, false, 1);
@@ -260,9 +273,8 @@ enrichment_exists(int32 enrichment_id)
 static void
 acknowledge_task(void *data)
 {
-	static PeStatement fence = {.sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE",
-								.nargs = 1,
-								.types = {INT8OID}};
+	static PeStatement fence = {
+	    .sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE", .nargs = 1, .types = {INT8OID}};
 	const AcknowledgeArg *arg = data;
 	Datum epoch = Int64GetDatum(arg->epoch);
 	Columns accepted, superseded, retried, dead;
@@ -315,20 +327,22 @@ static void
 report_task(void *data)
 {
 	static PeStatement upsert = {
-		.sql = "INSERT INTO profenrich.delivery_state AS s (enrichment_id, blocked, blocked_reason, blocked_at,"
-			   " next_probe_at) VALUES ($1, $2, $3, CASE WHEN $2 IS NOT NULL THEN clock_timestamp() END,"
-			   " clock_timestamp() + $4 * interval '1 second')"
-			   " ON CONFLICT (enrichment_id) DO UPDATE SET blocked = excluded.blocked,"
-			   " blocked_reason = excluded.blocked_reason, next_probe_at = excluded.next_probe_at,"
-			   " blocked_at = CASE WHEN s.blocked IS NOT DISTINCT FROM excluded.blocked THEN s.blocked_at"
-			   " ELSE excluded.blocked_at END",
-		.nargs = 4,
-		.types = {INT4OID, TEXTOID, TEXTOID, FLOAT8OID}};
+	    .sql =
+	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, blocked, blocked_reason, blocked_at,"
+	        " next_probe_at) VALUES ($1, $2, $3, CASE WHEN $2 IS NOT NULL THEN clock_timestamp() END,"
+	        " clock_timestamp() + $4 * interval '1 second')"
+	        " ON CONFLICT (enrichment_id) DO UPDATE SET blocked = excluded.blocked,"
+	        " blocked_reason = excluded.blocked_reason, next_probe_at = excluded.next_probe_at,"
+	        " blocked_at = CASE WHEN s.blocked IS NOT DISTINCT FROM excluded.blocked THEN s.blocked_at"
+	        " ELSE excluded.blocked_at END",
+	    .nargs = 4,
+	    .types = {INT4OID, TEXTOID, TEXTOID, FLOAT8OID}};
 	const ReportArg *arg = data;
 	bool blocked = arg->block != PE_BLOCK_NONE;
 	Datum values[4] = {Int32GetDatum(arg->enrichment_id), CStringGetTextDatum(pe_block_name(arg->block)),
-					   CStringGetTextDatum(arg->reason), Float8GetDatum((double) arg->probe_in / PE_SECOND)};
-	char nulls[4] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n', blocked && arg->probe_in >= 0 ? ' ' : 'n'};
+	                   CStringGetTextDatum(arg->reason), Float8GetDatum((double) arg->probe_in / PE_SECOND)};
+	char nulls[4] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n',
+	                 blocked && arg->probe_in >= 0 ? ' ' : 'n'};
 
 	if (enrichment_exists(arg->enrichment_id))
 		pe_statement_run(&upsert, values, nulls, false, 0);
@@ -360,31 +374,41 @@ pe_delivery_log_waiting(void)
 static void
 write_log_row(const PeLogRow *row)
 {
-	static PeStatement insert = {
-		.sql = "INSERT INTO profenrich.delivery_log (at, enrichment_id, chunk_id, shard, messages, bytes, http_status,"
-			   " outcome, accepted, retried, dead, latency_ms, platform_id, error)"
-			   " VALUES ($1, $2, nullif($3, 0), $4, $5, $6, nullif($7, 0), $8, $9, $10, $11, $12, nullif($13, ''),"
-			   " nullif($14, ''))",
-		.nargs = 14,
-		.types = {TIMESTAMPTZOID, INT4OID, INT8OID, INT2OID, INT4OID, INT8OID, INT4OID, TEXTOID, INT4OID, INT4OID,
-				  INT4OID, FLOAT8OID, TEXTOID, TEXTOID}};
+	static PeStatement insert = {.sql = "INSERT INTO profenrich.delivery_log (at, enrichment_id, chunk_id, "
+	                                    "shard, messages, bytes, http_status,"
+	                                    " outcome, accepted, retried, dead, latency_ms, platform_id, error)"
+	                                    " VALUES ($1, $2, nullif($3, 0), $4, $5, $6, nullif($7, 0), $8, $9, "
+	                                    "$10, $11, $12, nullif($13, ''),"
+	                                    " nullif($14, ''))",
+	                             .nargs = 14,
+	                             .types = {TIMESTAMPTZOID, INT4OID, INT8OID, INT2OID, INT4OID, INT8OID,
+	                                       INT4OID, TEXTOID, INT4OID, INT4OID, INT4OID, FLOAT8OID, TEXTOID,
+	                                       TEXTOID}};
 	static PeStatement state = {
-		.sql = "INSERT INTO profenrich.delivery_state AS s (enrichment_id, requests, last_error, last_error_at)"
-			   " SELECT $1, 1, nullif($2, ''), CASE WHEN $2 <> '' THEN $3 END"
-			   " WHERE EXISTS (SELECT FROM profenrich.enrichment WHERE enrichment_id = $1)"
-			   " ON CONFLICT (enrichment_id) DO UPDATE SET requests = s.requests + 1,"
-			   " last_error = coalesce(excluded.last_error, s.last_error),"
-			   " last_error_at = coalesce(excluded.last_error_at, s.last_error_at)",
-		.nargs = 3,
-		.types = {INT4OID, TEXTOID, TIMESTAMPTZOID}};
+	    .sql =
+	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, requests, last_error, last_error_at)"
+	        " SELECT $1, 1, nullif($2, ''), CASE WHEN $2 <> '' THEN $3 END"
+	        " WHERE EXISTS (SELECT FROM profenrich.enrichment WHERE enrichment_id = $1)"
+	        " ON CONFLICT (enrichment_id) DO UPDATE SET requests = s.requests + 1,"
+	        " last_error = coalesce(excluded.last_error, s.last_error),"
+	        " last_error_at = coalesce(excluded.last_error_at, s.last_error_at)",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTOID, TIMESTAMPTZOID}};
 	Datum error = CStringGetTextDatum(row->error);
-	Datum values[14] = {TimestampTzGetDatum(row->at),		  Int32GetDatum(row->enrichment_id),
-						Int64GetDatum(row->chunk_id),		  Int16GetDatum((int16) row->shard),
-						Int32GetDatum(row->messages),		  Int64GetDatum(row->bytes),
-						Int32GetDatum(row->http_status),	  CStringGetTextDatum(row->outcome),
-						Int32GetDatum(row->accepted),		  Int32GetDatum(row->retried),
-						Int32GetDatum(row->dead),			  Float8GetDatum(row->latency_ms),
-						CStringGetTextDatum(row->platform_id), error};
+	Datum values[14] = {TimestampTzGetDatum(row->at),
+	                    Int32GetDatum(row->enrichment_id),
+	                    Int64GetDatum(row->chunk_id),
+	                    Int16GetDatum((int16) row->shard),
+	                    Int32GetDatum(row->messages),
+	                    Int64GetDatum(row->bytes),
+	                    Int32GetDatum(row->http_status),
+	                    CStringGetTextDatum(row->outcome),
+	                    Int32GetDatum(row->accepted),
+	                    Int32GetDatum(row->retried),
+	                    Int32GetDatum(row->dead),
+	                    Float8GetDatum(row->latency_ms),
+	                    CStringGetTextDatum(row->platform_id),
+	                    error};
 	Datum state_values[3] = {Int32GetDatum(row->enrichment_id), error, TimestampTzGetDatum(row->at)};
 
 	pe_statement_run(&state, state_values, NULL, false, 0);
@@ -443,19 +467,21 @@ pe_delivery_log_flush(void)
 static void
 make_partition(const char *day, const char *next_day)
 {
-	char *name = psprintf("delivery_log_%c%c%c%c%c%c%c%c", day[0], day[1], day[2], day[3], day[5], day[6], day[8], day[9]);
+	char *name = psprintf("delivery_log_%c%c%c%c%c%c%c%c", day[0], day[1], day[2], day[3], day[5], day[6],
+	                      day[8], day[9]);
 	char *sql;
 
-	if (SPI_execute(psprintf("SELECT to_regclass('profenrich.%s') IS NULL", name), true, 1) != SPI_OK_SELECT ||
-		strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "t") != 0)
+	if (SPI_execute(psprintf("SELECT to_regclass('profenrich.%s') IS NULL", name), true, 1) !=
+	        SPI_OK_SELECT ||
+	    strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "t") != 0)
 		return;
 	sql = psprintf("CREATE TABLE profenrich.%s (LIKE profenrich.delivery_log INCLUDING ALL);"
-				   "COMMENT ON TABLE profenrich.%s IS 'requests of one day';"
-				   "GRANT SELECT ON profenrich.%s TO profenrich_operator, profenrich_admin;"
-				   "ALTER TABLE profenrich.delivery_log ATTACH PARTITION profenrich.%s"
-				   " FOR VALUES FROM ('%s 00:00+00') TO ('%s 00:00+00');"
-				   "ALTER EXTENSION profenrich ADD TABLE profenrich.%s",
-				   name, name, name, name, day, next_day, name);
+	               "COMMENT ON TABLE profenrich.%s IS 'requests of one day';"
+	               "GRANT SELECT ON profenrich.%s TO profenrich_operator, profenrich_admin;"
+	               "ALTER TABLE profenrich.delivery_log ATTACH PARTITION profenrich.%s"
+	               " FOR VALUES FROM ('%s 00:00+00') TO ('%s 00:00+00');"
+	               "ALTER EXTENSION profenrich ADD TABLE profenrich.%s",
+	               name, name, name, name, day, next_day, name);
 	if (SPI_execute(sql, false, 0) < 0)
 		elog(ERROR, "cannot make a partition of the delivery log");
 }
@@ -465,12 +491,14 @@ make_partitions_task(void *arg)
 {
 	SPITupleTable *days;
 
-	SPI_execute("SELECT ((now() AT TIME ZONE 'UTC')::date + n)::text, ((now() AT TIME ZONE 'UTC')::date + n + 1)::text"
-				" FROM generate_series(0, " CppAsString2(DAYS_AHEAD) ") n",
-				true, 0);
+	SPI_execute("SELECT ((now() AT TIME ZONE 'UTC')::date + n)::text, ((now() AT TIME ZONE 'UTC')::date + n "
+	            "+ 1)::text"
+	            " FROM generate_series(0, " CppAsString2(DAYS_AHEAD) ") n",
+	            true, 0);
 	days = SPI_tuptable;
 	for (uint64 i = 0; i < days->numvals; i++)
-		make_partition(SPI_getvalue(days->vals[i], days->tupdesc, 1), SPI_getvalue(days->vals[i], days->tupdesc, 2));
+		make_partition(SPI_getvalue(days->vals[i], days->tupdesc, 1),
+		               SPI_getvalue(days->vals[i], days->tupdesc, 2));
 }
 
 static void
@@ -478,11 +506,13 @@ drop_partitions_task(void *arg)
 {
 	SPITupleTable *old;
 
-	SPI_execute(psprintf("SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-						 " WHERE i.inhparent = 'profenrich.delivery_log'::regclass AND c.relname ~ '^delivery_log_[0-9]{8}$'"
-						 " AND to_date(right(c.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - %d",
-						 pe_log_retention),
-				true, 0);
+	SPI_execute(
+	    psprintf("SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+	             " WHERE i.inhparent = 'profenrich.delivery_log'::regclass AND c.relname ~ "
+	             "'^delivery_log_[0-9]{8}$'"
+	             " AND to_date(right(c.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - %d",
+	             pe_log_retention),
+	    true, 0);
 	old = SPI_tuptable;
 	for (uint64 i = 0; i < old->numvals; i++)
 	{
@@ -490,12 +520,13 @@ drop_partitions_task(void *arg)
 
 		/* Whoever reads the log now goes first: the next attempt is an hour away. */
 		SPI_execute("LOCK TABLE profenrich.delivery_log IN ACCESS EXCLUSIVE MODE NOWAIT", false, 0);
-		SPI_execute(psprintf("ALTER EXTENSION profenrich DROP TABLE profenrich.%s; DROP TABLE profenrich.%s", name, name),
-					false, 0);
+		SPI_execute(psprintf("ALTER EXTENSION profenrich DROP TABLE profenrich.%s; DROP TABLE profenrich.%s",
+		                     name, name),
+		            false, 0);
 	}
 	SPI_execute(psprintf("DELETE FROM profenrich.delivery_log_default WHERE at < now() - interval '%d days'",
-						 pe_log_retention),
-				false, 0);
+	                     pe_log_retention),
+	            false, 0);
 }
 
 void

@@ -148,14 +148,14 @@ pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool 
 static void
 new_epoch_task(void *arg)
 {
-	static PeStatement update = {
-		.sql = "UPDATE profenrich.sender SET epoch = epoch + 1, pid = pg_backend_pid(), started_at = now() RETURNING epoch"};
+	static PeStatement update = {.sql = "UPDATE profenrich.sender SET epoch = epoch + 1, pid = "
+	                                    "pg_backend_pid(), started_at = now() RETURNING epoch"};
 	bool isnull;
 
 	pe_statement_run(&update, NULL, NULL, false, 0);
 	if (SPI_processed != 1)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("profenrich.sender has no row"),
-						errhint("Run INSERT INTO profenrich.sender DEFAULT VALUES.")));
+		                errhint("Run INSERT INTO profenrich.sender DEFAULT VALUES.")));
 	*(int64 *) arg = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
@@ -169,22 +169,26 @@ pe_delivery_new_epoch(int64 *epoch)
  * Scalar subqueries with LIMIT, never EXISTS: the planner must not turn them into a
  * scan of the whole queue.
  */
-#define SCAN_SQL                                                                                                   \
-	"SELECT e.enrichment_id, e.name, e.server, e.owner::oid, e.paused, e.namespace, t.tenant, t.schema_id,"        \
-	" t.dataset_id, regexp_replace(t.inlet_url, '^.*/', ''), t.flow_id, t.org_id, t.sender_identity,"              \
-	" (extract(epoch FROM t.ready_at - now()) * 1000000)::int8, s.blocked, s.blocked_reason,"                      \
-	" (extract(epoch FROM s.next_probe_at - now()) * 1000000)::int8, o.requests, o.messages, q.shards,"            \
-	" (extract(epoch FROM q.next_retry - now()) * 1000000)::int8"                                                  \
-	" FROM profenrich.enrichment e JOIN profenrich.enrichment_target t USING (enrichment_id)"                      \
-	" LEFT JOIN profenrich.delivery_state s USING (enrichment_id)"                                                 \
-	" LEFT JOIN LATERAL (SELECT max(p.option_value) FILTER (WHERE p.option_name = 'requests_per_second')::float8"  \
-	"   AS requests, max(p.option_value) FILTER (WHERE p.option_name = 'messages_per_second')::float8 AS messages" \
-	"   FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) p WHERE f.srvname = e.server) o ON true"       \
-	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL OR w.retry <= now()), 0)" \
-	"   AS shards, min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g,"       \
-	"   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = e.enrichment_id"       \
-	"     AND x.shard = g::int2 AND (x.not_before IS NULL OR x.not_before <= now()) ORDER BY x.chunk_id LIMIT 1)"  \
-	"     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = e.enrichment_id"             \
+#define SCAN_SQL                                                                                             \
+	"SELECT e.enrichment_id, e.name, e.server, e.owner::oid, e.paused, e.namespace, t.tenant, t.schema_id,"  \
+	" t.dataset_id, regexp_replace(t.inlet_url, '^.*/', ''), t.flow_id, t.org_id, t.sender_identity,"        \
+	" (extract(epoch FROM t.ready_at - now()) * 1000000)::int8, s.blocked, s.blocked_reason,"                \
+	" (extract(epoch FROM s.next_probe_at - now()) * 1000000)::int8, o.requests, o.messages, q.shards,"      \
+	" (extract(epoch FROM q.next_retry - now()) * 1000000)::int8"                                            \
+	" FROM profenrich.enrichment e JOIN profenrich.enrichment_target t USING (enrichment_id)"                \
+	" LEFT JOIN profenrich.delivery_state s USING (enrichment_id)"                                           \
+	" LEFT JOIN LATERAL (SELECT max(p.option_value) FILTER (WHERE p.option_name = "                          \
+	"'requests_per_second')::float8"                                                                         \
+	"   AS requests, max(p.option_value) FILTER (WHERE p.option_name = 'messages_per_second')::float8 AS "   \
+	"messages"                                                                                               \
+	"   FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) p WHERE f.srvname = e.server) o ON true" \
+	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL OR w.retry <= "    \
+	"now()), 0)"                                                                                             \
+	"   AS shards, min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g," \
+	"   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = e.enrichment_id" \
+	"     AND x.shard = g::int2 AND (x.not_before IS NULL OR x.not_before <= now()) ORDER BY x.chunk_id "    \
+	"LIMIT 1)"                                                                                               \
+	"     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = e.enrichment_id"       \
 	"     AND r.shard = g::int2 ORDER BY r.next_at LIMIT 1) AS retry OFFSET 0) w) q ON true"
 
 typedef struct ScanArg
@@ -265,7 +269,7 @@ scan_task(void *arg)
 	caller = MemoryContextSwitchTo(result->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		result->targets =
-			lappend(result->targets, read_target(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, identity));
+		    lappend(result->targets, read_target(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, identity));
 	MemoryContextSwitchTo(caller);
 }
 
@@ -303,17 +307,19 @@ make_load(MemoryContext parent, int count)
 	return load;
 }
 
-/* First from where the slot was, which passes over what is deleted but not yet vacuumed; then from the start. */
+/* First from where the slot was, which passes over what is deleted but not yet vacuumed; then from the start.
+ */
 static bool
 load_chunk(LoadArg *arg)
 {
-	static PeStatement next = {.sql = "SELECT chunk_id, version, profile_keys FROM profenrich.outbox"
-									  " WHERE enrichment_id = $1 AND shard = $2 AND chunk_id > $3"
-									  " AND (not_before IS NULL OR not_before <= now()) ORDER BY chunk_id LIMIT 1",
-							   .nargs = 3,
-							   .types = {INT4OID, INT2OID, INT8OID}};
+	static PeStatement next = {
+	    .sql = "SELECT chunk_id, version, profile_keys FROM profenrich.outbox"
+	           " WHERE enrichment_id = $1 AND shard = $2 AND chunk_id > $3"
+	           " AND (not_before IS NULL OR not_before <= now()) ORDER BY chunk_id LIMIT 1",
+	    .nargs = 3,
+	    .types = {INT4OID, INT2OID, INT8OID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard),
-					   Int64GetDatum(arg->after_chunk)};
+	                   Int64GetDatum(arg->after_chunk)};
 	HeapTuple row;
 	TupleDesc desc;
 	Datum *keys;
@@ -331,8 +337,8 @@ load_chunk(LoadArg *arg)
 		return false;
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull)), TEXTOID, -1, false, TYPALIGN_INT, &keys,
-					  NULL, &count);
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull)), TEXTOID, -1, false,
+	                  TYPALIGN_INT, &keys, NULL, &count);
 	arg->load = make_load(arg->context, count);
 	arg->load->chunk_id = int64_column(row, desc, 1, 0);
 	version = int64_column(row, desc, 2, 0);
@@ -358,10 +364,10 @@ static bool
 load_retries(LoadArg *arg)
 {
 	static PeStatement due = {.sql = "SELECT profile_key, version, attempts, class FROM profenrich.retry"
-									 " WHERE enrichment_id = $1 AND shard = $2 AND next_at <= now()"
-									 " ORDER BY next_at LIMIT 500",
-							  .nargs = 2,
-							  .types = {INT4OID, INT2OID}};
+	                                 " WHERE enrichment_id = $1 AND shard = $2 AND next_at <= now()"
+	                                 " ORDER BY next_at LIMIT 500",
+	                          .nargs = 2,
+	                          .types = {INT4OID, INT2OID}};
 	Datum values[2] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard)};
 	bool isnull;
 
@@ -395,8 +401,8 @@ load_task(void *arg)
 }
 
 bool
-pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load, pe_work_kind *kind,
-				 pe_key_past *past)
+pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load,
+                 pe_work_kind *kind, pe_key_past *past)
 {
 	LoadArg arg = {.context = context, .slot = slot, .after_chunk = after_chunk, .past = past};
 	bool done = pe_delivery_step("loading", load_task, &arg);
@@ -481,11 +487,11 @@ static void
 build_task(void *arg)
 {
 	static PeStatement read = {
-		.sql = "SELECT k.ord, s.version, CASE WHEN NOT s.retracted THEN s.value::text END, s.changed_at"
-			   " FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN profenrich.profile_score s"
-			   " ON s.enrichment_id = $1 AND s.profile_key = k.profile_key",
-		.nargs = 2,
-		.types = {INT4OID, TEXTARRAYOID}};
+	    .sql = "SELECT k.ord, s.version, CASE WHEN NOT s.retracted THEN s.value::text END, s.changed_at"
+	           " FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN profenrich.profile_score s"
+	           " ON s.enrichment_id = $1 AND s.profile_key = k.profile_key",
+	    .nargs = 2,
+	    .types = {INT4OID, TEXTARRAYOID}};
 	BuildArg *build = arg;
 	Datum *keys = palloc(build->key_count * sizeof(Datum));
 	Datum values[2];
@@ -516,7 +522,7 @@ build_task(void *arg)
 
 bool
 pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count, pe_message_body *body,
-				  PeBuilt *built)
+                  PeBuilt *built)
 {
 	BuildArg arg = {slot, load, keys, key_count, body, built};
 

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 #include "platform/message.h"
 #include "platform/sender.h"
@@ -38,7 +39,7 @@ typedef struct PeTarget
 	const char *blocked_reason;
 	int64 probe_in; /* microseconds, -1: none */
 	pe_throttle_limits limits;
-	int shards;			 /* bit mask: has something due */
+	int shards;          /* bit mask: has something due */
 	int64 next_retry_in; /* microseconds, -1: none */
 } PeTarget;
 
@@ -76,8 +77,8 @@ typedef struct PeLogRow
 typedef enum PeDeliveryEnd
 {
 	PE_DELIVERY_GOES_ON,
-	PE_DELIVERY_GONE,	/* the extension was dropped */
-	PE_DELIVERY_FENCED	/* another sender has taken over */
+	PE_DELIVERY_GONE,  /* the extension was dropped */
+	PE_DELIVERY_FENCED /* another sender has taken over */
 } PeDeliveryEnd;
 
 /* Set when a step found that the worker must leave. */
@@ -105,7 +106,7 @@ extern bool pe_delivery_scan(MemoryContext context, List **targets);
  * NULL when nothing is due. past has room for PE_CHUNK_KEYS.
  */
 extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load,
-							 pe_work_kind *kind, pe_key_past *past);
+                             pe_work_kind *kind, pe_key_past *past);
 
 /*
  * Reads the present values of some of a load's keys and writes them into body, which
@@ -123,7 +124,7 @@ typedef struct PeBuilt
 } PeBuilt;
 
 extern bool pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count,
-							  pe_message_body *body, PeBuilt *built);
+                              pe_message_body *body, PeBuilt *built);
 
 /* Writes the dispositions of a slot's keys, and with them the log rows that wait. */
 extern bool pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch);
@@ -148,9 +149,11 @@ typedef struct PeStatement
 	struct _SPI_plan *plan;
 } PeStatement;
 
-extern int pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only, long limit);
+extern int pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only,
+                            long limit);
 
-/* For acknowledge.c: appends the waiting log rows in a subtransaction; an error costs the rows, nothing else. */
+/* For acknowledge.c: appends the waiting log rows in a subtransaction; an error costs the rows, nothing else.
+ */
 extern void pe_delivery_write_log(void);
 
 #endif /* PE_DELIVERY_H */

@@ -1,6 +1,6 @@
 /*
  * exchange.c
- *		What the worker does for each action of the state machine.
+ *		The worker's requests: sessions, tokens, messages, and what their replies say.
  *
  * A link is a server under one role's mapping, with at most one session that is used
  * for new requests and maybe older ones whose requests are still under way (after the
@@ -31,38 +31,12 @@
 /* More entries than that are not a reply to be understood, fewer are counted. */
 #define MAX_ENTRIES (4 * PE_CHUNK_KEYS)
 
-typedef struct Session
-{
-	PeConnection *connection;
-	int exchanges;
-	bool retired; /* closed when its last exchange ends */
-} Session;
-
-typedef struct Link
-{
-	int id;
-	char *server;
-	Oid owner;
-	Session *session; /* for new requests, or NULL */
-	List *retired;
-	bool asked; /* a token was asked for in this session already: the next one must be a new one */
-	bool seen;
-} Link;
-
-typedef struct Enrichment
-{
-	int32 id;
-	PeTarget *target; /* NULL once it is gone */
-	PeLoad *loads[PE_SHARDS];
-	int64 after_chunk[PE_SHARDS];
-} Enrichment;
-
 typedef struct Exchange
 {
 	MemoryContext context;
 	pe_env env;
-	Link *link;
-	Session *session;
+	PeLink *link;
+	PeSession *session;
 	pe_slot *slot; /* NULL: a token */
 	pe_token_form form;
 	pe_message_body body;
@@ -70,35 +44,12 @@ typedef struct Exchange
 	PeLogRow log;
 } Exchange;
 
-static Enrichment *
-enrichment_of(PeWorker *worker, int32 id, bool make)
-{
-	ListCell *cell;
-	Enrichment *enrichment;
-	MemoryContext caller;
-
-	foreach (cell, worker->enrichments)
-	{
-		enrichment = lfirst(cell);
-		if (enrichment->id == id)
-			return enrichment;
-	}
-	if (!make)
-		return NULL;
-	caller = MemoryContextSwitchTo(worker->context);
-	enrichment = palloc0(sizeof(Enrichment));
-	enrichment->id = id;
-	worker->enrichments = lappend(worker->enrichments, enrichment);
-	MemoryContextSwitchTo(caller);
-	return enrichment;
-}
-
-static Link *
-link_of(PeWorker *worker, const char *server, Oid owner)
+PeLink *
+pe_link_of(PeWorker *worker, const char *server, Oid owner)
 {
 	static int next_id = 1;
 	ListCell *cell;
-	Link *link;
+	PeLink *link;
 	MemoryContext caller;
 
 	foreach (cell, worker->links)
@@ -108,7 +59,7 @@ link_of(PeWorker *worker, const char *server, Oid owner)
 			return link;
 	}
 	caller = MemoryContextSwitchTo(worker->context);
-	link = palloc0(sizeof(Link));
+	link = palloc0(sizeof(PeLink));
 	link->id = next_id++;
 	link->server = pstrdup(server);
 	link->owner = owner;
@@ -117,31 +68,32 @@ link_of(PeWorker *worker, const char *server, Oid owner)
 	return link;
 }
 
-static Link *
+static PeLink *
 link_by_id(PeWorker *worker, int id)
 {
 	ListCell *cell;
 
 	foreach (cell, worker->links)
-		if (((Link *) lfirst(cell))->id == id)
+		if (((PeLink *) lfirst(cell))->id == id)
 			return lfirst(cell);
 	elog(ERROR, "the sender asked for an unknown server");
 	return NULL;
 }
 
 static void
-close_session(PeWorker *worker, Session *session)
+close_session(PeWorker *worker, PeSession *session)
 {
-	(void) epoll_ctl(worker->epoll, EPOLL_CTL_DEL, pe_http_fd(pe_platform_http(session->connection->platform)), NULL);
+	(void) epoll_ctl(worker->epoll, EPOLL_CTL_DEL,
+	                 pe_http_fd(pe_platform_http(session->connection->platform)), NULL);
 	pe_connection_close(session->connection);
 	pfree(session);
 }
 
 /* No new requests by this session; it is closed now or with its last exchange. */
-static void
-retire_session(PeWorker *worker, Link *link)
+void
+pe_link_retire(PeWorker *worker, PeLink *link)
 {
-	Session *session = link->session;
+	PeSession *session = link->session;
 	MemoryContext caller;
 
 	link->session = NULL;
@@ -160,7 +112,7 @@ retire_session(PeWorker *worker, Link *link)
 }
 
 static void
-release_session(PeWorker *worker, Link *link, Session *session)
+release_session(PeWorker *worker, PeLink *link, PeSession *session)
 {
 	session->exchanges--;
 	if (!session->retired || session->exchanges > 0)
@@ -175,7 +127,7 @@ release_session(PeWorker *worker, Link *link, Session *session)
  * again can help.
  */
 static pe_status
-open_session(PeWorker *worker, Link *link, char *reason, size_t size)
+open_session(PeWorker *worker, PeLink *link, char *reason, size_t size)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	PeConnection *volatile connection = NULL;
@@ -201,9 +153,9 @@ open_session(PeWorker *worker, Link *link, char *reason, size_t size)
 		AbortCurrentTransaction();
 		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
 		status = category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-						 edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE
-					 ? PE_UNREACHABLE
-					 : PE_CONFIGURATION;
+		                 edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE
+		             ? PE_UNREACHABLE
+		             : PE_CONFIGURATION;
 		strlcpy(reason, edata->message, size);
 		FreeErrorData(edata);
 		connection = NULL;
@@ -212,21 +164,23 @@ open_session(PeWorker *worker, Link *link, char *reason, size_t size)
 	MemoryContextSwitchTo(caller);
 	if (connection == NULL)
 		return status;
-	link->session = MemoryContextAllocZero(worker->context, sizeof(Session));
+	link->session = MemoryContextAllocZero(worker->context, sizeof(PeSession));
 	link->session->connection = connection;
-	if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, pe_http_fd(pe_platform_http(connection->platform)), &event) != 0)
+	if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, pe_http_fd(pe_platform_http(connection->platform)), &event) !=
+	    0)
 	{
 		strlcpy(reason, "the session's descriptor cannot be watched", size);
-		retire_session(worker, link);
+		pe_link_retire(worker, link);
 		return PE_UNREACHABLE;
 	}
 	return PE_OK;
 }
 
 static Exchange *
-make_exchange(PeWorker *worker, Link *link, pe_slot *slot)
+make_exchange(PeWorker *worker, PeLink *link, pe_slot *slot)
 {
-	MemoryContext context = AllocSetContextCreate(worker->context, "profenrich exchange", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+	    AllocSetContextCreate(worker->context, "profenrich exchange", ALLOCSET_DEFAULT_SIZES);
 	Exchange *exchange = MemoryContextAllocZero(context, sizeof(Exchange));
 
 	exchange->context = context;
@@ -249,10 +203,10 @@ start_exchange(Exchange *exchange, pe_http_request *request, pe_error *err)
 }
 
 /* A new token; the answer comes with its reply, or at once when none can be asked for. */
-static void
-do_token(PeWorker *worker, const pe_action *action)
+void
+pe_do_token(PeWorker *worker, const pe_action *action)
 {
-	Link *link = link_by_id(worker, action->server);
+	PeLink *link = link_by_id(worker, action->server);
 	char reason[256] = "";
 	pe_error err = {0};
 	pe_status status;
@@ -260,7 +214,7 @@ do_token(PeWorker *worker, const pe_action *action)
 	pe_platform *platform;
 
 	if (link->session != NULL && pe_connection_stale(link->session->connection))
-		retire_session(worker, link);
+		pe_link_retire(worker, link);
 	if (link->session == NULL)
 	{
 		status = open_session(worker, link, reason, sizeof(reason));
@@ -305,120 +259,6 @@ token_reply(PeWorker *worker, Exchange *exchange, pe_http_response *response)
 	pe_sender_token(worker->sender, exchange->link->id, pe_worker_now(), status, err.message);
 }
 
-/* Frees what belongs to enrichments that the scan did not find and that hold nothing. */
-static void
-forget_enrichments(PeWorker *worker)
-{
-	ListCell *cell;
-
-	foreach (cell, worker->enrichments)
-	{
-		Enrichment *enrichment = lfirst(cell);
-		bool busy = enrichment->target != NULL;
-
-		for (int i = 0; i < PE_SHARDS; i++)
-			busy |= enrichment->loads[i] != NULL;
-		if (busy)
-			continue;
-		worker->enrichments = foreach_delete_current(worker->enrichments, cell);
-		pfree(enrichment);
-	}
-	foreach (cell, worker->links)
-	{
-		Link *link = lfirst(cell);
-
-		if (!link->seen)
-			retire_session(worker, link);
-	}
-}
-
-static void
-take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
-{
-	Enrichment *enrichment = enrichment_of(worker, target->enrichment_id, true);
-	Link *link = link_of(worker, target->server, target->owner);
-	pe_sender_enrichment_info info = {
-		.id = target->enrichment_id,
-		.server = link->id,
-		.paused = target->paused,
-		.hold_until = target->ready_in > 0 ? now + target->ready_in : 0,
-		.identity_matches = target->identity_matches,
-		.stored_block = target->blocked,
-		.stored_reason = target->blocked_reason,
-		.stored_probe_at = target->probe_in < 0 ? PE_NEVER : now + target->probe_in,
-	};
-
-	link->seen = true;
-	enrichment->target = target;
-	if (pe_sender_server(worker->sender, link->id, &target->limits, now) != PE_OK ||
-		pe_sender_enrichment(worker->sender, &info, now) != PE_OK)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	for (int i = 0; i < PE_SHARDS; i++)
-		if (target->shards & (1 << i))
-			pe_sender_has_work(worker->sender, target->enrichment_id, i);
-	if (target->next_retry_in >= 0 && now + target->next_retry_in < *next_scan)
-		*next_scan = now + target->next_retry_in;
-}
-
-static void
-do_scan(PeWorker *worker)
-{
-	MemoryContext context = AllocSetContextCreate(worker->context, "profenrich targets", ALLOCSET_SMALL_SIZES);
-	List *targets;
-	ListCell *cell;
-	int64 now = pe_worker_now();
-	int64 next_scan = now + pe_poll_interval * PE_SECOND;
-
-	if (!pe_delivery_scan(context, &targets))
-	{
-		MemoryContextDelete(context);
-		pe_sender_scanned(worker->sender, false, now + PE_SECOND);
-		return;
-	}
-	now = pe_worker_now();
-	foreach (cell, worker->enrichments)
-		((Enrichment *) lfirst(cell))->target = NULL;
-	foreach (cell, worker->links)
-		((Link *) lfirst(cell))->seen = false;
-	pe_sender_scan_begin(worker->sender);
-	foreach (cell, targets)
-		take_target(worker, lfirst(cell), now, &next_scan);
-	pe_sender_scanned(worker->sender, true, Max(next_scan, now + PE_SECOND / 10));
-	if (worker->targets != NULL)
-		MemoryContextDelete(worker->targets);
-	worker->targets = context;
-	forget_enrichments(worker);
-}
-
-static void
-drop_load(Enrichment *enrichment, int shard)
-{
-	if (enrichment->loads[shard] != NULL)
-		MemoryContextDelete(enrichment->loads[shard]->context);
-	enrichment->loads[shard] = NULL;
-}
-
-static void
-do_load(PeWorker *worker, const pe_action *action)
-{
-	pe_slot *slot = action->slot;
-	Enrichment *enrichment = enrichment_of(worker, slot->enrichment, true);
-	pe_key_past past[PE_CHUNK_KEYS] = {0};
-	pe_work_kind kind = PE_WORK_CHUNK;
-	PeLoad *load;
-
-	drop_load(enrichment, slot->shard);
-	if (!pe_delivery_load(worker->context, slot, enrichment->after_chunk[slot->shard], &load, &kind, past))
-	{
-		pe_sender_load_failed(worker->sender, slot, pe_worker_now());
-		return;
-	}
-	if (pe_sender_loaded(worker->sender, slot, pe_worker_now(), kind, load != NULL ? load->count : 0, past) == PE_OK)
-		enrichment->loads[slot->shard] = load;
-	else
-		MemoryContextDelete(load->context);
-}
-
 static void
 note_message(Exchange *exchange, const PeTarget *target, const PeLoad *load, const PeBuilt *built)
 {
@@ -434,15 +274,15 @@ static pe_status
 start_message(PeWorker *worker, Exchange *exchange, const PeTarget *target, pe_error *err)
 {
 	const PeConnection *connection = exchange->session->connection;
-	char *url = psprintf("%s/collection/%s%s", connection->server.collection_url, exchange->alone ? "" : "batch/",
-						 target->inlet_id);
+	char *url = psprintf("%s/collection/%s%s", connection->server.collection_url,
+	                     exchange->alone ? "" : "batch/", target->inlet_id);
 	pe_header_set headers;
 	pe_http_request request = {
-		.method = "POST",
-		.url = url,
-		.body = exchange->body.data,
-		.body_length = exchange->body.length,
-		.max_body = MAX_REPLY_BYTES,
+	    .method = "POST",
+	    .url = url,
+	    .body = exchange->body.data,
+	    .body_length = exchange->body.length,
+	    .max_body = MAX_REPLY_BYTES,
 	};
 
 	pe_platform_headers(connection->platform, "application/json", &headers);
@@ -467,25 +307,25 @@ static bool
 begin_body(Exchange *exchange, const PeTarget *target, size_t max_bytes, bool alone)
 {
 	pe_message_target message = {
-		.schema_id = target->schema_id,
-		.org_id = target->org_id,
-		.dataset_id = target->dataset_id,
-		.flow_id = target->flow_id,
-		.tenant = target->tenant,
-		.enrichment = target->name,
-		.namespace = target->namespace_code,
+	    .schema_id = target->schema_id,
+	    .org_id = target->org_id,
+	    .dataset_id = target->dataset_id,
+	    .flow_id = target->flow_id,
+	    .tenant = target->tenant,
+	    .enrichment = target->name,
+	    .namespace = target->namespace_code,
 	};
 
 	exchange->alone = alone;
 	return pe_message_begin(&exchange->body, &exchange->env, &message, max_bytes, alone, NULL) == PE_OK;
 }
 
-static void
-do_send(PeWorker *worker, const pe_action *action)
+void
+pe_do_send(PeWorker *worker, const pe_action *action)
 {
 	pe_slot *slot = action->slot;
-	Enrichment *enrichment = enrichment_of(worker, slot->enrichment, true);
-	Link *link = link_by_id(worker, slot->server);
+	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
+	PeLink *link = link_by_id(worker, slot->server);
 	PeLoad *load = enrichment->loads[slot->shard];
 	PeBuilt lists;
 	pe_built built;
@@ -493,7 +333,7 @@ do_send(PeWorker *worker, const pe_action *action)
 	Exchange *exchange;
 
 	if (link->session == NULL || pe_connection_stale(link->session->connection) ||
-		!pe_token_valid(link->session->connection->platform))
+	    !pe_token_valid(link->session->connection->platform))
 	{
 		pe_sender_build_failed(worker->sender, slot, pe_worker_now(), true);
 		return;
@@ -501,16 +341,16 @@ do_send(PeWorker *worker, const pe_action *action)
 	exchange = make_exchange(worker, link, slot);
 	exchange->session = link->session;
 	if (enrichment->target == NULL || load == NULL ||
-		!begin_body(exchange, enrichment->target, action->max_bytes, action->alone) ||
-		!pe_delivery_build(slot, load, action->keys, action->key_count, &exchange->body, &lists) ||
-		pe_message_end(&exchange->body, NULL) != PE_OK)
+	    !begin_body(exchange, enrichment->target, action->max_bytes, action->alone) ||
+	    !pe_delivery_build(slot, load, action->keys, action->key_count, &exchange->body, &lists) ||
+	    pe_message_end(&exchange->body, NULL) != PE_OK)
 	{
 		MemoryContextDelete(exchange->context);
 		pe_sender_build_failed(worker->sender, slot, pe_worker_now(), false);
 		return;
 	}
-	built = (pe_built){lists.sent,	  lists.sent_count,	   lists.superseded,	 lists.superseded_count,
-					   lists.too_big, lists.too_big_count, exchange->body.length};
+	built = (pe_built){lists.sent,    lists.sent_count,    lists.superseded,     lists.superseded_count,
+	                   lists.too_big, lists.too_big_count, exchange->body.length};
 	note_message(exchange, enrichment->target, load, &lists);
 	pe_sender_built(worker->sender, slot, pe_worker_now(), &built);
 	if (lists.sent_count == 0)
@@ -552,7 +392,8 @@ read_reply(Exchange *exchange, const pe_http_response *response, pe_result *resu
 	if (exchange->alone)
 		status = pe_ingest_reply_single(&exchange->env, response->body, response->body_length, &reply, NULL);
 	else
-		status = pe_ingest_reply_batch(&exchange->env, response->body, response->body_length, MAX_ENTRIES, &reply, NULL);
+		status = pe_ingest_reply_batch(&exchange->env, response->body, response->body_length, MAX_ENTRIES,
+		                               &reply, NULL);
 	if (status != PE_OK)
 		return;
 	result->readable = true;
@@ -575,10 +416,10 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 {
 	char reason[256] = "";
 	pe_result result = {
-		.transport = transport_of(response),
-		.body_sent = response->body_sent,
-		.http_status = response->status,
-		.reason = reason,
+	    .transport = transport_of(response),
+	    .body_sent = response->body_sent,
+	    .http_status = response->status,
+	    .reason = reason,
 	};
 	pe_response_summary summary;
 
@@ -612,7 +453,7 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 }
 
 static void
-take_replies(PeWorker *worker, Session *session)
+take_replies(PeWorker *worker, PeSession *session)
 {
 	pe_http *http = pe_platform_http(session->connection->platform);
 	pe_http_response response;
@@ -645,7 +486,7 @@ pe_exchange_dispatch(PeWorker *worker)
 
 	foreach (cell, worker->links)
 	{
-		Link *link = lfirst(cell);
+		PeLink *link = lfirst(cell);
 		List *sessions;
 
 		if (link->session != NULL)
@@ -660,7 +501,7 @@ pe_exchange_dispatch(PeWorker *worker)
 }
 
 static int
-session_timeout(const Session *session, int timeout)
+session_timeout(const PeSession *session, int timeout)
 {
 	int wanted = pe_http_timeout_ms(pe_platform_http(session->connection->platform));
 
@@ -674,7 +515,7 @@ pe_exchange_timeout(PeWorker *worker, int timeout)
 
 	foreach (cell, worker->links)
 	{
-		Link *link = lfirst(cell);
+		PeLink *link = lfirst(cell);
 
 		if (link->session != NULL)
 			timeout = session_timeout(link->session, timeout);
@@ -682,72 +523,4 @@ pe_exchange_timeout(PeWorker *worker, int timeout)
 			timeout = session_timeout(lfirst(retired), timeout);
 	}
 	return timeout;
-}
-
-static void
-do_commit(PeWorker *worker, const pe_action *action)
-{
-	pe_slot *slot = action->slot;
-	int shard = slot->shard;
-	Enrichment *enrichment = enrichment_of(worker, slot->enrichment, true);
-	PeLoad *load = enrichment->loads[shard];
-	bool kept = false;
-	bool done;
-
-	for (int i = 0; i < slot->key_count; i++)
-		kept |= slot->keys[i].state == PE_KEY_KEPT;
-	done = pe_delivery_acknowledge(slot, load, worker->epoch);
-	if (done)
-	{
-		if (slot->kind == PE_WORK_CHUNK)
-			enrichment->after_chunk[shard] = load->chunk_id - (kept ? 1 : 0);
-		drop_load(enrichment, shard);
-	}
-	pe_sender_committed(worker->sender, slot, pe_worker_now(), done);
-}
-
-static void
-do_report(PeWorker *worker, const pe_action *action)
-{
-	Enrichment *enrichment = enrichment_of(worker, action->enrichment, false);
-	const char *name = enrichment != NULL && enrichment->target != NULL ? enrichment->target->name : "";
-	bool done = pe_delivery_report(action->enrichment, action->block, action->reason, action->probe_in);
-
-	if (done && action->news)
-	{
-		if (action->block == PE_BLOCK_NONE)
-			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is no longer blocked", name)));
-		else
-			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is blocked: %s", name, pe_block_name(action->block)),
-						  action->reason[0] != '\0' ? errdetail_log("%s", action->reason) : 0));
-	}
-	pe_sender_reported(worker->sender, action->enrichment, done, pe_worker_now());
-}
-
-void
-pe_worker_do(PeWorker *worker, const pe_action *action)
-{
-	switch (action->kind)
-	{
-		case PE_DO_WAIT:
-			break;
-		case PE_DO_SCAN:
-			do_scan(worker);
-			break;
-		case PE_DO_TOKEN:
-			do_token(worker, action);
-			break;
-		case PE_DO_LOAD:
-			do_load(worker, action);
-			break;
-		case PE_DO_SEND:
-			do_send(worker, action);
-			break;
-		case PE_DO_COMMIT:
-			do_commit(worker, action);
-			break;
-		case PE_DO_REPORT:
-			do_report(worker, action);
-			break;
-	}
 }

@@ -7,9 +7,38 @@
 
 #include "postgres.h"
 
+#include "pg/connection.h"
 #include "pg/delivery.h"
 
-/* A worker's state, shared by worker.c and exchange.c. */
+typedef struct PeSession
+{
+	PeConnection *connection;
+	int exchanges;
+	bool retired; /* closed when its last exchange ends */
+} PeSession;
+
+/* A server under one role's mapping. */
+typedef struct PeLink
+{
+	int id;
+	char *server;
+	Oid owner;
+	PeSession *session; /* for new requests, or NULL */
+	List *retired;
+	bool asked; /* a token was asked for in this session already: the next one must be a new one */
+	bool seen;
+} PeLink;
+
+/* An enrichment, and what its slots hold. */
+typedef struct PeQueue
+{
+	int32 id;
+	PeTarget *target; /* NULL once it is gone */
+	PeLoad *loads[PE_SHARDS];
+	int64 after_chunk[PE_SHARDS];
+} PeQueue;
+
+/* A worker's state, shared by worker.c, worker_steps.c and exchange.c. */
 typedef struct PeWorker
 {
 	MemoryContext context; /* for the worker's life */
@@ -21,8 +50,8 @@ typedef struct PeWorker
 	int64 requests;
 	int64 accepted;
 	MemoryContext targets; /* what the last scan found */
-	List *enrichments;	   /* Enrichment *, exchange.c */
-	List *links;		   /* Link *, exchange.c */
+	List *enrichments;     /* PeQueue * */
+	List *links;           /* PeLink * */
 } PeWorker;
 
 /* The monotonic clock in microseconds. */
@@ -36,5 +65,16 @@ extern void pe_exchange_dispatch(PeWorker *worker);
 
 /* The shorter of timeout and what the HTTP clients need, in ms. */
 extern int pe_exchange_timeout(PeWorker *worker, int timeout);
+
+/* Made when it is not known yet; make false: NULL instead. */
+extern PeQueue *pe_queue_of(PeWorker *worker, int32 id, bool make);
+
+extern PeLink *pe_link_of(PeWorker *worker, const char *server, Oid owner);
+
+/* No new requests by the link's session; it is closed now or with its last exchange. */
+extern void pe_link_retire(PeWorker *worker, PeLink *link);
+
+extern void pe_do_token(PeWorker *worker, const pe_action *action);
+extern void pe_do_send(PeWorker *worker, const pe_action *action);
 
 #endif /* PE_EXCHANGE_H */

@@ -39,11 +39,11 @@
 #include "pg/worker_internal.h"
 #include "pg/worker_shmem.h"
 
-#define LIST_PERIOD	   60000 /* ms between two looks at pg_database */
-#define FIRST_BACKOFF  1000	 /* ms until a worker that died is started again */
-#define MAX_BACKOFF	   300000
-#define HEALTHY_LIFE   60000 /* ms after which a worker's end is not counted as a failure in a row */
-#define YIELD_DELAY	   10000 /* ms that somebody has for DROP DATABASE */
+#define LIST_PERIOD   60000 /* ms between two looks at pg_database */
+#define FIRST_BACKOFF 1000  /* ms until a worker that died is started again */
+#define MAX_BACKOFF   300000
+#define HEALTHY_LIFE  60000 /* ms after which a worker's end is not counted as a failure in a row */
+#define YIELD_DELAY   10000 /* ms that somebody has for DROP DATABASE */
 
 /* What the launcher knows of a database. */
 typedef struct Child
@@ -169,7 +169,7 @@ list_databases(void)
 
 		/* -2 marks a database whose DROP was interrupted. */
 		if (!database->datallowconn || database->datistemplate || database->datconnlimit == -2 ||
-			!is_wanted(NameStr(database->datname)))
+		    !is_wanted(NameStr(database->datname)))
 			continue;
 		child_of(database->oid, NameStr(database->datname))->listed = true;
 	}
@@ -209,7 +209,7 @@ child_ended(Child *child, PeWorkerEnd end)
 	delay = FIRST_BACKOFF << Min(child->failures, 8);
 	child->failures++;
 	child->next_start =
-		TimestampTzPlusMilliseconds(now, end == PE_WORKER_YIELDED ? YIELD_DELAY : Min(delay, MAX_BACKOFF));
+	    TimestampTzPlusMilliseconds(now, end == PE_WORKER_YIELDED ? YIELD_DELAY : Min(delay, MAX_BACKOFF));
 }
 
 /*
@@ -274,10 +274,12 @@ tend_child(PeWorkerShared *shared, Child *child, int *timeout)
 	if (child->handle != NULL)
 		return true;
 	if (child->failures == 0)
-		ereport(LOG, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					  errmsg("profenrich: no background worker slot is free for database \"%s\"", child->name),
-					  errhint("Increase max_worker_processes.")));
-	child->next_start = TimestampTzPlusMilliseconds(now, Min(FIRST_BACKOFF << Min(child->failures, 8), MAX_BACKOFF));
+		ereport(LOG,
+		        (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+		         errmsg("profenrich: no background worker slot is free for database \"%s\"", child->name),
+		         errhint("Increase max_worker_processes.")));
+	child->next_start =
+	    TimestampTzPlusMilliseconds(now, Min(FIRST_BACKOFF << Min(child->failures, 8), MAX_BACKOFF));
 	child->failures++;
 	return false;
 }
@@ -309,7 +311,8 @@ pe_launcher_main(Datum arg)
 	MemoryContextSwitchTo(launcher_context);
 	shared = pe_worker_shared();
 	if (shared == NULL)
-		ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("profenrich: no shared memory for the launcher")));
+		ereport(FATAL,
+		        (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("profenrich: no shared memory for the launcher")));
 	wait_event = PE_WAIT_EVENT("ProfenrichLauncher");
 	before_shmem_exit(launcher_exit, 0);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
@@ -331,7 +334,7 @@ pe_launcher_main(Datum arg)
 			listed = 0;
 		}
 		if (listed == 0 || anything_to_probe(shared) ||
-			TimestampDifferenceExceeds(listed, GetCurrentTimestamp(), LIST_PERIOD))
+		    TimestampDifferenceExceeds(listed, GetCurrentTimestamp(), LIST_PERIOD))
 		{
 			list_databases();
 			listed = GetCurrentTimestamp();

@@ -45,18 +45,19 @@ find_queue(const char *name)
 	Oid owner;
 
 	pe_owner_execute("SELECT e.enrichment_id, e.owner::oid, e.paused, s.blocked FROM profenrich.enrichment e"
-					 " LEFT JOIN profenrich.delivery_state s USING (enrichment_id) WHERE e.name = $1",
-					 1, types, values, NULL, false, 1);
+	                 " LEFT JOIN profenrich.delivery_state s USING (enrichment_id) WHERE e.name = $1",
+	                 1, types, values, NULL, false, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("enrichment \"%s\" does not exist", name),
-						errhint("profenrich.enrichment_status lists them.")));
+		                errhint("profenrich.enrichment_status lists them.")));
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	owner = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
 	if (!has_privs_of_role(GetUserId(), owner) && !pe_is_member("profenrich_admin"))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
-						errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
-								GetUserNameFromId(owner, true))));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
+		         errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
+		                 GetUserNameFromId(owner, true))));
 	queue.enrichment_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	queue.paused = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 	queue.blocked = SPI_getvalue(row, desc, 4);
@@ -86,7 +87,8 @@ pe_pause(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("profenrich.pause()");
 	SPI_connect();
 	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	change(queue.enrichment_id, "UPDATE profenrich.enrichment SET paused = true WHERE enrichment_id = $1 AND NOT paused");
+	change(queue.enrichment_id,
+	       "UPDATE profenrich.enrichment SET paused = true WHERE enrichment_id = $1 AND NOT paused");
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_VOID();
@@ -103,10 +105,12 @@ pe_resume(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("profenrich.resume()");
 	SPI_connect();
 	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	change(queue.enrichment_id, "UPDATE profenrich.enrichment SET paused = false WHERE enrichment_id = $1 AND paused");
+	change(queue.enrichment_id,
+	       "UPDATE profenrich.enrichment SET paused = false WHERE enrichment_id = $1 AND paused");
 	change(queue.enrichment_id, "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL,"
-								" blocked_at = NULL, next_probe_at = NULL WHERE enrichment_id = $1");
-	change(queue.enrichment_id, "UPDATE profenrich.retry SET next_at = now() WHERE enrichment_id = $1 AND next_at > now()");
+	                            " blocked_at = NULL, next_probe_at = NULL WHERE enrichment_id = $1");
+	change(queue.enrichment_id,
+	       "UPDATE profenrich.retry SET next_at = now() WHERE enrichment_id = $1 AND next_at > now()");
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_VOID();
@@ -129,15 +133,17 @@ pe_redrive(PG_FUNCTION_ARGS)
 	SPI_connect();
 	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	change(queue.enrichment_id,
-		   "WITH dead AS (DELETE FROM profenrich.dead_letter WHERE enrichment_id = $1 RETURNING profile_key, shard, version),"
-		   " newest AS (SELECT d.* FROM dead d JOIN profenrich.profile_score s ON s.enrichment_id = $1"
-		   "   AND s.profile_key = d.profile_key AND s.version = d.version),"
-		   " numbered AS (SELECT *, (row_number() OVER (PARTITION BY shard, version ORDER BY profile_key) - 1) / 500 AS part"
-		   "   FROM newest),"
-		   " queued AS (INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys)"
-		   "   SELECT $1, shard, version, array_agg(profile_key ORDER BY profile_key) FROM numbered"
-		   "   GROUP BY shard, version, part)"
-		   " SELECT count(*) FROM newest");
+	       "WITH dead AS (DELETE FROM profenrich.dead_letter WHERE enrichment_id = $1 RETURNING profile_key, "
+	       "shard, version),"
+	       " newest AS (SELECT d.* FROM dead d JOIN profenrich.profile_score s ON s.enrichment_id = $1"
+	       "   AND s.profile_key = d.profile_key AND s.version = d.version),"
+	       " numbered AS (SELECT *, (row_number() OVER (PARTITION BY shard, version ORDER BY profile_key) - "
+	       "1) / 500 AS part"
+	       "   FROM newest),"
+	       " queued AS (INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys)"
+	       "   SELECT $1, shard, version, array_agg(profile_key ORDER BY profile_key) FROM numbered"
+	       "   GROUP BY shard, version, part)"
+	       " SELECT count(*) FROM newest");
 	keys = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	pe_wake_worker_at_commit();
@@ -154,8 +160,8 @@ anything_pending(int32 enrichment_id)
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	pe_owner_execute("SELECT 1 FROM profenrich.outbox WHERE enrichment_id = $1 UNION ALL"
-					 " SELECT 1 FROM profenrich.retry WHERE enrichment_id = $1 LIMIT 1",
-					 1, types, values, NULL, true, 1);
+	                 " SELECT 1 FROM profenrich.retry WHERE enrichment_id = $1 LIMIT 1",
+	                 1, types, values, NULL, true, 1);
 	pending = SPI_processed > 0;
 	SPI_freetuptable(SPI_tuptable);
 	PopActiveSnapshot();
@@ -166,12 +172,13 @@ static void
 refuse_to_wait(const char *name, const Queue *queue)
 {
 	if (queue->paused)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("enrichment \"%s\" is paused", name),
-						errhint("Call profenrich.resume() first.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("enrichment \"%s\" is paused", name), errhint("Call profenrich.resume() first.")));
 	if (queue->blocked != NULL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("enrichment \"%s\" is blocked: %s", name, queue->blocked),
-						errhint("profenrich.enrichment_status tells why; profenrich.resume() tries again.")));
+		                errmsg("enrichment \"%s\" is blocked: %s", name, queue->blocked),
+		                errhint("profenrich.enrichment_status tells why; profenrich.resume() tries again.")));
 }
 
 PG_FUNCTION_INFO_V1(pe_drain);
@@ -185,8 +192,9 @@ Datum
 pe_drain(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	TimestampTz until = DatumGetTimestampTz(DirectFunctionCall2(
-		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), IntervalPGetDatum(PG_GETARG_INTERVAL_P(1))));
+	TimestampTz until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+	                                                            TimestampTzGetDatum(GetCurrentTimestamp()),
+	                                                            IntervalPGetDatum(PG_GETARG_INTERVAL_P(1))));
 	Queue queue;
 	bool pending;
 
@@ -198,7 +206,8 @@ pe_drain(PG_FUNCTION_ARGS)
 		queue = find_queue(name);
 		PopActiveSnapshot();
 		refuse_to_wait(name, &queue);
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DRAIN_PERIOD, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DRAIN_PERIOD,
+		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -38,7 +38,7 @@
 #include "pg/worker.h"
 #include "pg/worker_shmem.h"
 
-#define TICK			 (1 * PE_SECOND)
+#define TICK             (1 * PE_SECOND)
 #define PARTITION_PERIOD (3600 * PE_SECOND)
 
 static PeWorker worker;
@@ -207,8 +207,7 @@ publish(int64 now)
 	pe_sender_count(worker.sender, now, &numbers);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	my_slot->seen_at = GetCurrentTimestamp();
-	my_slot->paused_until =
-		numbers.paused_until > now ? my_slot->seen_at + (numbers.paused_until - now) : 0;
+	my_slot->paused_until = numbers.paused_until > now ? my_slot->seen_at + (numbers.paused_until - now) : 0;
 	my_slot->in_flight = numbers.in_flight;
 	my_slot->loaded = numbers.loaded;
 	my_slot->blocked = numbers.blocked;
@@ -356,7 +355,8 @@ pe_worker_main(Datum arg)
 	become_sender();
 
 	worker.context = AllocSetContextCreate(TopMemoryContext, "profenrich worker", ALLOCSET_DEFAULT_SIZES);
-	worker.scratch = AllocSetContextCreate(worker.context, "profenrich worker scratch", ALLOCSET_DEFAULT_SIZES);
+	worker.scratch =
+	    AllocSetContextCreate(worker.context, "profenrich worker scratch", ALLOCSET_DEFAULT_SIZES);
 	worker.env = pe_server_env(worker.context);
 	worker.epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (worker.epoll < 0)
@@ -364,7 +364,7 @@ pe_worker_main(Datum arg)
 	if (!pe_delivery_new_epoch(&worker.epoch))
 		leave(PE_WORKER_DIED);
 	if (pe_sender_open(&worker.env, (uint64_t) GetCurrentTimestamp() ^ (uint64_t) MyProcPid, pe_worker_now(),
-					   &worker.sender, &err) != PE_OK)
+	                   &worker.sender, &err) != PE_OK)
 		ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (my_slot != NULL)
 	{

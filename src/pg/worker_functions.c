@@ -49,7 +49,7 @@ shared_or_error(void)
 
 	if (shared == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("no shared memory is left for the worker"),
-						errhint("Add profenrich to shared_preload_libraries and restart the server.")));
+		                errhint("Add profenrich to shared_preload_libraries and restart the server.")));
 	return shared;
 }
 
@@ -60,16 +60,17 @@ raise_ended(PeWorkerEnd end)
 	{
 		case PE_WORKER_ABSENT:
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("the worker does not see the extension in this database"),
-							errhint("Commit CREATE EXTENSION first.")));
+			                errmsg("the worker does not see the extension in this database"),
+			                errhint("Commit CREATE EXTENSION first.")));
 			break;
 		case PE_WORKER_BUSY:
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("another worker sends for this database"),
-							errhint("See profenrich.sender and pg_stat_activity.")));
+			                errhint("See profenrich.sender and pg_stat_activity.")));
 			break;
 		default:
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the worker ended while starting"),
-							errhint("The server's log tells why.")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			         errmsg("the worker ended while starting"), errhint("The server's log tells why.")));
 	}
 }
 
@@ -89,7 +90,7 @@ pe_start_worker(PG_FUNCTION_ARGS)
 
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a standby does not send"),
-						errhint("The worker starts when this server is promoted.")));
+		                errhint("The worker starts when this server is promoted.")));
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	slot = pe_worker_slot(shared, MyDatabaseId, true);
 	if (slot != NULL)
@@ -102,13 +103,14 @@ pe_start_worker(PG_FUNCTION_ARGS)
 	LWLockRelease(&shared->lock);
 	if (slot == NULL)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						errmsg("too many databases have a worker: at most %d may", PE_WORKER_SLOTS)));
+		                errmsg("too many databases have a worker: at most %d may", PE_WORKER_SLOTS)));
 	if (seen.pid == 0)
 	{
 		handle = pe_worker_start(MyDatabaseId, &no_slot);
 		if (handle == NULL)
-			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("no background worker slot is free"),
-							errhint("Increase max_worker_processes.")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("no background worker slot is free"),
+			         errhint("Increase max_worker_processes.")));
 	}
 	for (;;)
 	{
@@ -122,15 +124,17 @@ pe_start_worker(PG_FUNCTION_ARGS)
 				raise_ended(seen.end);
 		}
 		if (GetCurrentTimestamp() > until)
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("the worker has not started in time"),
-							errhint("The server's log tells why.")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			         errmsg("the worker has not started in time"), errhint("The server's log tells why.")));
 		nap();
 	}
 }
 
 PG_FUNCTION_INFO_V1(pe_stop_worker);
 
-/* stop_worker() -> was one running: it finishes no request that is under way, and stays away until start_worker(). */
+/* stop_worker() -> was one running: it finishes no request that is under way, and stays away until
+ * start_worker(). */
 Datum
 pe_stop_worker(PG_FUNCTION_ARGS)
 {
@@ -155,7 +159,7 @@ pe_stop_worker(PG_FUNCTION_ARGS)
 	{
 		if (GetCurrentTimestamp() > until)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the worker has not ended in time"),
-							errhint("Its process is %d.", seen.pid)));
+			                errhint("Its process is %d.", seen.pid)));
 		nap();
 	}
 	PG_RETURN_BOOL(was_running);
@@ -182,8 +186,8 @@ pe_workers(PG_FUNCTION_ARGS)
 		memset(&seen, 0, sizeof(seen));
 	}
 	state = seen.pid != 0 ? (seen.ready ? (seen.halted ? "halted" : "running") : "starting")
-			: seen.stop	  ? "stopped"
-						  : "none";
+	        : seen.stop   ? "stopped"
+	                      : "none";
 	values[0] = Int32GetDatum(seen.pid);
 	nulls[0] = seen.pid == 0;
 	values[1] = CStringGetTextDatum(state);
@@ -208,7 +212,8 @@ pe_workers(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pe_wake_worker);
 
-/* wake_worker(): when this transaction commits. The install script ends with it, so that the launcher has a look. */
+/* wake_worker(): when this transaction commits. The install script ends with it, so that the launcher has a
+ * look. */
 Datum
 pe_wake_worker(PG_FUNCTION_ARGS)
 {

@@ -79,7 +79,8 @@ pe_worker_slot(PeWorkerShared *shared, Oid database, bool make)
 		if (slot->database == database)
 			return slot;
 		/* One whose database has no worker and wants none may be taken over. */
-		if (unused == NULL && (!OidIsValid(slot->database) || (slot->pid == 0 && !slot->probe && !slot->stop)))
+		if (unused == NULL &&
+		    (!OidIsValid(slot->database) || (slot->pid == 0 && !slot->probe && !slot->stop)))
 			unused = slot;
 	}
 	if (!make || unused == NULL)

@@ -17,21 +17,21 @@
 typedef enum PeWorkerEnd
 {
 	PE_WORKER_DIED = 0, /* an error, a signal, or still to come */
-	PE_WORKER_ABSENT,	/* the extension is not there (any more) */
-	PE_WORKER_YIELDED,	/* somebody wants to drop, rename or copy the database */
-	PE_WORKER_BUSY,		/* another sender holds the lock */
-	PE_WORKER_STOPPED	/* stop_worker() */
+	PE_WORKER_ABSENT,   /* the extension is not there (any more) */
+	PE_WORKER_YIELDED,  /* somebody wants to drop, rename or copy the database */
+	PE_WORKER_BUSY,     /* another sender holds the lock */
+	PE_WORKER_STOPPED   /* stop_worker() */
 } PeWorkerEnd;
 
 typedef struct PeWorkerSlot
 {
 	Oid database; /* InvalidOid: free */
-	int pid;	  /* 0: no process */
+	int pid;      /* 0: no process */
 	int procno;
-	bool ready;	  /* holds the sender's lock */
-	bool probe;	  /* the launcher should look whether the extension is there */
-	bool stop;	  /* stop_worker() was called; stays until start_worker() */
-	bool wake;	  /* something was queued */
+	bool ready; /* holds the sender's lock */
+	bool probe; /* the launcher should look whether the extension is there */
+	bool stop;  /* stop_worker() was called; stays until start_worker() */
+	bool wake;  /* something was queued */
 	PeWorkerEnd end;
 	TimestampTz started_at;
 	TimestampTz seen_at;
@@ -60,7 +60,8 @@ extern PeWorkerShared *pe_worker_shared(void);
 /* The slot of a database, made if wished and if one is free; else NULL. The lock must be held. */
 extern PeWorkerSlot *pe_worker_slot(PeWorkerShared *shared, Oid database, bool make);
 
-/* Sets the latch of the process that said procno was its number; a stale number wakes somebody for nothing. */
+/* Sets the latch of the process that said procno was its number; a stale number wakes somebody for nothing.
+ */
 extern void pe_worker_set_latch(int procno);
 
 #endif /* PE_WORKER_SHMEM_H */

@@ -15,26 +15,31 @@
 
 #include <time.h>
 
-#define SOURCE_NAME	 "profenrich"
+#define SOURCE_NAME  "profenrich"
 #define CONTENT_TYPE "application/vnd.adobe.xed-full+json;version=1"
-#define LIST_START	 "{\"messages\":["
-#define LIST_END	 "]}"
-#define RECORD_END	 "\",\"primary\":true}]}}}}"
+#define LIST_START   "{\"messages\":["
+#define LIST_END     "]}"
+#define RECORD_END   "\",\"primary\":true}]}}}}"
 
 /* Length of the well-formed UTF-8 sequence at text, or 0 (overlong, surrogate, cut, stray). */
 static size_t
 utf8_sequence(const unsigned char *text, size_t left)
 {
 	unsigned char first = text[0];
-	size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+	size_t length = first < 0x80   ? 1
+	                : first < 0xC2 ? 0
+	                : first < 0xE0 ? 2
+	                : first < 0xF0 ? 3
+	                : first < 0xF5 ? 4
+	                               : 0;
 
 	if (length == 0 || length > left)
 		return 0;
 	for (size_t i = 1; i < length; i++)
 		if ((text[i] & 0xC0) != 0x80)
 			return 0;
-	if ((first == 0xE0 && text[1] < 0xA0) || (first == 0xED && text[1] > 0x9F) || (first == 0xF0 && text[1] < 0x90) ||
-		(first == 0xF4 && text[1] > 0x8F))
+	if ((first == 0xE0 && text[1] < 0xA0) || (first == 0xED && text[1] > 0x9F) ||
+	    (first == 0xF0 && text[1] < 0x90) || (first == 0xF4 && text[1] > 0x8F))
 		return 0;
 	return length;
 }
@@ -142,7 +147,7 @@ append_template(pe_message_body *body, const char *const *pieces, pe_error *err)
 
 	for (int i = 0; pieces[i] != NULL && status == PE_OK; i++)
 		status = i % 2 == 0 ? append(body, pieces[i], strlen(pieces[i]), err)
-							: append_escaped(body, pieces[i], strlen(pieces[i]), err);
+		                    : append_escaped(body, pieces[i], strlen(pieces[i]), err);
 	return status;
 }
 
@@ -165,14 +170,25 @@ render(const pe_env *env, const char *const *pieces, char **text, size_t *length
 
 pe_status
 pe_message_begin(pe_message_body *body, const pe_env *env, const pe_message_target *target, size_t max_bytes,
-				 bool alone, pe_error *err)
+                 bool alone, pe_error *err)
 {
-	const char *head[] = {"{\"header\":{\"schemaRef\":{\"id\":\"", target->schema_id,
-						  "\",\"contentType\":\"" CONTENT_TYPE "\"},\"imsOrgId\":\"", target->org_id,
-						  "\",\"datasetId\":\"", target->dataset_id, "\",\"flowId\":\"", target->flow_id,
-						  "\",\"source\":{\"name\":\"" SOURCE_NAME "\"}},\"body\":{\"xdmMeta\":{\"schemaRef\":{\"id\":\"",
-						  target->schema_id, "\",\"contentType\":\"" CONTENT_TYPE "\"}},\"xdmEntity\":{\"_",
-						  target->tenant, "\":{\"", target->enrichment, "\":{", NULL};
+	const char *head[] = {"{\"header\":{\"schemaRef\":{\"id\":\"",
+	                      target->schema_id,
+	                      "\",\"contentType\":\"" CONTENT_TYPE "\"},\"imsOrgId\":\"",
+	                      target->org_id,
+	                      "\",\"datasetId\":\"",
+	                      target->dataset_id,
+	                      "\",\"flowId\":\"",
+	                      target->flow_id,
+	                      "\",\"source\":{\"name\":\"" SOURCE_NAME
+	                      "\"}},\"body\":{\"xdmMeta\":{\"schemaRef\":{\"id\":\"",
+	                      target->schema_id,
+	                      "\",\"contentType\":\"" CONTENT_TYPE "\"}},\"xdmEntity\":{\"_",
+	                      target->tenant,
+	                      "\":{\"",
+	                      target->enrichment,
+	                      "\":{",
+	                      NULL};
 	const char *tail[] = {"\"identityMap\":{\"", target->namespace, "\":[{\"id\":\"", NULL};
 	pe_status status;
 
@@ -236,8 +252,9 @@ format_time(char *out, size_t size, int64_t microseconds)
 	when = (time_t) seconds;
 	if (gmtime_r(&when, &parts) == NULL)
 		return 0;
-	length = snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900, parts.tm_mon + 1,
-					  parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int) (rest / 1000));
+	length =
+	    snprintf(out, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900, parts.tm_mon + 1,
+	             parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, (int) (rest / 1000));
 	return length < 0 || (size_t) length >= size ? 0 : (size_t) length;
 }
 

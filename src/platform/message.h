@@ -17,13 +17,13 @@
 /* Where an enrichment's records go. The strings are read by pe_message_begin only. */
 typedef struct pe_message_target
 {
-	const char *schema_id;	/* $id of the schema */
-	const char *org_id;		/* ...@AdobeOrg */
+	const char *schema_id; /* $id of the schema */
+	const char *org_id;    /* ...@AdobeOrg */
 	const char *dataset_id;
 	const char *flow_id;
-	const char *tenant;		/* without the leading underscore */
+	const char *tenant;     /* without the leading underscore */
 	const char *enrichment; /* object under the tenant's that holds the attributes */
-	const char *namespace;	/* identity namespace code of the keys */
+	const char *namespace;  /* identity namespace code of the keys */
 } pe_message_target;
 
 /* One profile's record. value is NULL for a profile that is retracted. */
@@ -57,7 +57,7 @@ typedef struct pe_message_body
  * call: one message, no list. Free with pe_message_free, also after a failure.
  */
 extern pe_status pe_message_begin(pe_message_body *body, const pe_env *env, const pe_message_target *target,
-								  size_t max_bytes, bool alone, pe_error *err);
+                                  size_t max_bytes, bool alone, pe_error *err);
 
 /*
  * Appends a record. When it does not fit any more, the body is left as it was and

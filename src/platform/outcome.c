@@ -4,7 +4,6 @@
  */
 #include "platform/outcome.h"
 
-
 pe_outcome
 pe_outcome_of_status(int http_status)
 {

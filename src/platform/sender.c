@@ -231,7 +231,7 @@ take_back_refusals(slot *s)
 		pe_key *key = &s->public.keys[i];
 
 		if ((key->state == PE_KEY_DEAD || key->state == PE_KEY_RETRY) &&
-			(key->outcome == PE_OUTCOME_REFUSED || key->outcome == PE_OUTCOME_FAULT))
+		    (key->outcome == PE_OUTCOME_REFUSED || key->outcome == PE_OUTCOME_FAULT))
 			key->state = PE_KEY_KEPT;
 	}
 }
@@ -275,12 +275,13 @@ bool
 pe_enrichment_may_send(const enrichment *e, int64_t now)
 {
 	return !e->gone && !e->paused && e->hold_until <= now &&
-		   (e->block == PE_BLOCK_NONE || (e->block != PE_BLOCK_IDENTITY && e->next_probe <= now));
+	       (e->block == PE_BLOCK_NONE || (e->block != PE_BLOCK_IDENTITY && e->next_probe <= now));
 }
 
 /* What the tables say of a block, against what is known here. */
 static void
-reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_info *info, bool is_new, int64_t now)
+reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_info *info, bool is_new,
+                int64_t now)
 {
 	if (is_new && info->stored_block != PE_BLOCK_NONE)
 	{
@@ -297,11 +298,12 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 		e->stored_blocked = false;
 	}
 	/* provision() and others who changed something ask for an earlier probe. */
-	else if (e->block != PE_BLOCK_NONE && e->block == info->stored_block && info->stored_probe_at < e->next_probe)
+	else if (e->block != PE_BLOCK_NONE && e->block == info->stored_block &&
+	         info->stored_probe_at < e->next_probe)
 		e->next_probe = info->stored_probe_at;
 	if (!info->identity_matches && e->block != PE_BLOCK_IDENTITY)
 		pe_enrichment_block(sender, e, PE_BLOCK_IDENTITY,
-							"this database was provisioned by another cluster: it may be a copy", now);
+		                    "this database was provisioned by another cluster: it may be a copy", now);
 	else if (info->identity_matches && e->block == PE_BLOCK_IDENTITY)
 		pe_enrichment_unblock(e);
 }
@@ -383,7 +385,7 @@ pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan)
 
 pe_status
 pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind kind, int count,
-				 const pe_key_past *past)
+                 const pe_key_past *past)
 {
 	slot *s = pe_slot_of(public);
 
@@ -572,8 +574,8 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 		if (e->server == v && e->block != PE_BLOCK_IDENTITY)
 		{
 			pe_enrichment_block(sender, e,
-								status == PE_UNAUTHORISED ? PE_BLOCK_AUTHORISATION : PE_BLOCK_CONFIGURATION, reason,
-								now);
+			                    status == PE_UNAUTHORISED ? PE_BLOCK_AUTHORISATION : PE_BLOCK_CONFIGURATION,
+			                    reason, now);
 			e->blocked_by_token = true;
 		}
 }

@@ -27,8 +27,8 @@
 #include "platform/outcome.h"
 #include "platform/throttle.h"
 
-#define PE_SHARDS		16
-#define PE_CHUNK_KEYS	500
+#define PE_SHARDS       16
+#define PE_CHUNK_KEYS   500
 #define PE_PROBE_PERIOD (300 * PE_SECOND)
 
 typedef struct pe_sender pe_sender;
@@ -49,11 +49,11 @@ extern const char *pe_block_name(pe_block block);
 typedef enum pe_key_state
 {
 	PE_KEY_PENDING = 0, /* never in a commit */
-	PE_KEY_ACCEPTED,	/* gone from queue, retry and dead letters */
-	PE_KEY_SUPERSEDED,	/* a newer value is queued: gone from this chunk */
-	PE_KEY_RETRY,		/* to retry, due after delay */
-	PE_KEY_DEAD,		/* to dead letters */
-	PE_KEY_KEPT			/* stays where it is */
+	PE_KEY_ACCEPTED,    /* gone from queue, retry and dead letters */
+	PE_KEY_SUPERSEDED,  /* a newer value is queued: gone from this chunk */
+	PE_KEY_RETRY,       /* to retry, due after delay */
+	PE_KEY_DEAD,        /* to dead letters */
+	PE_KEY_KEPT         /* stays where it is */
 } pe_key_state;
 
 typedef struct pe_key
@@ -61,7 +61,7 @@ typedef struct pe_key
 	pe_key_state state;
 	pe_outcome outcome; /* of the last try */
 	int http_status;
-	int attempts; /* failed ones that count, those of earlier loads among them */
+	int attempts;      /* failed ones that count, those of earlier loads among them */
 	pe_outcome before; /* outcome of the try before this load; ACCEPTED for none */
 	int64_t delay;
 	char *reason; /* NULL or words of the platform */
@@ -100,21 +100,22 @@ typedef enum pe_action_kind
 typedef struct pe_action
 {
 	pe_action_kind kind;
-	int64_t until;	/* WAIT */
-	int server;		/* TOKEN */
-	pe_slot *slot;	/* LOAD, SEND, COMMIT */
+	int64_t until;   /* WAIT */
+	int server;      /* TOKEN */
+	pe_slot *slot;   /* LOAD, SEND, COMMIT */
 	const int *keys; /* SEND: indexes into the slot's keys */
 	int key_count;
 	size_t max_bytes; /* SEND: learnt limit of the request's size */
-	bool alone;		  /* SEND: one key by the single-message call */
-	int enrichment;	  /* REPORT */
+	bool alone;       /* SEND: one key by the single-message call */
+	int enrichment;   /* REPORT */
 	pe_block block;
 	const char *reason;
 	int64_t probe_in; /* REPORT: microseconds to the next probe, -1 when there is none */
-	bool news;		  /* REPORT: worth a line in the log (not just another failed probe) */
+	bool news;        /* REPORT: worth a line in the log (not just another failed probe) */
 } pe_action;
 
-extern pe_status pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, pe_sender **sender, pe_error *err);
+extern pe_status pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, pe_sender **sender,
+                                pe_error *err);
 extern void pe_sender_close(pe_sender *sender);
 
 /* What to do now. Every action but WAIT must be answered by its event before the next call. */
@@ -134,15 +135,16 @@ typedef struct pe_sender_enrichment_info
 	int id;
 	int server;
 	bool paused;
-	int64_t hold_until;		 /* nothing is sent before (warming up) */
-	bool identity_matches;	 /* false blocks: identity */
-	pe_block stored_block;	 /* what the tables say: taken over at first sight; NONE later unblocks (resume) */
+	int64_t hold_until;    /* nothing is sent before (warming up) */
+	bool identity_matches; /* false blocks: identity */
+	pe_block stored_block; /* what the tables say: taken over at first sight; NONE later unblocks (resume) */
 	const char *stored_reason;
 	int64_t stored_probe_at; /* PE_NEVER: none */
 } pe_sender_enrichment_info;
 
 extern void pe_sender_scan_begin(pe_sender *sender);
-extern pe_status pe_sender_server(pe_sender *sender, int server, const pe_throttle_limits *limits, int64_t now);
+extern pe_status pe_sender_server(pe_sender *sender, int server, const pe_throttle_limits *limits,
+                                  int64_t now);
 extern pe_status pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now);
 extern void pe_sender_has_work(pe_sender *sender, int enrichment, int shard);
 /* next_scan: when to look again at the latest. */
@@ -161,7 +163,7 @@ typedef struct pe_key_past
  * later, as after pe_sender_load_failed.
  */
 extern pe_status pe_sender_loaded(pe_sender *sender, pe_slot *slot, int64_t now, pe_work_kind kind, int count,
-								  const pe_key_past *past);
+                                  const pe_key_past *past);
 extern void pe_sender_load_failed(pe_sender *sender, pe_slot *slot, int64_t now);
 
 /*
@@ -195,7 +197,7 @@ typedef struct pe_response_summary
 } pe_response_summary;
 
 extern void pe_sender_response(pe_sender *sender, pe_slot *slot, int64_t now, const pe_result *result,
-							   pe_response_summary *summary);
+                               pe_response_summary *summary);
 
 /* PE_DO_COMMIT; a failed one stops all sending until it can be repeated. */
 extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, bool ok);

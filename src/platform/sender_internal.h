@@ -30,10 +30,10 @@ typedef enum slot_state
 {
 	SLOT_IDLE,
 	SLOT_LOADING,
-	SLOT_READY,	   /* loaded; the top group is next */
+	SLOT_READY,    /* loaded; the top group is next */
 	SLOT_BUILDING, /* SEND was asked for */
-	SLOT_SENT,	   /* a request is in flight */
-	SLOT_DONE,	   /* waits for its commit */
+	SLOT_SENT,     /* a request is in flight */
+	SLOT_DONE,     /* waits for its commit */
 	SLOT_COMMITTING
 } slot_state;
 
@@ -54,9 +54,9 @@ typedef struct slot
 	struct enrichment *owner;
 	slot_state state;
 	bool has_work;
-	int64_t due_at;	  /* committed retries become due; PE_NEVER */
+	int64_t due_at;   /* committed retries become due; PE_NEVER */
 	int64_t next_try; /* backoff */
-	int tries;		  /* in a row without an answer */
+	int tries;        /* in a row without an answer */
 	int *order;
 	group *groups;
 	int group_count;
@@ -82,7 +82,7 @@ typedef struct enrichment
 	bool report;
 	bool news;
 	bool stored_blocked; /* the tables know of the block */
-	int verdicts;		 /* of the present sample */
+	int verdicts;        /* of the present sample */
 	int refused;
 	bool healthy; /* the last whole sample was */
 	int64_t last_accepted;
@@ -129,7 +129,8 @@ struct pe_sender
 extern slot *pe_slot_of(pe_slot *public);
 extern void pe_slot_release(pe_sender *sender, slot *s);
 extern void pe_slot_give_up(pe_sender *sender, slot *s);
-extern void pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char *reason, int64_t now);
+extern void pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char *reason,
+                                int64_t now);
 extern void pe_enrichment_unblock(enrichment *e);
 extern bool pe_enrichment_may_send(const enrichment *e, int64_t now);
 

@@ -134,7 +134,8 @@ plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *ac
 		earliest(until, s->next_try);
 		return false;
 	}
-	ready = pe_throttle_ready(&v->throttle, now, s->state == SLOT_READY ? s->groups[s->group_count - 1].length : 1);
+	ready = pe_throttle_ready(&v->throttle, now,
+	                          s->state == SLOT_READY ? s->groups[s->group_count - 1].length : 1);
 	if (ready > now)
 	{
 		earliest(until, ready);

@@ -95,7 +95,8 @@ accept_key(pe_sender *sender, slot *s, int index, int64_t now)
  * noticed before anything is dead. Returns true when the enrichment got blocked.
  */
 static bool
-refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_status, const char *reason, int64_t now)
+refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_status, const char *reason,
+           int64_t now)
 {
 	pe_key *key = &s->public.keys[index];
 	enrichment *e = s->owner;
@@ -207,8 +208,8 @@ on_token_refused(pe_sender *sender, slot *s, const char *reason, int64_t now)
 
 /* The entry's own status decides for its key. Returns true when the enrichment got blocked. */
 static bool
-on_entry(pe_sender *sender, slot *s, int index, const pe_result_entry *entry, int64_t now, int64_t first_fault,
-		 pe_outcome *held)
+on_entry(pe_sender *sender, slot *s, int index, const pe_result_entry *entry, int64_t now,
+         int64_t first_fault, pe_outcome *held)
 {
 	pe_key *key = &s->public.keys[index];
 	pe_outcome outcome = entry->status == 0 ? PE_OUTCOME_ACCEPTED : pe_outcome_of_status(entry->status);
@@ -267,7 +268,7 @@ on_entries(pe_sender *sender, slot *s, const pe_result *result, int64_t now)
 
 		/* Accepted keys are accepted, also when an earlier entry got the enrichment blocked. */
 		if (blocked && pe_outcome_of_status(result->entries[i].status) != PE_OUTCOME_ACCEPTED &&
-			result->entries[i].status != 0)
+		    result->entries[i].status != 0)
 			continue;
 		blocked = on_entry(sender, s, index, &result->entries[i], now, s->started, &held) || blocked;
 	}
@@ -368,8 +369,9 @@ still_blocked(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *r
 	if (e->block != PE_BLOCK_SCHEMA)
 	{
 		if (outcome == PE_OUTCOME_ACCEPTED || outcome == PE_OUTCOME_REFUSED || outcome == PE_OUTCOME_FAULT ||
-			outcome == PE_OUTCOME_TOO_BIG || outcome == PE_OUTCOME_MISCOUNTED ||
-			(outcome == PE_OUTCOME_MIXED && result->entries[0].status != 401 && result->entries[0].status != 403))
+		    outcome == PE_OUTCOME_TOO_BIG || outcome == PE_OUTCOME_MISCOUNTED ||
+		    (outcome == PE_OUTCOME_MIXED && result->entries[0].status != 401 &&
+		     result->entries[0].status != 403))
 		{
 			pe_enrichment_unblock(e);
 			e->probe = NULL;
@@ -377,14 +379,15 @@ still_blocked(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *r
 		return false;
 	}
 	if (outcome == PE_OUTCOME_ACCEPTED ||
-		(outcome == PE_OUTCOME_MIXED && (result->entries[0].status == 0 ||
-										 pe_outcome_of_status(result->entries[0].status) == PE_OUTCOME_ACCEPTED)))
+	    (outcome == PE_OUTCOME_MIXED &&
+	     (result->entries[0].status == 0 ||
+	      pe_outcome_of_status(result->entries[0].status) == PE_OUTCOME_ACCEPTED)))
 	{
 		pe_enrichment_unblock(e);
 		return false;
 	}
 	if (outcome == PE_OUTCOME_REFUSED || outcome == PE_OUTCOME_FAULT || outcome == PE_OUTCOME_MIXED ||
-		outcome == PE_OUTCOME_TOO_BIG)
+	    outcome == PE_OUTCOME_TOO_BIG)
 	{
 		pe_enrichment_block(sender, e, PE_BLOCK_SCHEMA, e->reason, now);
 		return true;
@@ -475,7 +478,7 @@ apply(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *result, i
 
 void
 pe_sender_response(pe_sender *sender, pe_slot *public, int64_t now, const pe_result *result,
-				   pe_response_summary *summary)
+                   pe_response_summary *summary)
 {
 	slot *s = pe_slot_of(public);
 	group sent;

@@ -9,11 +9,11 @@
 /* Half of what the platform sustains into profiles would be timid, all of it rude to other senders. */
 #define DEFAULT_REQUESTS 100.0
 #define DEFAULT_MESSAGES 1500.0
-#define DEFAULT_FLIGHT	 16
+#define DEFAULT_FLIGHT   16
 
-#define FIRST_WINDOW	 2.0
+#define FIRST_WINDOW     2.0
 #define BREAKER_FAILURES 5
-#define MAX_BACKOFF		 (300 * PE_SECOND)
+#define MAX_BACKOFF      (300 * PE_SECOND)
 /* A bucket holds one second's worth, but at least one full chunk. */
 #define MIN_MESSAGE_BUCKET 500.0
 
@@ -78,9 +78,9 @@ refill(pe_throttle *throttle, int64_t now)
 	if (seconds <= 0)
 		return;
 	throttle->requests =
-		fmin(throttle->requests + seconds * throttle->limits.requests_per_second, request_bucket(throttle));
+	    fmin(throttle->requests + seconds * throttle->limits.requests_per_second, request_bucket(throttle));
 	throttle->messages =
-		fmin(throttle->messages + seconds * throttle->limits.messages_per_second, message_bucket(throttle));
+	    fmin(throttle->messages + seconds * throttle->limits.messages_per_second, message_bucket(throttle));
 	throttle->refilled_at = now;
 }
 
@@ -99,7 +99,8 @@ pe_throttle_ready(pe_throttle *throttle, int64_t now, int messages)
 
 	if (throttle->open && throttle->in_flight > 0)
 		return PE_NEVER;
-	if (throttle->in_flight >= (int) throttle->window || throttle->in_flight >= throttle->limits.max_in_flight)
+	if (throttle->in_flight >= (int) throttle->window ||
+	    throttle->in_flight >= throttle->limits.max_in_flight)
 		return PE_NEVER;
 	refill(throttle, now);
 	requests_at = filled_at(now, throttle->requests, 1.0, throttle->limits.requests_per_second);

@@ -32,8 +32,8 @@ typedef struct pe_throttle
 	int in_flight;
 	int64_t shrunk_at;
 	double usual_latency; /* microseconds; 0 until the first reply */
-	int failures;		  /* in a row */
-	int trips;			  /* failed probes since the breaker opened */
+	int failures;         /* in a row */
+	int trips;            /* failed probes since the breaker opened */
 	bool open;
 	int64_t open_until;
 	int64_t paused_until;
@@ -42,10 +42,10 @@ typedef struct pe_throttle
 /* How a request ended, as far as the server's health goes. */
 typedef enum pe_health
 {
-	PE_HEALTH_GOOD,		/* it answered what was asked */
+	PE_HEALTH_GOOD,     /* it answered what was asked */
 	PE_HEALTH_ANSWERED, /* it answered something else, but it is there */
-	PE_HEALTH_BUSY,		/* it asked for a slower pace */
-	PE_HEALTH_FAILED	/* no answer, or one that says it cannot */
+	PE_HEALTH_BUSY,     /* it asked for a slower pace */
+	PE_HEALTH_FAILED    /* no answer, or one that says it cannot */
 } pe_health;
 
 extern void pe_throttle_init(pe_throttle *throttle, const pe_throttle_limits *limits, int64_t now);
@@ -58,7 +58,8 @@ extern void pe_throttle_configure(pe_throttle *throttle, const pe_throttle_limit
 extern int64_t pe_throttle_ready(pe_throttle *throttle, int64_t now, int messages);
 
 extern void pe_throttle_start(pe_throttle *throttle, int64_t now, int messages);
-extern void pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health health, uint64_t *random);
+extern void pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health health,
+                            uint64_t *random);
 
 /* Nothing starts for that long: what Retry-After asks for. */
 extern void pe_throttle_pause(pe_throttle *throttle, int64_t now, int64_t delay);

@@ -19,7 +19,7 @@ enum
 	RULE_CLAMP_RETRY_AFTER = 1 << 3,
 	RULE_COUNT_ENTRIES = 1 << 4,
 	RULE_TRIAL = 1 << 5,
-	RULE_ORDER = 1 << 6,		  /* of the harness: a key has one shard, values are read when sent */
+	RULE_ORDER = 1 << 6,          /* of the harness: a key has one shard, values are read when sent */
 	RULE_COMPARE_NEWEST = 1 << 7, /* of the harness: refresh compares with the newest queued value */
 };
 
@@ -30,13 +30,13 @@ static int broken_rules = 0;
 #include "platform/sender_plan.c"
 #include "platform/sender_reply.c"
 
-#define ENRICHMENTS	  3
-#define KEYS		  320
-#define CHUNK		  25
-#define MAX_CHUNKS	  40000
-#define MAX_FLIGHTS	  64
-#define EPOCH		  (60 * PE_SECOND)
-#define QUIET		  (4 * 3600 * PE_SECOND)
+#define ENRICHMENTS 3
+#define KEYS        320
+#define CHUNK       25
+#define MAX_CHUNKS  40000
+#define MAX_FLIGHTS 64
+#define EPOCH       (60 * PE_SECOND)
+#define QUIET       (4 * 3600 * PE_SECOND)
 
 typedef struct chunk
 {
@@ -48,11 +48,11 @@ typedef struct chunk
 
 typedef struct profile
 {
-	int source;		/* value in the source */
-	int value;		/* newest queued */
-	int64_t version; /* of value; 0: never queued */
+	int source;       /* value in the source */
+	int value;        /* newest queued */
+	int64_t version;  /* of value; 0: never queued */
 	int acknowledged; /* last value known to be accepted */
-	int arrived;	/* value on the platform, -1 none */
+	int arrived;      /* value on the platform, -1 none */
 	int64_t arrived_version;
 	int64_t sent_version;
 	bool bad, faulty;
@@ -150,18 +150,43 @@ change_weather(world *w, bool clear)
 	w->weather.entry_busy = 10;
 	switch (kind)
 	{
-		case 1: w->weather.lost = 700; break;
-		case 2: w->weather.timed_out = 400; break;
-		case 3: w->weather.busy = 500; break;
-		case 4: w->weather.rate = 300; break;
-		case 5: w->weather.fault = 600; break;
-		case 6: w->weather.miscount = 400; break;
-		case 7: w->weather.garbage = 400; break;
-		case 8: w->weather.token = 200; break;
-		case 9: w->weather.configuration = 50; break;
-		case 10: w->weather.commit_fails = 500; w->weather.crash = 30; break;
-		case 11: w->weather.wrong_schema = chance(w, 300); w->weather.too_big = 50; break;
-		default: break;
+		case 1:
+			w->weather.lost = 700;
+			break;
+		case 2:
+			w->weather.timed_out = 400;
+			break;
+		case 3:
+			w->weather.busy = 500;
+			break;
+		case 4:
+			w->weather.rate = 300;
+			break;
+		case 5:
+			w->weather.fault = 600;
+			break;
+		case 6:
+			w->weather.miscount = 400;
+			break;
+		case 7:
+			w->weather.garbage = 400;
+			break;
+		case 8:
+			w->weather.token = 200;
+			break;
+		case 9:
+			w->weather.configuration = 50;
+			break;
+		case 10:
+			w->weather.commit_fails = 500;
+			w->weather.crash = 30;
+			break;
+		case 11:
+			w->weather.wrong_schema = chance(w, 300);
+			w->weather.too_big = 50;
+			break;
+		default:
+			break;
 	}
 	w->wrong_epochs += w->weather.wrong_schema;
 }
@@ -241,11 +266,11 @@ scan(world *w)
 	for (int e = 0; e < ENRICHMENTS; e++)
 	{
 		pe_sender_enrichment_info info = {.id = e,
-										  .server = e % 2,
-										  .paused = chance(w, w->weather.crash > 0 ? 20 : 0),
-										  .identity_matches = true,
-										  .stored_block = w->stored[e],
-										  .stored_probe_at = w->stored_probe[e]};
+		                                  .server = e % 2,
+		                                  .paused = chance(w, w->weather.crash > 0 ? 20 : 0),
+		                                  .identity_matches = true,
+		                                  .stored_block = w->stored[e],
+		                                  .stored_probe_at = w->stored_probe[e]};
 
 		pe_sender_enrichment(w->sender, &info, w->now);
 		for (int k = 0; k < KEYS; k++)
@@ -318,7 +343,7 @@ load(world *w, pe_slot *slot)
 		count = retries ? load_retries(w, slot, l, past) : load_chunk(w, slot, l);
 		if (count > 0)
 			pe_sender_loaded(w->sender, slot, w->now, retries ? PE_WORK_RETRY : PE_WORK_CHUNK, count,
-							 retries ? past : NULL);
+			                 retries ? past : NULL);
 	}
 	if (count == 0)
 		pe_sender_loaded(w->sender, slot, w->now, PE_WORK_CHUNK, 0, NULL);
@@ -360,7 +385,8 @@ answer(world *w, flight *f, const loaded *l)
 	else if (chance(w, sky->busy))
 		r->http_status = 503, r->retry_after = chance(w, 300) ? PE_SECOND * roll(w, 30) : 0;
 	else if (chance(w, sky->rate))
-		r->http_status = 429, r->retry_after = chance(w, 900) ? PE_SECOND * roll(w, 20) : PE_SECOND * 1000000000;
+		r->http_status = 429,
+		r->retry_after = chance(w, 900) ? PE_SECOND * roll(w, 20) : PE_SECOND * 1000000000;
 	else if (chance(w, sky->token))
 		r->http_status = chance(w, 500) ? 401 : 403;
 	else if (chance(w, sky->configuration))
@@ -540,10 +566,10 @@ deliver(world *w)
 	f.result.entries = f.entries;
 	if (f.token)
 		pe_sender_token(w->sender, f.server, w->now,
-						chance(w, w->weather.token / 4) ? PE_UNAUTHORISED
-						: chance(w, w->weather.lost)	? PE_UNREACHABLE
-														: PE_OK,
-						"no token");
+		                chance(w, w->weather.token / 4) ? PE_UNAUTHORISED
+		                : chance(w, w->weather.lost)    ? PE_UNREACHABLE
+		                                                : PE_OK,
+		                "no token");
 	else
 		pe_sender_response(w->sender, f.slot, w->now, &f.result, &summary);
 	return true;
@@ -643,7 +669,8 @@ simulate(uint64_t seed, long steps, long *requests, long *taken)
 	w->env = tap_env(&w->memory);
 	for (int e = 0; e < ENRICHMENTS; e++)
 		for (int k = 0; k < KEYS; k++)
-			w->profiles[e][k] = (profile){.arrived = -1, .value = -1, .acknowledged = -1, .bad = chance(w, 30), .faulty = chance(w, 8)};
+			w->profiles[e][k] = (profile){
+			    .arrived = -1, .value = -1, .acknowledged = -1, .bad = chance(w, 30), .faulty = chance(w, 8)};
 	start_sender(w);
 	change_weather(w, false);
 	while (w->steps < steps && w->fault == NULL)
@@ -699,14 +726,14 @@ test_rules_broken(void)
 		int rule;
 		const char *name;
 	} rules[] = {
-		{RULE_UNKNOWN_IS_NOT_ACCEPTED, "counting unknown as accepted"},
-		{RULE_COMMIT_AFTER_REPLY, "acknowledging before the reply"},
-		{RULE_KEEP_UNTIL_COMMITTED, "forgetting what could not be committed"},
-		{RULE_CLAMP_RETRY_AFTER, "waiting as long as Retry-After says"},
-		{RULE_COUNT_ENTRIES, "accepting a reply with another number of entries"},
-		{RULE_TRIAL, "dead-lettering without a trial"},
-		{RULE_ORDER, "sending a profile's values through several slots"},
-		{RULE_COMPARE_NEWEST, "comparing with the acknowledged value"},
+	    {RULE_UNKNOWN_IS_NOT_ACCEPTED, "counting unknown as accepted"},
+	    {RULE_COMMIT_AFTER_REPLY, "acknowledging before the reply"},
+	    {RULE_KEEP_UNTIL_COMMITTED, "forgetting what could not be committed"},
+	    {RULE_CLAMP_RETRY_AFTER, "waiting as long as Retry-After says"},
+	    {RULE_COUNT_ENTRIES, "accepting a reply with another number of entries"},
+	    {RULE_TRIAL, "dead-lettering without a trial"},
+	    {RULE_ORDER, "sending a profile's values through several slots"},
+	    {RULE_COMPARE_NEWEST, "comparing with the acknowledged value"},
 	};
 
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
@@ -730,7 +757,8 @@ main(int argc, char **argv)
 	if (argc > 1)
 	{
 		long requests = 0, steps = 0;
-		const char *fault = simulate(strtoull(argv[1], NULL, 10), argc > 2 ? atol(argv[2]) : 10000, &requests, &steps);
+		const char *fault =
+		    simulate(strtoull(argv[1], NULL, 10), argc > 2 ? atol(argv[2]) : 10000, &requests, &steps);
 
 		printf("%s: %ld requests, %ld steps\n", fault ? fault : "fine", requests, steps);
 		return fault != NULL;

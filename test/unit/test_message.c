@@ -8,24 +8,24 @@
 #include "tap.h"
 
 static const pe_message_target target = {
-	.schema_id = "https://ns.adobe.com/acme/schemas/1f",
-	.org_id = "0123@AdobeOrg",
-	.dataset_id = "642db013d8fc0e1c07f46b12",
-	.flow_id = "f-1",
-	.tenant = "acme",
-	.enrichment = "churn",
-	.namespace = "CRMID",
+    .schema_id = "https://ns.adobe.com/acme/schemas/1f",
+    .org_id = "0123@AdobeOrg",
+    .dataset_id = "642db013d8fc0e1c07f46b12",
+    .flow_id = "f-1",
+    .tenant = "acme",
+    .enrichment = "churn",
+    .namespace = "CRMID",
 };
 
 static pe_message_record
 record_of(const char *key, const char *value)
 {
 	pe_message_record record = {
-		.key = key,
-		.key_length = strlen(key),
-		.value = value,
-		.value_length = value == NULL ? 0 : strlen(value),
-		.scored_at = INT64_C(1795428000123456), /* 2026-11-23 10:00:00.123456 UTC */
+	    .key = key,
+	    .key_length = strlen(key),
+	    .value = value,
+	    .value_length = value == NULL ? 0 : strlen(value),
+	    .scored_at = INT64_C(1795428000123456), /* 2026-11-23 10:00:00.123456 UTC */
 	};
 
 	return record;
@@ -46,18 +46,20 @@ test_exact(void)
 	IS_INT(pe_message_add(&body, &record, &err), PE_OK, "add a retracted profile");
 	IS_INT(pe_message_end(&body, &err), PE_OK, "end");
 	body.data[body.length] = '\0';
-#define ENVELOPE                                                                                                  \
-	"{\"header\":{\"schemaRef\":{\"id\":\"https://ns.adobe.com/acme/schemas/1f\","                                \
-	"\"contentType\":\"application/vnd.adobe.xed-full+json;version=1\"},\"imsOrgId\":\"0123@AdobeOrg\","          \
-	"\"datasetId\":\"642db013d8fc0e1c07f46b12\",\"flowId\":\"f-1\",\"source\":{\"name\":\"profenrich\"}},"        \
-	"\"body\":{\"xdmMeta\":{\"schemaRef\":{\"id\":\"https://ns.adobe.com/acme/schemas/1f\","                      \
-	"\"contentType\":\"application/vnd.adobe.xed-full+json;version=1\"}},\"xdmEntity\":{\"_acme\":{\"churn\":{"
+#define ENVELOPE                                                                                             \
+	"{\"header\":{\"schemaRef\":{\"id\":\"https://ns.adobe.com/acme/schemas/1f\","                           \
+	"\"contentType\":\"application/vnd.adobe.xed-full+json;version=1\"},\"imsOrgId\":\"0123@AdobeOrg\","     \
+	"\"datasetId\":\"642db013d8fc0e1c07f46b12\",\"flowId\":\"f-1\",\"source\":{\"name\":\"profenrich\"}},"   \
+	"\"body\":{\"xdmMeta\":{\"schemaRef\":{\"id\":\"https://ns.adobe.com/acme/schemas/1f\","                 \
+	"\"contentType\":\"application/"                                                                         \
+	"vnd.adobe.xed-full+json;version=1\"}},\"xdmEntity\":{\"_acme\":{\"churn\":{"
 	IS_STR(body.data,
-		   "{\"messages\":[" ENVELOPE
-		   "\"score\": 0.83, \"band\": \"high\",\"profileId\":\"C-1\",\"scoredAt\":\"2026-11-23T10:00:00.123Z\"}},"
-		   "\"identityMap\":{\"CRMID\":[{\"id\":\"C-1\",\"primary\":true}]}}}}," ENVELOPE
-		   "\"profileId\":\"C-2\"}},\"identityMap\":{\"CRMID\":[{\"id\":\"C-2\",\"primary\":true}]}}}}]}",
-		   "the body, letter by letter");
+	       "{\"messages\":[" ENVELOPE
+	       "\"score\": 0.83, \"band\": "
+	       "\"high\",\"profileId\":\"C-1\",\"scoredAt\":\"2026-11-23T10:00:00.123Z\"}},"
+	       "\"identityMap\":{\"CRMID\":[{\"id\":\"C-1\",\"primary\":true}]}}}}," ENVELOPE
+	       "\"profileId\":\"C-2\"}},\"identityMap\":{\"CRMID\":[{\"id\":\"C-2\",\"primary\":true}]}}}}]}",
+	       "the body, letter by letter");
 	pe_message_free(&body);
 
 	pe_message_begin(&body, &env, &target, 100000, true, &err);
@@ -67,9 +69,9 @@ test_exact(void)
 	pe_message_end(&body, &err);
 	body.data[body.length] = '\0';
 	IS_STR(body.data,
-		   ENVELOPE "\"profileId\":\"C-1\",\"scoredAt\":\"2026-11-23T10:00:00.123Z\"}},"
-					"\"identityMap\":{\"CRMID\":[{\"id\":\"C-1\",\"primary\":true}]}}}}",
-		   "alone: no list around it");
+	       ENVELOPE "\"profileId\":\"C-1\",\"scoredAt\":\"2026-11-23T10:00:00.123Z\"}},"
+	                "\"identityMap\":{\"CRMID\":[{\"id\":\"C-1\",\"primary\":true}]}}}}",
+	       "alone: no list around it");
 	pe_message_free(&body);
 
 	pe_message_begin(&body, &env, &target, 100000, false, &err);
@@ -131,7 +133,7 @@ test_round_trip(void)
 		quoted[written] = '\0';
 		parsed = json_tokener_parse(quoted);
 		same = parsed != NULL && (size_t) json_object_get_string_len(parsed) == length &&
-			   memcmp(json_object_get_string(parsed), key, length) == 0;
+		       memcmp(json_object_get_string(parsed), key, length) == 0;
 		json_object_put(parsed);
 	}
 	OK(same, "2000 random keys survive the round trip");
@@ -156,10 +158,12 @@ test_limits(void)
 		;
 	IS_INT(status, PE_LIMIT, "full at last");
 	pe_message_end(&body, NULL);
-	OK(body.length <= 3000 && body.length + one > 3000, "filled to the limit and not past it: %zu", body.length);
+	OK(body.length <= 3000 && body.length + one > 3000, "filled to the limit and not past it: %zu",
+	   body.length);
 	body.data[body.length] = '\0';
 	parsed = json_tokener_parse(body.data);
-	IS_INT(json_object_array_length(json_object_object_get(parsed, "messages")), body.messages, "well-formed, all messages");
+	IS_INT(json_object_array_length(json_object_object_get(parsed, "messages")), body.messages,
+	       "well-formed, all messages");
 	json_object_put(parsed);
 	pe_message_free(&body);
 
@@ -173,7 +177,8 @@ test_limits(void)
 	memcpy(big + 1100000, "\"}", 3);
 	record = record_of("C-1", big);
 	pe_message_begin(&body, &env, &target, 5000000, false, NULL);
-	IS_INT(pe_message_add(&body, &record, NULL), PE_LIMIT, "more than the platform takes is refused, first or not");
+	IS_INT(pe_message_add(&body, &record, NULL), PE_LIMIT,
+	       "more than the platform takes is refused, first or not");
 	IS_INT(body.messages, 0, "and not counted");
 	pe_message_free(&body);
 	free(big);

@@ -13,21 +13,21 @@ test_statuses(void)
 		int status;
 		pe_outcome outcome;
 	} rows[] = {
-		{200, PE_OUTCOME_ACCEPTED},		 {202, PE_OUTCOME_ACCEPTED},	  {204, PE_OUTCOME_ACCEPTED},
-		{301, PE_OUTCOME_CONFIGURATION}, {302, PE_OUTCOME_CONFIGURATION}, {307, PE_OUTCOME_CONFIGURATION},
-		{308, PE_OUTCOME_CONFIGURATION}, {400, PE_OUTCOME_REFUSED},		  {401, PE_OUTCOME_TOKEN},
-		{403, PE_OUTCOME_TOKEN},		 {404, PE_OUTCOME_CONFIGURATION}, {405, PE_OUTCOME_CONFIGURATION},
-		{408, PE_OUTCOME_OVERLOAD},		 {409, PE_OUTCOME_REFUSED},		  {410, PE_OUTCOME_CONFIGURATION},
-		{413, PE_OUTCOME_TOO_BIG},		 {422, PE_OUTCOME_REFUSED},		  {425, PE_OUTCOME_OVERLOAD},
-		{429, PE_OUTCOME_RATE},			 {500, PE_OUTCOME_FAULT},		  {501, PE_OUTCOME_CONFIGURATION},
-		{502, PE_OUTCOME_OVERLOAD},		 {503, PE_OUTCOME_OVERLOAD},	  {504, PE_OUTCOME_OVERLOAD},
-		{520, PE_OUTCOME_OVERLOAD},		 {100, PE_OUTCOME_UNKNOWN},		  {0, PE_OUTCOME_UNKNOWN},
-		{-1, PE_OUTCOME_UNKNOWN},		 {999, PE_OUTCOME_UNKNOWN},
+	    {200, PE_OUTCOME_ACCEPTED},      {202, PE_OUTCOME_ACCEPTED},      {204, PE_OUTCOME_ACCEPTED},
+	    {301, PE_OUTCOME_CONFIGURATION}, {302, PE_OUTCOME_CONFIGURATION}, {307, PE_OUTCOME_CONFIGURATION},
+	    {308, PE_OUTCOME_CONFIGURATION}, {400, PE_OUTCOME_REFUSED},       {401, PE_OUTCOME_TOKEN},
+	    {403, PE_OUTCOME_TOKEN},         {404, PE_OUTCOME_CONFIGURATION}, {405, PE_OUTCOME_CONFIGURATION},
+	    {408, PE_OUTCOME_OVERLOAD},      {409, PE_OUTCOME_REFUSED},       {410, PE_OUTCOME_CONFIGURATION},
+	    {413, PE_OUTCOME_TOO_BIG},       {422, PE_OUTCOME_REFUSED},       {425, PE_OUTCOME_OVERLOAD},
+	    {429, PE_OUTCOME_RATE},          {500, PE_OUTCOME_FAULT},         {501, PE_OUTCOME_CONFIGURATION},
+	    {502, PE_OUTCOME_OVERLOAD},      {503, PE_OUTCOME_OVERLOAD},      {504, PE_OUTCOME_OVERLOAD},
+	    {520, PE_OUTCOME_OVERLOAD},      {100, PE_OUTCOME_UNKNOWN},       {0, PE_OUTCOME_UNKNOWN},
+	    {-1, PE_OUTCOME_UNKNOWN},        {999, PE_OUTCOME_UNKNOWN},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		IS_STR(pe_outcome_name(pe_outcome_of_status(rows[i].status)), pe_outcome_name(rows[i].outcome), "status %d",
-			   rows[i].status);
+		IS_STR(pe_outcome_name(pe_outcome_of_status(rows[i].status)), pe_outcome_name(rows[i].outcome),
+		       "status %d", rows[i].status);
 }
 
 static void
@@ -50,7 +50,8 @@ test_results(void)
 	result.readable = false;
 	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_UNKNOWN, "unparsable 207");
 	result = (pe_result){.transport = PE_OK, .http_status = 200, .readable = true};
-	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_MISCOUNTED, "200 without entries to a batch accepts nothing");
+	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_MISCOUNTED,
+	       "200 without entries to a batch accepts nothing");
 	result.single = true;
 	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_ACCEPTED, "200 to one message");
 	result.readable = false;

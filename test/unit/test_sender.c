@@ -59,8 +59,9 @@ run(bench *b, int64_t limit)
 				scan(b);
 				break;
 			case PE_DO_LOAD:
-				pe_sender_loaded(b->sender, b->action.slot, b->now, b->retries ? PE_WORK_RETRY : PE_WORK_CHUNK, b->queued,
-								 b->retries ? b->past : NULL);
+				pe_sender_loaded(b->sender, b->action.slot, b->now,
+				                 b->retries ? PE_WORK_RETRY : PE_WORK_CHUNK, b->queued,
+				                 b->retries ? b->past : NULL);
 				break;
 			case PE_DO_TOKEN:
 				b->tokens++;
@@ -93,7 +94,8 @@ begin(bench *b, int queued)
 	b->env = tap_env(&b->memory);
 	b->now = 5 * PE_SECOND;
 	b->queued = queued;
-	b->info = (pe_sender_enrichment_info){.id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+	b->info = (pe_sender_enrichment_info){
+	    .id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
 	pe_sender_open(&b->env, 1, b->now, &b->sender, NULL);
 }
 
@@ -140,7 +142,11 @@ static void
 reply_entries(bench *b, const int *bad, int bad_count, int status)
 {
 	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
-	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = b->action.key_count};
+	pe_result result = {.transport = PE_OK,
+	                    .http_status = 207,
+	                    .readable = true,
+	                    .entries = entries,
+	                    .entry_count = b->action.key_count};
 
 	for (int i = 0; i < bad_count; i++)
 		entries[bad[i]] = (pe_result_entry){status, "bad"};
@@ -234,11 +240,13 @@ test_rate(void)
 	run(&b, PE_SECOND);
 	reply(&b, &busy);
 	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_SEND, "sent again");
-	OK(b.waited >= 7 * PE_SECOND && b.waited < 8 * PE_SECOND, "after Retry-After: %lld us", (long long) b.waited);
+	OK(b.waited >= 7 * PE_SECOND && b.waited < 8 * PE_SECOND, "after Retry-After: %lld us",
+	   (long long) b.waited);
 	busy.retry_after = 100000 * PE_SECOND;
 	reply(&b, &busy);
 	IS_INT(run(&b, 4000 * PE_SECOND), PE_DO_SEND, "an absurd one");
-	OK(b.waited >= 3600 * PE_SECOND && b.waited < 3611 * PE_SECOND, "is an hour: %lld us", (long long) b.waited);
+	OK(b.waited >= 3600 * PE_SECOND && b.waited < 3611 * PE_SECOND, "is an hour: %lld us",
+	   (long long) b.waited);
 	IS_INT(b.action.slot->keys[0].attempts, 0, "no attempt is counted");
 	end(&b);
 }
@@ -267,7 +275,8 @@ test_halving(void)
 	IS_INT(b.action.kind, PE_DO_COMMIT, "found");
 	OK(requests <= 16, "in %d requests", requests);
 	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 99, "the others are accepted");
-	IS_INT(b.action.slot->keys[37].state, PE_KEY_DEAD, "the bad one is dead: the others show that the schema is right");
+	IS_INT(b.action.slot->keys[37].state, PE_KEY_DEAD,
+	       "the bad one is dead: the others show that the schema is right");
 	IS_STR(b.action.slot->keys[37].reason, "words", "with the platform's words");
 	end(&b);
 }
@@ -402,7 +411,8 @@ test_miscount(void)
 {
 	bench b;
 	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
-	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 3};
+	pe_result result = {
+	    .transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 3};
 	pe_result single = {.transport = PE_OK, .http_status = 200, .readable = true, .single = true};
 
 	begin(&b, 4);
@@ -412,7 +422,8 @@ test_miscount(void)
 	for (int i = 0; i < 4; i++)
 	{
 		IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "again");
-		OK(b.action.alone && b.action.key_count == 1 && b.action.keys[0] == i, "message %d by itself, by the single call", i);
+		OK(b.action.alone && b.action.key_count == 1 && b.action.keys[0] == i,
+		   "message %d by itself, by the single call", i);
 		reply(&b, &single);
 	}
 	IS_INT(run(&b, 0), PE_DO_COMMIT, "done");
@@ -444,7 +455,8 @@ test_parts(void)
 	pe_built built = {sent, 0, superseded, 1, big, 1, 1000};
 	pe_slot *slot;
 	pe_result_entry entries[PE_CHUNK_KEYS] = {{0}};
-	pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 40};
+	pe_result result = {
+	    .transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 40};
 
 	begin(&b, 100);
 	run(&b, PE_SECOND);
@@ -477,7 +489,8 @@ test_pause(void)
 	scan(&b);
 	{
 		pe_result_entry entries[10] = {{0}};
-		pe_result result = {.transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 10};
+		pe_result result = {
+		    .transport = PE_OK, .http_status = 207, .readable = true, .entries = entries, .entry_count = 10};
 
 		entries[0] = (pe_result_entry){401, "token"};
 		pe_sender_response(b.sender, b.action.slot, b.now + 1000, &result, &b.summary);
@@ -550,7 +563,8 @@ test_memory(void)
 		b.memory.fail_at = fail_at;
 		b.env = tap_env(&b.memory);
 		b.queued = 20;
-		b.info = (pe_sender_enrichment_info){.id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+		b.info = (pe_sender_enrichment_info){
+		    .id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
 		opened = pe_sender_open(&b.env, 1, 0, &b.sender, NULL) == PE_OK;
 		if (opened && run(&b, 2 * PE_SECOND) == PE_DO_SEND)
 		{

@@ -1,0 +1,220 @@
+/*
+ * worker_steps.c
+ *		What the worker does for each action of the state machine that concerns the
+ *		tables: scan, load, commit, report. Sending and tokens are exchange.c's.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "pg/exchange.h"
+#include "pg/guc.h"
+
+PeQueue *
+pe_queue_of(PeWorker *worker, int32 id, bool make)
+{
+	ListCell *cell;
+	PeQueue *enrichment;
+	MemoryContext caller;
+
+	foreach (cell, worker->enrichments)
+	{
+		enrichment = lfirst(cell);
+		if (enrichment->id == id)
+			return enrichment;
+	}
+	if (!make)
+		return NULL;
+	caller = MemoryContextSwitchTo(worker->context);
+	enrichment = palloc0(sizeof(PeQueue));
+	enrichment->id = id;
+	worker->enrichments = lappend(worker->enrichments, enrichment);
+	MemoryContextSwitchTo(caller);
+	return enrichment;
+}
+
+/* Frees what belongs to enrichments that the scan did not find and that hold nothing. */
+static void
+forget_enrichments(PeWorker *worker)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->enrichments)
+	{
+		PeQueue *enrichment = lfirst(cell);
+		bool busy = enrichment->target != NULL;
+
+		for (int i = 0; i < PE_SHARDS; i++)
+			busy |= enrichment->loads[i] != NULL;
+		if (busy)
+			continue;
+		worker->enrichments = foreach_delete_current(worker->enrichments, cell);
+		pfree(enrichment);
+	}
+	foreach (cell, worker->links)
+	{
+		PeLink *link = lfirst(cell);
+
+		if (!link->seen)
+			pe_link_retire(worker, link);
+	}
+}
+
+static void
+take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
+{
+	PeQueue *enrichment = pe_queue_of(worker, target->enrichment_id, true);
+	PeLink *link = pe_link_of(worker, target->server, target->owner);
+	pe_sender_enrichment_info info = {
+	    .id = target->enrichment_id,
+	    .server = link->id,
+	    .paused = target->paused,
+	    .hold_until = target->ready_in > 0 ? now + target->ready_in : 0,
+	    .identity_matches = target->identity_matches,
+	    .stored_block = target->blocked,
+	    .stored_reason = target->blocked_reason,
+	    .stored_probe_at = target->probe_in < 0 ? PE_NEVER : now + target->probe_in,
+	};
+
+	link->seen = true;
+	enrichment->target = target;
+	if (pe_sender_server(worker->sender, link->id, &target->limits, now) != PE_OK ||
+	    pe_sender_enrichment(worker->sender, &info, now) != PE_OK)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	for (int i = 0; i < PE_SHARDS; i++)
+		if (target->shards & (1 << i))
+			pe_sender_has_work(worker->sender, target->enrichment_id, i);
+	if (target->next_retry_in >= 0 && now + target->next_retry_in < *next_scan)
+		*next_scan = now + target->next_retry_in;
+}
+
+static void
+do_scan(PeWorker *worker)
+{
+	MemoryContext context =
+	    AllocSetContextCreate(worker->context, "profenrich targets", ALLOCSET_SMALL_SIZES);
+	List *targets;
+	ListCell *cell;
+	int64 now = pe_worker_now();
+	int64 next_scan = now + pe_poll_interval * PE_SECOND;
+
+	if (!pe_delivery_scan(context, &targets))
+	{
+		MemoryContextDelete(context);
+		pe_sender_scanned(worker->sender, false, now + PE_SECOND);
+		return;
+	}
+	now = pe_worker_now();
+	foreach (cell, worker->enrichments)
+		((PeQueue *) lfirst(cell))->target = NULL;
+	foreach (cell, worker->links)
+		((PeLink *) lfirst(cell))->seen = false;
+	pe_sender_scan_begin(worker->sender);
+	foreach (cell, targets)
+		take_target(worker, lfirst(cell), now, &next_scan);
+	pe_sender_scanned(worker->sender, true, Max(next_scan, now + PE_SECOND / 10));
+	if (worker->targets != NULL)
+		MemoryContextDelete(worker->targets);
+	worker->targets = context;
+	forget_enrichments(worker);
+}
+
+static void
+drop_load(PeQueue *enrichment, int shard)
+{
+	if (enrichment->loads[shard] != NULL)
+		MemoryContextDelete(enrichment->loads[shard]->context);
+	enrichment->loads[shard] = NULL;
+}
+
+static void
+do_load(PeWorker *worker, const pe_action *action)
+{
+	pe_slot *slot = action->slot;
+	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
+	pe_key_past past[PE_CHUNK_KEYS] = {0};
+	pe_work_kind kind = PE_WORK_CHUNK;
+	PeLoad *load;
+
+	drop_load(enrichment, slot->shard);
+	if (!pe_delivery_load(worker->context, slot, enrichment->after_chunk[slot->shard], &load, &kind, past))
+	{
+		pe_sender_load_failed(worker->sender, slot, pe_worker_now());
+		return;
+	}
+	if (pe_sender_loaded(worker->sender, slot, pe_worker_now(), kind, load != NULL ? load->count : 0, past) ==
+	    PE_OK)
+		enrichment->loads[slot->shard] = load;
+	else
+		MemoryContextDelete(load->context);
+}
+
+static void
+do_commit(PeWorker *worker, const pe_action *action)
+{
+	pe_slot *slot = action->slot;
+	int shard = slot->shard;
+	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
+	PeLoad *load = enrichment->loads[shard];
+	bool kept = false;
+	bool done;
+
+	for (int i = 0; i < slot->key_count; i++)
+		kept |= slot->keys[i].state == PE_KEY_KEPT;
+	done = pe_delivery_acknowledge(slot, load, worker->epoch);
+	if (done)
+	{
+		if (slot->kind == PE_WORK_CHUNK)
+			enrichment->after_chunk[shard] = load->chunk_id - (kept ? 1 : 0);
+		drop_load(enrichment, shard);
+	}
+	pe_sender_committed(worker->sender, slot, pe_worker_now(), done);
+}
+
+static void
+do_report(PeWorker *worker, const pe_action *action)
+{
+	PeQueue *enrichment = pe_queue_of(worker, action->enrichment, false);
+	const char *name = enrichment != NULL && enrichment->target != NULL ? enrichment->target->name : "";
+	bool done = pe_delivery_report(action->enrichment, action->block, action->reason, action->probe_in);
+
+	if (done && action->news)
+	{
+		if (action->block == PE_BLOCK_NONE)
+			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is no longer blocked", name)));
+		else
+			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is blocked: %s", name,
+			                     pe_block_name(action->block)),
+			              action->reason[0] != '\0' ? errdetail_log("%s", action->reason) : 0));
+	}
+	pe_sender_reported(worker->sender, action->enrichment, done, pe_worker_now());
+}
+
+void
+pe_worker_do(PeWorker *worker, const pe_action *action)
+{
+	switch (action->kind)
+	{
+		case PE_DO_WAIT:
+			break;
+		case PE_DO_SCAN:
+			do_scan(worker);
+			break;
+		case PE_DO_TOKEN:
+			pe_do_token(worker, action);
+			break;
+		case PE_DO_LOAD:
+			do_load(worker, action);
+			break;
+		case PE_DO_SEND:
+			pe_do_send(worker, action);
+			break;
+		case PE_DO_COMMIT:
+			do_commit(worker, action);
+			break;
+		case PE_DO_REPORT:
+			do_report(worker, action);
+			break;
+	}
+}
