@@ -46,7 +46,7 @@ my $err = provision('churn');
 like($err, qr/organisation has no identity namespace "CrmIdx"/, 'the namespace must exist');
 like($err, qr/DETAIL:.*HINT:.*alter_enrichment/s, 'with those there are, and what to do');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM profenrich.enrichment_target'), '0', 'nothing is provisioned');
-is($node->safe_psql('postgres', "SELECT profenrich.create_identity_namespace('aep', 'CRMID', 'Customer'), profenrich.create_identity_namespace('aep', 'crmid')"),
+is($node->safe_psql('postgres', "SELECT profenrich.create_identity_namespace('aep', 'LoyaltyId', 'Loyalty card'), profenrich.create_identity_namespace('aep', 'loyaltyid')"),
 	'created|found', 'which is made once');
 like(provision('churn'), qr/DETAIL:  Namespaces it has: CRMID\./, 'and then proposed');
 $node->safe_psql('postgres', "SELECT profenrich.alter_enrichment('churn', namespace => 'crmid')");
