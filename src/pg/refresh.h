@@ -1,0 +1,109 @@
+/*
+ * refresh.h
+ *		What the parts of a refresh share: the state of one call, from the source's
+ *		rows (refresh_source.c) through the merge with what was queued before
+ *		(refresh_merge.c) to the queue (refresh_queue.c). refresh.c has the order.
+ */
+#ifndef PE_REFRESH_H
+#define PE_REFRESH_H
+
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+#include "utils/tuplesort.h"
+#include "utils/tuplestore.h"
+
+#include "pg/enrichment.h"
+#include "pg/wire_row.h"
+
+#define MAX_SKIP_REASONS 32
+
+/* Columns of a sorted source row. The rank decides between rows of one key: smallest first. */
+enum
+{
+	ROW_KEY,
+	ROW_RANK,
+	ROW_HASH,
+	ROW_VALUE,
+	ROW_COLUMNS
+};
+
+/* Columns of a change: what the SQL of refresh_queue.c reads as profenrich_changed. */
+enum
+{
+	CHANGE_KEY,
+	CHANGE_HASH,
+	CHANGE_RETRACTED,
+	CHANGE_SHARD,
+	CHANGE_NOT_BEFORE,
+	CHANGE_VALUE,
+	CHANGE_COLUMNS
+};
+
+typedef struct SkipReason
+{
+	const char *reason;
+	int64 rows;
+} SkipReason;
+
+typedef struct Refresh
+{
+	PeEnrichment *enrichment;
+
+	/* reading the source */
+	PeWireRow *wire;
+	int rank_column; /* in the slot: what ranks duplicates, or -1 */
+	Oid rank_type; /* built in, as enrichment.c saw to: sorting runs nobody's code */
+	Tuplesortstate *sorted;
+	TupleTableSlot *row; /* the sorted row at hand; empty at the end */
+	StringInfoData text;
+	int64 usable;
+
+	/* the merge */
+	TimestampTz now; /* what the new values are dated with */
+	Tuplestorestate *changed;
+	TupleDesc change;
+	int64 live; /* profiles that had a value before */
+	int64 repeated_keys;
+	int64 repeated_rows; /* beyond the first of each key */
+
+	/* what the call returns */
+	int64 profiles;
+	int64 nchanged;
+	int64 unchanged;
+	int64 retracted;
+	int64 skipped;
+	SkipReason reasons[MAX_SKIP_REASONS];
+	int nreasons;
+} Refresh;
+
+/*
+ * Reads the source, checked and written as canonical JSON, into refresh->sorted, by
+ * key; leaves refresh->row empty. Counts profiles, usable and skipped ones.
+ */
+extern void pe_refresh_read_source(Refresh *refresh);
+
+/* Order of two keys, by bytes: what COLLATE "C" sorts by. */
+extern int pe_compare_keys(Datum left, Datum right);
+
+/* Moves refresh->row to the first row of the next key, or empties it; counts repeated keys. */
+extern void pe_refresh_next_row(Refresh *refresh);
+
+/* Merges the sorted rows with the values queued before, and notes what changed. */
+extern void pe_refresh_merge(Refresh *refresh);
+
+/* Notes every profile that has a value as one to be retracted. */
+extern void pe_refresh_note_all_retracted(Refresh *refresh);
+
+/* Counts of reasons as a JSON object, for the run's row and for messages. */
+extern char *pe_refresh_reasons(const Refresh *refresh);
+
+/*
+ * Writes the run and what was noted: values, chunks of keys, superseded dead letters;
+ * wakes the worker at commit. Returns the run's id. kind: "refresh" or "retract".
+ */
+extern int64 pe_refresh_write(Refresh *refresh, const char *kind);
+
+#endif /* PE_REFRESH_H */

@@ -1,0 +1,190 @@
+/*
+ * refresh_merge.c
+ *		One pass over the source's rows and the values queued before, both in key order:
+ *		what is new, changed, the same or gone, and when it may be sent.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "pg/guc.h"
+#include "pg/owner.h"
+#include "pg/refresh.h"
+#include "pg/source.h"
+
+#define SHARDS 16
+
+/* What was queued for a profile before. */
+typedef struct Previous
+{
+	TimestampTz changed_at;
+	TimestampTz not_before; /* 0: it was sent at once */
+} Previous;
+
+/*
+ * When the next value may be sent: the resend gap after the previous one; 0: at once.
+ * A previous value that still waits is never sent now, so its successor takes its
+ * place: else a profile that changes with each refresh would wait for ever.
+ */
+static TimestampTz
+earliest_resend(const Previous *previous, TimestampTz now)
+{
+	TimestampTz due;
+
+	if (previous->not_before > now)
+		return previous->not_before;
+	due = Max(previous->changed_at, previous->not_before) + (int64) pe_resend_gap * USECS_PER_SEC;
+	return due > now ? due : 0;
+}
+
+/* Notes a change. row NULL: the profile is retracted. previous NULL: it had no value before. */
+static void
+note_change(Refresh *refresh, Datum key, TupleTableSlot *row, const Previous *previous)
+{
+	text *bytes = DatumGetTextPP(key);
+	TimestampTz not_before = previous != NULL ? earliest_resend(previous, refresh->now) : 0;
+	int shard = hash_bytes((unsigned char *) VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)) % SHARDS;
+	Datum values[CHANGE_COLUMNS];
+	bool nulls[CHANGE_COLUMNS] = {false};
+
+	values[CHANGE_KEY] = key;
+	values[CHANGE_HASH] = row ? row->tts_values[ROW_HASH] : Int64GetDatum(0);
+	values[CHANGE_RETRACTED] = BoolGetDatum(row == NULL);
+	values[CHANGE_SHARD] = Int16GetDatum((int16) shard);
+	values[CHANGE_NOT_BEFORE] = TimestampTzGetDatum(not_before);
+	nulls[CHANGE_NOT_BEFORE] = not_before == 0;
+	values[CHANGE_VALUE] = row ? row->tts_values[ROW_VALUE] : (Datum) 0;
+	nulls[CHANGE_VALUE] = row == NULL;
+	tuplestore_putvalues(refresh->changed, refresh->change, values, nulls);
+	if (row == NULL)
+		refresh->retracted++;
+	else
+		refresh->nchanged++;
+}
+
+/* From a row of read_existing. */
+static Previous
+previous_of(TupleTableSlot *existing)
+{
+	Previous previous = {.changed_at = DatumGetTimestampTz(existing->tts_values[2])};
+
+	if (!existing->tts_isnull[4])
+		previous.not_before = DatumGetTimestampTz(existing->tts_values[4]);
+	return previous;
+}
+
+/* The row at hand has a key that was not there before. */
+static void
+take_new(Refresh *refresh)
+{
+	if (!refresh->row->tts_isnull[ROW_VALUE])
+		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, NULL);
+	pe_refresh_next_row(refresh);
+}
+
+/* One existing value, in key order: everything before it is new, itself is the same, changed or gone. */
+static bool
+merge_existing(void *arg, TupleTableSlot *existing)
+{
+	Refresh *refresh = arg;
+	Datum key = existing->tts_values[0];
+	int64 hash = DatumGetInt64(existing->tts_values[1]);
+	Previous previous = previous_of(existing);
+	bool retracted = DatumGetBool(existing->tts_values[3]);
+	int order = 1;
+
+	if (!retracted)
+		refresh->live++;
+	while (!TupIsNull(refresh->row) && (order = pe_compare_keys(refresh->row->tts_values[ROW_KEY], key)) < 0)
+		take_new(refresh);
+	if (!TupIsNull(refresh->row) && order == 0)
+	{
+		if (refresh->row->tts_isnull[ROW_VALUE])
+			; /* counted as skipped */
+		else if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
+			refresh->unchanged++;
+		else
+			note_change(refresh, key, refresh->row, &previous);
+		pe_refresh_next_row(refresh);
+	}
+	else if (!retracted && refresh->enrichment->retract_absent)
+		note_change(refresh, key, NULL, &previous);
+	return true;
+}
+
+static TupleDesc
+change_descriptor(void)
+{
+	TupleDesc desc = CreateTemplateTupleDesc(CHANGE_COLUMNS);
+
+	TupleDescInitEntry(desc, CHANGE_KEY + 1, "profile_key", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, CHANGE_KEY + 1, C_COLLATION_OID);
+	TupleDescInitEntry(desc, CHANGE_HASH + 1, "hash", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_RETRACTED + 1, "retracted", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_SHARD + 1, "shard", INT2OID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_NOT_BEFORE + 1, "not_before", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, CHANGE_VALUE + 1, "value", TEXTOID, -1, 0);
+	return desc;
+}
+
+/* Existing values in key order, as the extension's owner. */
+static void
+read_existing(Refresh *refresh, pe_source_row callback)
+{
+	Oid user;
+	int context;
+	PeSource *source;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
+									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
+									 refresh->enrichment->enrichment_id),
+							"source");
+	pe_source_read(source, NULL, 0, 0, callback, refresh);
+	SetUserIdAndSecContext(user, context);
+	PopActiveSnapshot();
+}
+
+static void
+begin_changes(Refresh *refresh)
+{
+	refresh->now = GetCurrentTimestamp();
+	refresh->change = change_descriptor();
+	refresh->changed = tuplestore_begin_heap(true, false, maintenance_work_mem);
+}
+
+void
+pe_refresh_merge(Refresh *refresh)
+{
+	begin_changes(refresh);
+	pe_refresh_next_row(refresh);
+	read_existing(refresh, merge_existing);
+	while (!TupIsNull(refresh->row))
+		take_new(refresh);
+}
+
+/* Every profile that has a value is to lose it. */
+static bool
+retract_existing(void *arg, TupleTableSlot *existing)
+{
+	Refresh *refresh = arg;
+	Previous previous = previous_of(existing);
+
+	if (!DatumGetBool(existing->tts_values[3]))
+		note_change(refresh, existing->tts_values[0], NULL, &previous);
+	return true;
+}
+
+void
+pe_refresh_note_all_retracted(Refresh *refresh)
+{
+	begin_changes(refresh);
+	read_existing(refresh, retract_existing);
+}

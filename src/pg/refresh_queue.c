@@ -1,0 +1,122 @@
+/*
+ * refresh_queue.c
+ *		What a refresh writes: its run, the new values, and the chunks of keys to send.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/queryenvironment.h"
+
+#include "pg/owner.h"
+#include "pg/progress.h"
+#include "pg/refresh.h"
+#include "pg/worker.h"
+
+#define KEYS_PER_CHUNK 500
+
+char *
+pe_refresh_reasons(const Refresh *refresh)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < refresh->nreasons; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&text, ", ");
+		escape_json(&text, refresh->reasons[i].reason);
+		appendStringInfo(&text, ": " INT64_FORMAT, refresh->reasons[i].rows);
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+static int64
+begin_run(const Refresh *refresh, const char *kind)
+{
+	Oid types[2] = {INT4OID, TEXTOID};
+	Datum values[2] = {Int32GetDatum(refresh->enrichment->enrichment_id), CStringGetTextDatum(kind)};
+	Oid user = GetUserId();
+	bool isnull;
+
+	pe_owner_execute(psprintf("INSERT INTO profenrich.run (enrichment_id, kind, run_by) VALUES ($1, $2, %u::pg_catalog.oid) "
+							  "RETURNING run_id",
+							  user),
+					 2, types, values, NULL, false, 0);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+end_run(const Refresh *refresh, int64 run_id)
+{
+	Oid types[7] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
+	Datum values[7] = {
+		Int64GetDatum(run_id),			   Int64GetDatum(refresh->profiles),
+		Int64GetDatum(refresh->nchanged),  Int64GetDatum(refresh->unchanged),
+		Int64GetDatum(refresh->retracted), Int64GetDatum(refresh->skipped),
+		CStringGetTextDatum(pe_refresh_reasons(refresh)),
+	};
+
+	pe_owner_execute("UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
+					 "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb WHERE run_id = $1",
+					 7, types, values, NULL, false, 0);
+}
+
+/*
+ * Writes the noted changes: the new values, whose dead letters are superseded, and
+ * their keys in chunks, each of one shard and of one time to wait for.
+ */
+static void
+write_values(Refresh *refresh, int64 run_id)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	Oid types[3] = {INT4OID, INT8OID, TIMESTAMPTZOID};
+	Datum values[3] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(run_id),
+					   TimestampTzGetDatum(refresh->now)};
+
+	relation->md.name = "profenrich_changed";
+	relation->md.tupdesc = refresh->change;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = (double) (refresh->nchanged + refresh->retracted);
+	relation->reldata = refresh->changed;
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the changes");
+	pe_owner_execute("INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, not_before, "
+					 "retracted, value) "
+					 "SELECT $1, profile_key, $2, hash, $3, not_before, retracted, value::jsonb FROM profenrich_changed "
+					 "ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = EXCLUDED.version, "
+					 "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, not_before = EXCLUDED.not_before, "
+					 "retracted = EXCLUDED.retracted, value = EXCLUDED.value",
+					 3, types, values, NULL, false, 0);
+	pe_owner_execute("DELETE FROM profenrich.dead_letter d USING profenrich_changed c "
+					 "WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key",
+					 1, types, values, NULL, false, 0);
+	pe_owner_execute("INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before) "
+					 "SELECT $1, shard, $2, array_agg(profile_key), not_before FROM (SELECT shard, not_before, profile_key, "
+					 "(row_number() OVER (PARTITION BY shard, not_before ORDER BY profile_key) - 1) "
+					 "/ " CppAsString2(KEYS_PER_CHUNK) " AS chunk FROM profenrich_changed) AS numbered "
+					 "GROUP BY shard, not_before, chunk ORDER BY chunk, shard",
+					 2, types, values, NULL, false, 0);
+	SPI_unregister_relation("profenrich_changed");
+}
+
+int64
+pe_refresh_write(Refresh *refresh, const char *kind)
+{
+	int64 run_id = begin_run(refresh, kind);
+
+	pe_progress_publish("queueing", 0, refresh->nchanged + refresh->retracted);
+	if (refresh->nchanged + refresh->retracted > 0)
+	{
+		write_values(refresh, run_id);
+		pe_wake_worker_at_commit();
+	}
+	tuplestore_end(refresh->changed); /* it may have a file */
+	end_run(refresh, run_id);
+	return run_id;
+}
