@@ -200,6 +200,9 @@ refresh(world *w, int e)
 	int counts[PE_SHARDS] = {0};
 	int64_t version = ++w->run;
 
+	/* No room to queue it all: a very long life goes on without new values. */
+	if (w->chunk_count + KEYS > MAX_CHUNKS)
+		return;
 	for (int k = 0; k < KEYS; k++)
 	{
 		profile *p = &w->profiles[e][k];
