@@ -33,9 +33,17 @@ need_packages() {
 		as_root mkdir -p /etc/postgresql-common
 		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		-o Dpkg::Options::=--force-confold "${missing[@]}" >&2
+	quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+		quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			-o Dpkg::Options::=--force-confold "${missing[@]}"
+}
+
+# quietly COMMAND...: what it printed is shown only when it failed.
+quietly() {
+	local output status=0
+	output=$("$@" 2>&1) || status=$?
+	[ $status = 0 ] || printf '%s\n' "$output" >&2
+	return $status
 }
 
 BUILD_PACKAGES="gcc make libc6-dev postgresql-$PG_VERSION postgresql-server-dev-$PG_VERSION
@@ -43,9 +51,15 @@ BUILD_PACKAGES="gcc make libc6-dev postgresql-$PG_VERSION postgresql-server-dev-
 RUN_PACKAGES="python3 openssl procps util-linux"
 TEST_PACKAGES="clang libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy"
 
-need_node() {
-	command -v node >/dev/null 2>&1 || need_packages nodejs
-	command -v npm >/dev/null 2>&1 || need_packages npm
+# need_duckdb DIR: DuckDB from npm under DIR/node_modules, unless it is there already.
+need_duckdb() {
+	command -v node >/dev/null 2>&1 || need_packages nodejs || return 1
+	command -v npm >/dev/null 2>&1 || need_packages npm || return 1
+	if [ ! -d "$1/node_modules/@duckdb/node-api" ] || ! cmp -s "$ROOT/test/package-lock.json" "$1/package-lock.json"; then
+		mkdir -p "$1"
+		cp "$ROOT/test/package.json" "$ROOT/test/package-lock.json" "$1/"
+		(cd "$1" && quietly npm ci --loglevel=error --no-audit --no-fund)
+	fi
 }
 
 # stage_server DIR: a private copy of the installed server under DIR, with the
