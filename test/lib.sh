@@ -11,13 +11,16 @@ as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# A server refuses to run as root: switch to the postgres user there.
+# A server refuses to run as root: switch to the postgres user there, away from a
+# directory that user may not be able to enter.
 as_server_user() {
-	if [ "$(id -u)" = 0 ]; then
-		runuser -u postgres -- env HOME="${STAGE:-/tmp}" "$@"
-	else
+	if [ "$(id -u)" != 0 ]; then
 		"$@"
+		return
 	fi
+	local directory=/
+	[ -n "${STAGE:-}" ] && case $PWD in "$STAGE"*) directory=$PWD ;; esac
+	(cd "$directory" && runuser -u postgres -- env HOME="${STAGE:-/tmp}" "$@")
 }
 
 # need_packages NAME...: install what is missing.
