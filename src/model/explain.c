@@ -96,20 +96,6 @@ unwound_sum(const path_element *path, int length, int index)
 	return total;
 }
 
-static bool
-goes_left(const pe_model *model, const pe_node *node, const double *values)
-{
-	double value = values[node->feature];
-
-	if (node->flags & PE_NODE_CATEGORICAL)
-	{
-		int slot = pe_feature_slot(&model->features[node->feature], value);
-
-		return (model->sets[node->test.set].bits[slot >> 5] >> (slot & 31)) & 1;
-	}
-	return (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
-}
-
 /* Depth is bounded by PE_MAX_TREE_DEPTH, checked when the model was made or read. */
 static void
 walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, double zero, double one,
@@ -130,7 +116,7 @@ walk(const tree_walk *ctx, uint32_t at, const path_element *parent, int length, 
 			    unwound_sum(path, length, i) * (path[i].one - path[i].zero) * ctx->model->values[at];
 		return;
 	}
-	hot = node->left + !goes_left(ctx->model, node, ctx->values);
+	hot = node->left + !pe_goes_left(ctx->model, node, ctx->values);
 	cold = node->left + (hot == node->left);
 	for (int i = 1; i <= length; i++)
 		if (path[i].feature == node->feature)
@@ -173,11 +159,19 @@ explain_linear(const pe_model *model, const double *values, double *contribution
 }
 
 void
-pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
-                 double *base)
+pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void *scratch,
+                double *contributions)
 {
 	tree_walk ctx = {model, values, contributions};
 
+	if (model->nodes[model->roots[tree]].left != 0)
+		walk(&ctx, model->roots[tree], scratch, 0, 1, 1, -1);
+}
+
+void
+pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
+                 double *base)
+{
 	for (int i = 0; i < model->n_features; i++)
 		contributions[i] = 0;
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
@@ -187,8 +181,7 @@ pe_model_explain(const pe_model *model, const double *values, void *scratch, dou
 	}
 	*base = model->expected_margin;
 	for (uint32_t tree = 0; tree < model->n_trees; tree++)
-		if (model->nodes[model->roots[tree]].left != 0)
-			walk(&ctx, model->roots[tree], scratch, 0, 1, 1, -1);
+		pe_explain_tree(model, tree, values, scratch, contributions);
 }
 
 void

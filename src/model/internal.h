@@ -215,6 +215,26 @@ pe_feature_slot(const pe_feature *feature, double value)
 	return feature->n_levels + 1;
 }
 
+/* Does the row go to the node's left child? */
+static inline bool
+pe_goes_left(const pe_model *model, const pe_node *node, const double *values)
+{
+	double value = values[node->feature];
+
+	if (node->flags & PE_NODE_CATEGORICAL)
+	{
+		int slot = pe_feature_slot(&model->features[node->feature], value);
+
+		return (model->sets[node->test.set].bits[slot >> 5] >> (slot & 31)) & 1;
+	}
+	/* Trained on floats: the same rounding here sends the same value the same way. */
+	return (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
+}
+
+/* Add one tree's contributions for a row, by the walk of explain.c. */
+extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void *scratch,
+                            double *contributions);
+
 extern pe_status pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **model,
                                  pe_error *err);
 /* Adds a note, cut at 400 bytes; out of memory is the only failure. */

@@ -371,6 +371,29 @@ extern size_t pe_model_explain_scratch(const pe_model *model);
 extern void pe_model_explain(const pe_model *model, const double *values, void *scratch,
                              double *contributions, double *base);
 
+/*
+ * The same for many rows. An explainer holds, for each leaf of the trees, what the
+ * features on its path get for every combination of conditions that a row meets:
+ * about 20 MB and 50 ms for 100 trees of depth 6, and then a row costs a fraction of
+ * pe_model_explain. max_bytes bounds the tables; trees that do not fit, or whose
+ * paths have too many features, are walked for each row instead. The model must
+ * outlive the explainer. Needed for no other reason than speed.
+ */
+typedef struct pe_explainer pe_explainer;
+
+extern pe_status pe_explainer_create(const pe_env *env, const pe_model *model, size_t max_bytes,
+                                     pe_explainer **explainer, pe_error *err);
+extern void pe_explainer_free(pe_explainer *explainer); /* NULL is fine */
+
+/*
+ * contributions[rows][pe_model_feature_count] of rows one after another, stride
+ * doubles apart, and their common *base, on up to threads threads; the same numbers
+ * for any number of them. PE_CANCELLED or PE_OUT_OF_MEMORY.
+ */
+extern pe_status pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride,
+                                      size_t rows, int threads, double *contributions, double *base,
+                                      pe_error *err);
+
 typedef enum pe_bucket
 {
 	PE_BUCKET_VERY_LOW = 1,

@@ -6,33 +6,13 @@
 
 #define BLOCK_ROWS 64
 
-static inline uint32_t
-next_node(const pe_model *model, const pe_node *node, const double *values)
-{
-	double value = values[node->feature];
-	bool left;
-
-	if (node->flags & PE_NODE_CATEGORICAL)
-	{
-		const pe_level_set *set = &model->sets[node->test.set];
-		int slot = pe_feature_slot(&model->features[node->feature], value);
-
-		left = (set->bits[slot >> 5] >> (slot & 31)) & 1;
-	}
-	else
-		/* Trained on floats: the same rounding here sends the same value the same way. */
-		left =
-		    (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
-	return node->left + !left;
-}
-
 static inline double
 tree_value(const pe_model *model, uint32_t tree, const double *values)
 {
 	uint32_t at = model->roots[tree];
 
 	while (model->nodes[at].left != 0)
-		at = next_node(model, &model->nodes[at], values);
+		at = model->nodes[at].left + !pe_goes_left(model, &model->nodes[at], values);
 	return model->values[at];
 }
 

@@ -19,14 +19,20 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "pg/env.h"
+#include "pg/guc.h"
 #include "pg/key_set.h"
 #include "pg/models.h"
 #include "pg/progress.h"
+#include "pg/report.h"
 #include "pg/score.h"
 #include "pg/source.h"
 
 #define BLOCK_ROWS 1024
 #define BUCKETS    5
+
+/* Tables that make reasons quick: room for 300 trees of depth 6. */
+#define MAX_EXPLAINER_BYTES ((size_t) 64 << 20)
 
 typedef struct Scoring
 {
@@ -43,8 +49,9 @@ typedef struct Scoring
 	double *predictions; /* [BLOCK_ROWS] */
 	text **block_keys;   /* [BLOCK_ROWS] */
 	char **texts;        /* [BLOCK_ROWS][n_features], with reasons only */
-	double *contributions;
-	void *scratch;
+	pe_explainer *explainer; /* with reasons only, as is the next */
+	double *contributions;	 /* [BLOCK_ROWS][n_features] */
+	pe_env env; /* of the explainer */
 	Datum buckets[BUCKETS + 1];
 	Datum scored_at;
 	uint64 rows;
@@ -110,15 +117,14 @@ reasons_of_row(Scoring *scoring, int row)
 	const PeModel *model = scoring->model;
 	const double *values = scoring->values + (size_t) row * model->n_features;
 	char **texts = scoring->texts + (size_t) row * model->n_features;
+	const double *contributions = scoring->contributions + (size_t) row * model->n_features;
 	bool *taken = palloc0(Max(model->n_features, 1));
 	JsonbParseState *state = NULL;
-	double base;
 
-	pe_model_explain(model->core, values, scoring->scratch, scoring->contributions, &base);
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < scoring->request->reasons; i++)
 	{
-		int feature = next_reason(scoring->contributions, taken, model->n_features);
+		int feature = next_reason(contributions, taken, model->n_features);
 		const char *value;
 
 		if (feature < 0)
@@ -130,10 +136,21 @@ reasons_of_row(Scoring *scoring, int row)
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 		push_text(&state, "feature", model->features[feature].name);
 		push_text(&state, "value", value != NULL ? value : "(missing)");
-		push_contribution(&state, scoring->contributions[feature]);
+		push_contribution(&state, contributions[feature]);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
+}
+
+static void
+explain_block(Scoring *scoring)
+{
+	double base;
+	pe_error err = {0};
+
+	pe_check(pe_explainer_explain(scoring->explainer, scoring->values, scoring->model->n_features, scoring->filled,
+								  pe_threads, scoring->contributions, &base, &err),
+			 &err);
 }
 
 /* ---- blocks --------------------------------------------------------------------------- */
@@ -147,6 +164,8 @@ hand_out_block(Scoring *scoring)
 
 	pe_model_predict_block(scoring->model->core, scoring->values, scoring->model->n_features, scoring->filled,
 	                       scoring->predictions);
+	if (scoring->explainer != NULL)
+		explain_block(scoring);
 	nulls[PE_SCORE_DETAIL] = true;
 	nulls[PE_SCORE_REASONS] = scoring->request->reasons == 0;
 	values[PE_SCORE_DETAIL] = values[PE_SCORE_REASONS] = (Datum) 0;
@@ -243,9 +262,15 @@ allocate(Scoring *scoring)
 	scoring->predictions = palloc(sizeof(double) * BLOCK_ROWS);
 	scoring->block_keys = palloc(sizeof(text *) * BLOCK_ROWS);
 	if (scoring->request->reasons > 0)
+	{
+		pe_error err = {0};
+
+		scoring->env = pe_quiet_env(CurrentMemoryContext);
 		scoring->texts = palloc_extended(sizeof(char *) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
-	scoring->contributions = palloc(sizeof(double) * n_features);
-	scoring->scratch = palloc(pe_model_explain_scratch(scoring->model->core) + 1);
+		scoring->contributions = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
+		pe_check(pe_explainer_create(&scoring->env, scoring->model->core, MAX_EXPLAINER_BYTES, &scoring->explainer, &err),
+				 &err);
+	}
 	scoring->scored_at = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	for (int i = 1; i <= BUCKETS; i++)
 		scoring->buckets[i] = CStringGetTextDatum(pe_bucket_name((pe_bucket) i));

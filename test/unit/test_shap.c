@@ -96,6 +96,87 @@ compare(pe_task task, const char *first, const char *second)
 	pe_model_free(model);
 }
 
+#define MANY 300
+
+/* The tables say what the walk says, for any number of threads and any share of the trees that fits. */
+static void
+compare_explainer(pe_task task, const char *first, const char *second, size_t max_bytes)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_explainer *explainer;
+	double *values = malloc(MANY * DATA_FEATURES * sizeof(double));
+	double *one = malloc(MANY * DATA_FEATURES * sizeof(double));
+	double *three = malloc(MANY * DATA_FEATURES * sizeof(double));
+	double contributions[DATA_FEATURES], base, walked_base, worst = 0, worst_sum = 0;
+	uint64_t state = 5;
+	void *scratch;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, 2000, false, SETTINGS("trees=12", first, second), &model, &e,
+			   &err);
+	scratch = malloc(pe_model_explain_scratch(model));
+	for (int row = 0; row < MANY; row++)
+		data_row(model, &state, values + row * DATA_FEATURES);
+	IS_INT(pe_explainer_create(&env, model, max_bytes, &explainer, &err), PE_OK, "explainer: %s %s", first, second);
+	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 1, one, &base, &err), PE_OK, "one thread");
+	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 3, three, &base, &err), PE_OK, "three threads");
+	OK(memcmp(one, three, MANY * DATA_FEATURES * sizeof(double)) == 0, "give the same bits");
+	for (int row = 0; row < MANY; row++)
+	{
+		double sum = base;
+
+		pe_model_explain(model, values + row * DATA_FEATURES, scratch, contributions, &walked_base);
+		for (int f = 0; f < DATA_FEATURES; f++)
+		{
+			worst = fmax(worst, fabs(contributions[f] - one[row * DATA_FEATURES + f]));
+			sum += one[row * DATA_FEATURES + f];
+		}
+		worst_sum = fmax(worst_sum, fabs(sum - pe_model_margin(model, values + row * DATA_FEATURES)));
+	}
+	OK(base == walked_base, "the same base");
+	OK(worst < 1e-11, "the same contributions as the walk (%g)", worst);
+	OK(worst_sum < 1e-9, "that sum to the margin (%g)", worst_sum);
+	pe_explainer_free(explainer);
+	free(scratch);
+	free(values);
+	free(one);
+	free(three);
+	pe_model_free(model);
+}
+
+static void
+explainer_out_of_memory(void)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_explainer *explainer;
+	double values[DATA_FEATURES], contributions[DATA_FEATURES], base;
+	uint64_t state = 5;
+	long live;
+	bool done = false;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, 500, false, SETTINGS("trees=3", "max_depth=3", "seed=1"),
+			   &model, &e, &err);
+	data_row(model, &state, values);
+	live = memory.live;
+	for (long fail_at = 1; !done; fail_at++)
+	{
+		memory.calls = 0;
+		memory.fail_at = fail_at;
+		if (pe_explainer_create(&env, model, 1 << 20, &explainer, &err) == PE_OK)
+		{
+			done = pe_explainer_explain(explainer, values, DATA_FEATURES, 1, 2, contributions, &base, &err) == PE_OK;
+			pe_explainer_free(explainer);
+		}
+		memory.fail_at = 0;
+		if (memory.live != live)
+			break;
+	}
+	IS_INT(memory.live, live, "no failed allocation leaks");
+	OK(done, "and in the end it works");
+	pe_model_free(model);
+}
+
 int
 main(void)
 {
@@ -103,6 +184,11 @@ main(void)
 	compare(PE_TASK_PROPENSITY, "max_depth=3", "seed=1");
 	compare(PE_TASK_VALUE, "max_depth=6", "min_child_weight=3");
 	compare(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1");
+	compare_explainer(PE_TASK_PROPENSITY, "max_depth=6", "seed=1", 64 << 20);
+	compare_explainer(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1", 64 << 20);
+	compare_explainer(PE_TASK_VALUE, "max_depth=6", "seed=2", 200 << 10);
+	compare_explainer(PE_TASK_VALUE, "max_depth=6", "seed=2", 0);
+	explainer_out_of_memory();
 	IS_INT(memory.live, 0, "no block is left");
 	return tap_done();
 }
