@@ -165,6 +165,7 @@ begin_refresh(const char *name, const char *function)
 	PreventCommandIfReadOnly(function);
 	refuse_old_snapshot(function);
 	refresh = palloc0(sizeof(Refresh));
+	refresh->started = GetCurrentTimestamp();
 	refresh->enrichment = pe_enrichment_load(name, true);
 	lock_enrichment(refresh->enrichment);
 	/* Its definition may have changed while this call waited for the lock. */

@@ -51,6 +51,7 @@ typedef struct SkipReason
 typedef struct Refresh
 {
 	PeEnrichment *enrichment;
+	TimestampTz started;
 
 	/* reading the source */
 	PeWireRow *wire;

@@ -39,15 +39,14 @@ pe_refresh_reasons(const Refresh *refresh)
 static int64
 begin_run(const Refresh *refresh, const char *kind)
 {
-	Oid types[2] = {INT4OID, TEXTOID};
-	Datum values[2] = {Int32GetDatum(refresh->enrichment->enrichment_id), CStringGetTextDatum(kind)};
-	Oid user = GetUserId();
+	Oid types[4] = {INT4OID, TEXTOID, TIMESTAMPTZOID, OIDOID};
+	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id), CStringGetTextDatum(kind),
+					   TimestampTzGetDatum(refresh->started), ObjectIdGetDatum(GetUserId())};
 	bool isnull;
 
-	pe_owner_execute(psprintf("INSERT INTO profenrich.run (enrichment_id, kind, run_by) VALUES ($1, $2, %u::pg_catalog.oid) "
-							  "RETURNING run_id",
-							  user),
-					 2, types, values, NULL, false, 0);
+	pe_owner_execute("INSERT INTO profenrich.run (enrichment_id, kind, started_at, run_by) VALUES ($1, $2, $3, $4) "
+					 "RETURNING run_id",
+					 4, types, values, NULL, false, 0);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 

@@ -447,15 +447,17 @@ features_json(const Training *training, const pe_model *model)
 	return json.data;
 }
 
+#define MAX_SHOWN_NOTES 3
+
 static void
 report_notes(const pe_model *model)
 {
 	int n = pe_model_note_count(model);
 
-	for (int i = 0; i < Min(n, 10); i++)
+	for (int i = 0; i < Min(n, MAX_SHOWN_NOTES); i++)
 		ereport(NOTICE, (errmsg("%s", pe_model_note(model, i))));
-	if (n > 10)
-		ereport(NOTICE, (errmsg("%d more notes are in evaluation()", n - 10)));
+	if (n > MAX_SHOWN_NOTES)
+		ereport(NOTICE, (errmsg("%d more notes are in evaluation()", n - MAX_SHOWN_NOTES)));
 }
 
 static int

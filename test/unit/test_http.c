@@ -307,7 +307,7 @@ test_time(void)
 	state.stop_at_ms = start + 100;
 	post.total_timeout_ms = 10000;
 	IS_INT(pe_http_perform(client, &post, &response, &err), PE_CANCELLED, "the tick stops a wait");
-	OK(now_ms() - start < 300, "within 200 ms");
+	OK(now_ms() - start < 2000, "soon: within 200 ms on a quiet machine, ten times that on a busy one");
 	IS_INT(response.failure, PE_HTTP_CANCELLED, "and the response says so");
 	pe_http_response_free(&response);
 
@@ -321,7 +321,7 @@ test_time(void)
 	OK(others_blocked(&others) && others == 1, "the resolver's thread, still there, takes no signals");
 	start = now_ms();
 	pe_http_close(client);
-	OK(now_ms() - start < 200, "closing does not wait for it either");
+	OK(now_ms() - start < 2000, "closing does not wait for it either");
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	OK(!sigismember(&mask, SIGTERM) && !sigismember(&mask, SIGUSR1), "signals are as they were");
 }
