@@ -131,6 +131,19 @@ SELECT profenrich.retract('refresh_many');
 RESET maintenance_work_mem;
 SELECT profenrich.drop_enrichment('refresh_many', force => true);
 
+-- A retraction that the platform has accepted leaves a mark until the resend gap has passed, so that a value
+-- which follows at once waits; then the mark goes.
+UPDATE profenrich.profile_score SET hash = -1 WHERE retracted;
+TRUNCATE profenrich.outbox;
+SET profenrich.resend_gap = 900;
+INSERT INTO scores (crm_id, score) VALUES ('C-191', 5);
+SELECT changed FROM profenrich.refresh('refresh_churn');
+SELECT count(*) FILTER (WHERE not_before > now() + interval '800 seconds') AS waiting, count(*) AS chunks FROM profenrich.outbox;
+SELECT count(*) AS marks FROM profenrich.profile_score WHERE retracted;
+SET profenrich.resend_gap = 0;
+SELECT changed FROM profenrich.refresh('refresh_churn');
+SELECT count(*) AS marks FROM profenrich.profile_score WHERE retracted;
+
 -- A new value supersedes a dead letter.
 INSERT INTO profenrich.dead_letter (enrichment_id, profile_key, shard, version, class)
 SELECT enrichment_id, key, 0, 1, 'refused' FROM profenrich.enrichment, unnest(ARRAY['C-300', 'C-301']) AS key WHERE name = 'refresh_churn';

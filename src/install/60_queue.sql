@@ -37,7 +37,7 @@ CREATE TABLE @extschema@.profile_score (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE @extschema@.profile_score IS 'the newest value of each enrichment and profile, and the run that queued it';
 COMMENT ON COLUMN @extschema@.profile_score.version IS 'run that queued this value: a chunk of an older run skips the key';
-COMMENT ON COLUMN @extschema@.profile_score.hash IS 'hash of the canonical value; a refresh sends only what changed it';
+COMMENT ON COLUMN @extschema@.profile_score.hash IS 'hash of the canonical value; a refresh sends only what changed it. Of a retracted profile: 0, or -1 once that was accepted';
 COMMENT ON COLUMN @extschema@.profile_score.not_before IS 'the value waits until then, as its chunk does; null: sent at once';
 COMMENT ON COLUMN @extschema@.profile_score.value IS 'object of attribute to value, nulls left out; null when retracted';
 COMMENT ON COLUMN @extschema@.profile_score.retracted IS 'the profile left the source: its record is sent without attributes';

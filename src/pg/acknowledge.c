@@ -16,6 +16,7 @@
 
 #include "pg/delivery.h"
 #include "pg/guc.h"
+#include "pg/wire_value.h"
 
 #define MAX_LOG_ROWS 256
 #define DAYS_AHEAD   3
@@ -146,20 +147,30 @@ forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too
 }
 
 /*
- * A retracted profile that the platform has accepted needs no tombstone any more. A
+ * A retracted profile that the platform has accepted: its tombstone goes, but not
+ * before the resend gap has passed. Until then it is only marked, so that a refresh
+ * that brings the profile back knows to wait, and deletes it when it is old enough. A
  * row that a refresh has in hand is left alone: it is getting a new value.
  */
 static void
 drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 {
+#define TOMBSTONES                                                                                         \
+	"SELECT s.ctid FROM unnest($2, $3) k(profile_key, version)"                                            \
+	" JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"           \
+	" WHERE s.retracted AND s.version = k.version"
 	static PeStatement drop = {
-	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (SELECT s.ctid FROM unnest($2, $3) "
-	           "k(profile_key, version)"
-	           " JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"
-	           " WHERE s.retracted AND s.version = k.version FOR UPDATE OF s SKIP LOCKED)",
-	    .nargs = 3,
-	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
-	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
+	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES
+	           " AND greatest(s.changed_at, s.not_before) + $4 * interval '1 second' <= clock_timestamp()"
+	           " FOR UPDATE OF s SKIP LOCKED)",
+	    .nargs = 4,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT4OID}};
+	static PeStatement mark = {
+	    .sql = "UPDATE profenrich.profile_score SET hash = $4 WHERE ctid IN (" TOMBSTONES
+	           " FOR UPDATE OF s SKIP LOCKED)",
+	    .nargs = 4,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8OID}};
+	Datum values[4] = {Int32GetDatum(arg->slot->enrichment)};
 	bool any = false;
 
 	for (int i = 0; i < arg->slot->key_count; i++)
@@ -168,7 +179,11 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 		return;
 	values[1] = array_of(accepted->keys, accepted->count, TEXTOID);
 	values[2] = array_of(accepted->versions, accepted->count, INT8OID);
+	values[3] = Int32GetDatum(pe_resend_gap);
 	pe_statement_run(&drop, values, NULL, false, 0);
+	values[3] = Int64GetDatum(PE_TOMBSTONE_ACCEPTED);
+	pe_statement_run(&mark, values, NULL, false, 0);
+#undef TOMBSTONES
 }
 
 static void

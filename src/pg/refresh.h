@@ -67,6 +67,7 @@ typedef struct Refresh
 	Tuplestorestate *changed;
 	TupleDesc change;
 	int64 live; /* profiles that had a value before */
+	int64 old_tombstones; /* of profiles retracted and accepted longer ago than the resend gap */
 	int64 repeated_keys;
 	int64 repeated_rows; /* beyond the first of each key */
 

@@ -16,6 +16,7 @@
 #include "pg/owner.h"
 #include "pg/refresh.h"
 #include "pg/source.h"
+#include "pg/wire_value.h"
 
 #define SHARDS 16
 
@@ -53,7 +54,7 @@ note_change(Refresh *refresh, Datum key, TupleTableSlot *row, const Previous *pr
 	bool nulls[CHANGE_COLUMNS] = {false};
 
 	values[CHANGE_KEY] = key;
-	values[CHANGE_HASH] = row ? row->tts_values[ROW_HASH] : Int64GetDatum(0);
+	values[CHANGE_HASH] = row ? row->tts_values[ROW_HASH] : Int64GetDatum(PE_TOMBSTONE_WAITING);
 	values[CHANGE_RETRACTED] = BoolGetDatum(row == NULL);
 	values[CHANGE_SHARD] = Int16GetDatum((int16) shard);
 	values[CHANGE_NOT_BEFORE] = TimestampTzGetDatum(not_before);
@@ -114,6 +115,8 @@ merge_existing(void *arg, TupleTableSlot *existing)
 	}
 	else if (!retracted && refresh->enrichment->retract_absent)
 		note_change(refresh, key, NULL, &previous);
+	else if (hash == PE_TOMBSTONE_ACCEPTED && earliest_resend(&previous, refresh->now) == 0)
+		refresh->old_tombstones++;
 	return true;
 }
 

@@ -11,9 +11,11 @@
 #include "utils/json.h"
 #include "utils/queryenvironment.h"
 
+#include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
+#include "pg/wire_value.h"
 #include "pg/worker.h"
 
 #define KEYS_PER_CHUNK 500
@@ -104,6 +106,19 @@ write_values(Refresh *refresh, int64 run_id)
 	SPI_unregister_relation("profenrich_changed");
 }
 
+/* Tombstones that no value needs to wait for any more. */
+static void
+sweep_tombstones(const Refresh *refresh)
+{
+	Oid types[4] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT4OID};
+	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(PE_TOMBSTONE_ACCEPTED),
+					   TimestampTzGetDatum(refresh->now), Int32GetDatum(pe_resend_gap)};
+
+	pe_owner_execute("DELETE FROM profenrich.profile_score WHERE enrichment_id = $1 AND retracted AND hash = $2 "
+					 "AND greatest(changed_at, not_before) + $4 * interval '1 second' <= $3",
+					 4, types, values, NULL, false, 0);
+}
+
 int64
 pe_refresh_write(Refresh *refresh, const char *kind)
 {
@@ -116,6 +131,8 @@ pe_refresh_write(Refresh *refresh, const char *kind)
 		pe_wake_worker_at_commit();
 	}
 	tuplestore_end(refresh->changed); /* it may have a file */
+	if (refresh->old_tombstones > 0)
+		sweep_tombstones(refresh);
 	end_run(refresh, run_id);
 	return run_id;
 }

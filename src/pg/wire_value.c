@@ -279,7 +279,7 @@ pe_wire_append(StringInfo buffer, PeWireColumn *wire, Datum value)
 int64
 pe_wire_hash(const char *text, int length)
 {
-	uint64 hash = hash_bytes_extended((const unsigned char *) text, length, 0);
+	int64 hash = (int64) hash_bytes_extended((const unsigned char *) text, length, 0);
 
-	return hash == 0 ? 1 : (int64) hash;
+	return hash == PE_TOMBSTONE_WAITING || hash == PE_TOMBSTONE_ACCEPTED ? 1 : hash;
 }
