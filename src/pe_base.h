@@ -24,24 +24,24 @@
 typedef enum pe_status
 {
 	PE_OK = 0,
-	PE_CANCELLED,	   /* the tick asked to stop; everything was released */
+	PE_CANCELLED,      /* the tick asked to stop; everything was released */
 	PE_OUT_OF_MEMORY,  /* the allocator returned NULL */
 	PE_INVALID_OPTION, /* an option's name or value is wrong */
 	PE_INVALID_DATA,   /* the rows cannot be used (one class only, all values missing, ...) */
-	PE_NOT_FOUND,	   /* a named thing (column, path, dataset, profile) is not there */
-	PE_CORRUPT,		   /* bytes from outside do not parse, or contradict themselves */
-	PE_UNSUPPORTED,	   /* well-formed, but a feature we do not read or offer */
+	PE_NOT_FOUND,      /* a named thing (column, path, dataset, profile) is not there */
+	PE_CORRUPT,        /* bytes from outside do not parse, or contradict themselves */
+	PE_UNSUPPORTED,    /* well-formed, but a feature we do not read or offer */
 	PE_TYPE_MISMATCH,  /* a value does not fit the type it was asked for as */
-	PE_LIMIT,		   /* beyond a stated bound (memory, size, depth, count) */
-	PE_IO,			   /* reading a file or a stream failed */
+	PE_LIMIT,          /* beyond a stated bound (memory, size, depth, count) */
+	PE_IO,             /* reading a file or a stream failed */
 	PE_CONFIGURATION,  /* a setting, secret or URL is missing or not allowed */
-	PE_UNREACHABLE,	   /* no connection: name, route, refused, handshake, timeout */
-	PE_UNTRUSTED,	   /* the peer's certificate or address is not acceptable */
+	PE_UNREACHABLE,    /* no connection: name, route, refused, handshake, timeout */
+	PE_UNTRUSTED,      /* the peer's certificate or address is not acceptable */
 	PE_UNAUTHORISED,   /* the platform refused the credential or its permissions */
-	PE_REFUSED,		   /* the platform refused the request for what it says */
-	PE_CONFLICT,	   /* the platform already has another thing of that name */
-	PE_BAD_REPLY,	   /* the platform's answer cannot be understood */
-	PE_INTERNAL		   /* a can't-happen that was checked */
+	PE_REFUSED,        /* the platform refused the request for what it says */
+	PE_CONFLICT,       /* the platform already has another thing of that name */
+	PE_BAD_REPLY,      /* the platform's answer cannot be understood */
+	PE_INTERNAL        /* a can't-happen that was checked */
 } pe_status;
 
 /*
@@ -92,8 +92,7 @@ pe_fail(pe_error *err, pe_status code, const char *format, ...)
 	return code;
 }
 
-static inline void __attribute__((format(printf, 2, 3)))
-pe_error_hint(pe_error *err, const char *format, ...)
+static inline void __attribute__((format(printf, 2, 3))) pe_error_hint(pe_error *err, const char *format, ...)
 {
 	if (err != NULL)
 	{

@@ -16,8 +16,8 @@
 #include "model/internal.h"
 
 #define MAX_PATH_FEATURES 8  /* 2^8 patterns of 8 numbers: 16 kB a leaf */
-#define MAX_TESTS		  64 /* nodes of a tree, a bit each */
-#define ROWS_AT_ONCE	  64 /* of one item of work: a tree's tables stay in the cache for them */
+#define MAX_TESTS         64 /* nodes of a tree, a bit each */
+#define ROWS_AT_ONCE      64 /* of one item of work: a tree's tables stay in the cache for them */
 
 typedef struct leaf_table
 {
@@ -25,7 +25,7 @@ typedef struct leaf_table
 	uint16_t features[MAX_PATH_FEATURES];
 	uint64_t tests[MAX_PATH_FEATURES]; /* nodes on the path that test the feature */
 	uint64_t left[MAX_PATH_FEATURES];  /* of these, where the path goes left */
-	double *parts;					   /* [1 << n_features][n_features] */
+	double *parts;                     /* [1 << n_features][n_features] */
 } leaf_table;
 
 typedef struct tree_table
@@ -141,7 +141,8 @@ step(const pe_model *model, leaf_path *path, uint32_t at, int bit, bool left)
  * that they would take. False when a path has too many features or memory ran out.
  */
 static bool
-visit(const pe_explainer *explainer, tree_table *tree, uint32_t at, const leaf_path *before, bool fill, size_t *bytes)
+visit(const pe_explainer *explainer, tree_table *tree, uint32_t at, const leaf_path *before, bool fill,
+      size_t *bytes)
 {
 	const pe_model *model = explainer->model;
 	int bit;
@@ -165,7 +166,7 @@ visit(const pe_explainer *explainer, tree_table *tree, uint32_t at, const leaf_p
 		leaf_path further = *before;
 
 		if (!step(model, &further, at, bit, side == 0) ||
-			!visit(explainer, tree, model->nodes[at].left + side, &further, fill, bytes))
+		    !visit(explainer, tree, model->nodes[at].left + side, &further, fill, bytes))
 			return false;
 	}
 	return true;
@@ -181,7 +182,7 @@ make_tree(pe_explainer *explainer, uint32_t root, tree_table *tree, size_t *budg
 
 	memset(&nothing, 0, sizeof(nothing));
 	if (explainer->model->nodes[root].left == 0 || !visit(explainer, tree, root, &nothing, false, &bytes) ||
-		bytes > *budget)
+	    bytes > *budget)
 		return PE_OK;
 	*budget -= bytes;
 	n_leaves = tree->n_leaves;
@@ -199,7 +200,7 @@ make_tree(pe_explainer *explainer, uint32_t root, tree_table *tree, size_t *budg
 
 pe_status
 pe_explainer_create(const pe_env *env, const pe_model *model, size_t max_bytes, pe_explainer **explainer,
-					pe_error *err)
+                    pe_error *err)
 {
 	pe_explainer *made = pe_calloc(env, 1, sizeof(*made));
 	pe_status status = PE_OK;
@@ -300,7 +301,7 @@ explain_rows(void *ctx, uint32_t item, int thread)
 
 		for (size_t row = 0; row < count; row++)
 			pe_model_explain(model, values + row * job->stride, NULL, contributions + row * model->n_features,
-							 &base);
+			                 &base);
 		return;
 	}
 	memset(contributions, 0, count * model->n_features * sizeof(double));
@@ -314,7 +315,7 @@ explain_rows(void *ctx, uint32_t item, int thread)
 				add_tree(model, tree, values + row * job->stride, contributions + row * model->n_features);
 			else
 				pe_explain_tree(model, i, values + row * job->stride, scratch,
-								contributions + row * model->n_features);
+				                contributions + row * model->n_features);
 		}
 		if (pe_team_poll(job->team, thread))
 			return;
@@ -322,13 +323,17 @@ explain_rows(void *ctx, uint32_t item, int thread)
 }
 
 pe_status
-pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride, size_t rows, int threads,
-					 double *contributions, double *base, pe_error *err)
+pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride, size_t rows,
+                     int threads, double *contributions, double *base, pe_error *err)
 {
 	const pe_env *env = explainer->env;
 	const pe_model *model = explainer->model;
-	explain_job job = {.explainer = explainer, .values = values, .stride = stride, .rows = rows,
-					   .contributions = contributions, .scratch_bytes = pe_model_explain_scratch(model)};
+	explain_job job = {.explainer = explainer,
+	                   .values = values,
+	                   .stride = stride,
+	                   .rows = rows,
+	                   .contributions = contributions,
+	                   .scratch_bytes = pe_model_explain_scratch(model)};
 	uint32_t items = (uint32_t) ((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
 	pe_status status = PE_OK;
 

@@ -155,9 +155,9 @@ forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too
 static void
 drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 {
-#define TOMBSTONES                                                                                         \
-	"SELECT s.ctid FROM unnest($2, $3) k(profile_key, version)"                                            \
-	" JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"           \
+#define TOMBSTONES                                                                                           \
+	"SELECT s.ctid FROM unnest($2, $3) k(profile_key, version)"                                              \
+	" JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"             \
 	" WHERE s.retracted AND s.version = k.version"
 	static PeStatement drop = {
 	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES
@@ -165,11 +165,11 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 	           " FOR UPDATE OF s SKIP LOCKED)",
 	    .nargs = 4,
 	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT4OID}};
-	static PeStatement mark = {
-	    .sql = "UPDATE profenrich.profile_score SET hash = $4 WHERE ctid IN (" TOMBSTONES
-	           " FOR UPDATE OF s SKIP LOCKED)",
-	    .nargs = 4,
-	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8OID}};
+	static PeStatement mark = {.sql =
+	                               "UPDATE profenrich.profile_score SET hash = $4 WHERE ctid IN (" TOMBSTONES
+	                               " FOR UPDATE OF s SKIP LOCKED)",
+	                           .nargs = 4,
+	                           .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8OID}};
 	Datum values[4] = {Int32GetDatum(arg->slot->enrichment)};
 	bool any = false;
 

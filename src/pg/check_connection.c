@@ -103,12 +103,12 @@ static const struct
 	const char *name;
 	check_step run;
 } steps[] = {
-	{"secret", step_secret},
-	{"token", step_token},
-	{"organisation and sandbox", step_organisation},
-	{"identity namespaces", step_namespaces},
-	{"catalog", step_catalog},
-	{"streaming host", step_streaming},
+    {"secret", step_secret},
+    {"token", step_token},
+    {"organisation and sandbox", step_organisation},
+    {"identity namespaces", step_namespaces},
+    {"catalog", step_catalog},
+    {"streaming host", step_streaming},
 };
 
 /* message, detail and hint in one text. */
@@ -166,7 +166,7 @@ try_open(const char *server, char **wrong)
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		    error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 			ReThrowError(error);
 		/* What the server says is in its own encoding; rows are put from UTF-8. */
 		*wrong = pe_to_utf8(describe(error->message, error->detail, error->hint));
@@ -192,9 +192,9 @@ pe_check_connection(PG_FUNCTION_ARGS)
 	connection = try_open(server, &wrong);
 	ok = connection != NULL;
 	put_step(&row, "server and user mapping", ok,
-			 ok ? psprintf("organisation %s, client %s%s", connection->server.org_id, connection->client_id,
-						   OidIsValid(connection->roleid) ? "" : ", mapping for PUBLIC")
-				: wrong);
+	         ok ? psprintf("organisation %s, client %s%s", connection->server.org_id, connection->client_id,
+	                       OidIsValid(connection->roleid) ? "" : ", mapping for PUBLIC")
+	            : wrong);
 	for (int i = 0; i < lengthof(steps); i++)
 	{
 		char detail[512] = "";

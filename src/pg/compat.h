@@ -29,14 +29,14 @@
 /* 16 renamed the ownership checks and the ACL check on objects without a shortcut. */
 #if PG_VERSION_NUM >= 160000
 #define pe_foreign_server_aclcheck(oid, role, mode) object_aclcheck(ForeignServerRelationId, oid, role, mode)
-#define pe_namespace_aclcheck(oid, role, mode) object_aclcheck(NamespaceRelationId, oid, role, mode)
-#define pe_relation_ownercheck(oid, role) object_ownercheck(RelationRelationId, oid, role)
-#define pe_foreign_server_ownercheck(oid, role) object_ownercheck(ForeignServerRelationId, oid, role)
+#define pe_namespace_aclcheck(oid, role, mode)      object_aclcheck(NamespaceRelationId, oid, role, mode)
+#define pe_relation_ownercheck(oid, role)           object_ownercheck(RelationRelationId, oid, role)
+#define pe_foreign_server_ownercheck(oid, role)     object_ownercheck(ForeignServerRelationId, oid, role)
 #else
 #define pe_foreign_server_aclcheck(oid, role, mode) pg_foreign_server_aclcheck(oid, role, mode)
-#define pe_namespace_aclcheck(oid, role, mode) pg_namespace_aclcheck(oid, role, mode)
-#define pe_relation_ownercheck(oid, role) pg_class_ownercheck(oid, role)
-#define pe_foreign_server_ownercheck(oid, role) pg_foreign_server_ownercheck(oid, role)
+#define pe_namespace_aclcheck(oid, role, mode)      pg_namespace_aclcheck(oid, role, mode)
+#define pe_relation_ownercheck(oid, role)           pg_class_ownercheck(oid, role)
+#define pe_foreign_server_ownercheck(oid, role)     pg_foreign_server_ownercheck(oid, role)
 #endif
 
 /*
@@ -44,11 +44,11 @@
  * count for progress reports. And attribute maps, which from 16 on may skip columns.
  */
 #if PG_VERSION_NUM >= 160000
-#define pe_define_index(relid, statement) \
+#define pe_define_index(relid, statement)                                                                    \
 	DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, -1, false, true, false, false, true)
 #define pe_attribute_map(to, from) build_attrmap_by_name(to, from, false)
 #else
-#define pe_define_index(relid, statement) \
+#define pe_define_index(relid, statement)                                                                    \
 	DefineIndex(relid, statement, InvalidOid, InvalidOid, InvalidOid, false, true, false, false, true)
 #define pe_attribute_map(to, from) build_attrmap_by_name(to, from)
 #endif

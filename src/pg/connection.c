@@ -31,7 +31,7 @@
 #include "pg/report.h"
 #include "pg/secret.h"
 
-#define WRAPPER "experience_platform"
+#define WRAPPER    "experience_platform"
 #define MAX_PARKED 4
 
 typedef struct Session
@@ -42,8 +42,8 @@ typedef struct Session
 	Oid umid;
 	uint32 server_hash; /* of the syscache, for invalidations */
 	uint32 mapping_hash;
-	bool stale;	 /* server or mapping changed */
-	bool in_use; /* a PeConnection holds it */
+	bool stale;             /* server or mapping changed */
+	bool in_use;            /* a PeConnection holds it */
 	bool insecure_loopback; /* settings it was opened with */
 	bool private_addresses;
 	pe_env env;
@@ -74,7 +74,7 @@ static bool
 session_current(const Session *session)
 {
 	return !session->stale && session->insecure_loopback == pe_allow_insecure_loopback &&
-		   session->private_addresses == pe_allow_private_addresses;
+	       session->private_addresses == pe_allow_private_addresses;
 }
 
 /* Frees idle sessions that no connection may take up again, and those beyond the limit. */
@@ -153,12 +153,13 @@ pe_server_load(const char *name)
 
 	if (server == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("server \"%s\" does not exist", name),
-						errhint("Make it with CREATE SERVER %s FOREIGN DATA WRAPPER " WRAPPER " OPTIONS (org_id ...).",
-								quote_identifier(name))));
+		                errhint("Make it with CREATE SERVER %s FOREIGN DATA WRAPPER " WRAPPER
+		                        " OPTIONS (org_id ...).",
+		                        quote_identifier(name))));
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("server \"%s\" is not one of Experience Platform", name),
-				 errhint("Name a server made with FOREIGN DATA WRAPPER " WRAPPER ".")));
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		                errmsg("server \"%s\" is not one of Experience Platform", name),
+		                errhint("Name a server made with FOREIGN DATA WRAPPER " WRAPPER ".")));
 	result = palloc0(sizeof(PeServer));
 	result->serverid = server->serverid;
 	result->name = pstrdup(server->servername);
@@ -180,14 +181,14 @@ pe_server_load_checked(const char *name, Oid roleid)
 	AclResult allowed = pe_foreign_server_aclcheck(server->serverid, roleid, ACL_USAGE);
 
 	if (allowed != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for foreign server %s", server->name),
-				 errhint("Role \"%s\" needs USAGE on the server.", GetUserNameFromId(roleid, false))));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		                errmsg("permission denied for foreign server %s", server->name),
+		                errhint("Role \"%s\" needs USAGE on the server.", GetUserNameFromId(roleid, false))));
 	if (server->org_id == NULL)
 		ereport(ERROR, (errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("server \"%s\" has no option \"org_id\"", server->name),
-						errhint("Give it with ALTER SERVER %s OPTIONS (ADD org_id '...@AdobeOrg').",
-								quote_identifier(server->name))));
+		                errmsg("server \"%s\" has no option \"org_id\"", server->name),
+		                errhint("Give it with ALTER SERVER %s OPTIONS (ADD org_id '...@AdobeOrg').",
+		                        quote_identifier(server->name))));
 	return server;
 }
 
@@ -197,16 +198,20 @@ mapped_role(const PeServer *server, Oid roleid)
 {
 	const char *name;
 
-	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(roleid), ObjectIdGetDatum(server->serverid)))
+	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(roleid),
+	                          ObjectIdGetDatum(server->serverid)))
 		return roleid;
-	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(server->serverid)))
+	if (SearchSysCacheExists2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+	                          ObjectIdGetDatum(server->serverid)))
 		return InvalidOid;
 	name = GetUserNameFromId(roleid, false);
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("server \"%s\" has no user mapping for role \"%s\"", server->name, name),
-			 errhint("Make it with CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id ..., secret_file ...).",
-					 quote_identifier(name), quote_identifier(server->name))));
+	ereport(
+	    ERROR,
+	    (errcode(ERRCODE_UNDEFINED_OBJECT),
+	     errmsg("server \"%s\" has no user mapping for role \"%s\"", server->name, name),
+	     errhint(
+	         "Make it with CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id ..., secret_file ...).",
+	         quote_identifier(name), quote_identifier(server->name))));
 	return InvalidOid; /* not reached */
 }
 
@@ -217,9 +222,9 @@ required_option(UserMapping *mapping, const PeServer *server, const char *name)
 
 	if (value == NULL)
 		ereport(ERROR, (errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("user mapping for server \"%s\" has no option \"%s\"", server->name, name),
-						errhint("Give it with ALTER USER MAPPING ... SERVER %s OPTIONS (ADD %s ...).",
-								quote_identifier(server->name), name)));
+		                errmsg("user mapping for server \"%s\" has no option \"%s\"", server->name, name),
+		                errhint("Give it with ALTER USER MAPPING ... SERVER %s OPTIONS (ADD %s ...).",
+		                        quote_identifier(server->name), name)));
 	return value;
 }
 
@@ -229,7 +234,8 @@ host_of(MemoryContext context, const char *option, const char *url)
 	char host[256];
 
 	if (!pe_url_host(url, host, sizeof(host)))
-		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", option)));
+		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+		                errmsg("invalid value for option \"%s\"", option)));
 	return MemoryContextStrdup(context, host);
 }
 
@@ -241,21 +247,22 @@ session_open(const PeServer *server, UserMapping *mapping)
 	const char *option = pe_option_value(mapping->options, "client_secret");
 	const char *file = option == NULL ? required_option(mapping, server, "secret_file") : NULL;
 	/* Parentless until it is whole, below the current one, so that an error frees it. */
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "profenrich session", ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich session", ALLOCSET_SMALL_SIZES);
 	Session *session = MemoryContextAllocZero(context, sizeof(Session));
 	pe_platform_config config = {
-		.org_id = server->org_id,
-		.sandbox = server->sandbox,
-		.platform_url = server->platform_url,
-		.ims_url = server->ims_url,
-		.collection_url = server->collection_url,
-		.client_id = client_id,
-		.scopes = pe_option_value(mapping->options, "scopes"),
-		.ca_file = server->ca_file,
-		.allow_insecure_loopback = pe_allow_insecure_loopback,
-		.allow_private_addresses = pe_allow_private_addresses,
-		.get_secret = pe_secret_get,
-		.secret_ctx = &session->secret,
+	    .org_id = server->org_id,
+	    .sandbox = server->sandbox,
+	    .platform_url = server->platform_url,
+	    .ims_url = server->ims_url,
+	    .collection_url = server->collection_url,
+	    .client_id = client_id,
+	    .scopes = pe_option_value(mapping->options, "scopes"),
+	    .ca_file = server->ca_file,
+	    .allow_insecure_loopback = pe_allow_insecure_loopback,
+	    .allow_private_addresses = pe_allow_private_addresses,
+	    .get_secret = pe_secret_get,
+	    .secret_ctx = &session->secret,
 	};
 	pe_error err = {0};
 
@@ -318,7 +325,8 @@ release_session(void *arg)
 PeConnection *
 pe_connection_open(const char *server, Oid roleid, MemoryContext parent)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "profenrich connection", ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich connection", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Connection *connection = palloc0(sizeof(Connection));
 	PeServer *checked = pe_server_load_checked(server, roleid);

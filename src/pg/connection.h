@@ -22,10 +22,10 @@ typedef struct PeServer
 	const char *name;
 	const char *org_id; /* NULL when the option is missing: pe_connection_open refuses that */
 	const char *sandbox;
-	const char *platform_url;	/* no trailing slash in any of the URLs */
+	const char *platform_url; /* no trailing slash in any of the URLs */
 	const char *ims_url;
 	const char *collection_url;
-	const char *ca_file;		/* NULL: the system's certificates */
+	const char *ca_file;        /* NULL: the system's certificates */
 	double requests_per_second; /* 0: the sender's default */
 	double messages_per_second; /* 0: the sender's default */
 } PeServer;
@@ -34,11 +34,11 @@ typedef struct PeServer
 typedef struct PeConnection
 {
 	PeServer server;
-	Oid roleid;					  /* whose mapping: InvalidOid when it is the mapping for PUBLIC */
-	Oid umid;					  /* pg_user_mapping row */
+	Oid roleid; /* whose mapping: InvalidOid when it is the mapping for PUBLIC */
+	Oid umid;   /* pg_user_mapping row */
 	const char *client_id;
 	struct pe_platform *platform; /* platform/platform.h; its calls return a pe_status */
-	MemoryContext context;		  /* holds all of it */
+	MemoryContext context;        /* holds all of it */
 } PeConnection;
 
 /*

@@ -49,18 +49,18 @@ typedef struct option_rule
 } option_rule;
 
 static const option_rule rules[] = {
-	{"org_id", ForeignServerRelationId, false, check_org_id},
-	{"sandbox", ForeignServerRelationId, false, check_sandbox},
-	{"platform_url", ForeignServerRelationId, true, check_url},
-	{"ims_url", ForeignServerRelationId, true, check_url},
-	{"collection_url", ForeignServerRelationId, true, check_url},
-	{"ca_file", ForeignServerRelationId, true, check_file},
-	{"requests_per_second", ForeignServerRelationId, false, check_rate},
-	{"messages_per_second", ForeignServerRelationId, false, check_rate},
-	{"client_id", UserMappingRelationId, false, check_token},
-	{"secret_file", UserMappingRelationId, true, check_secret_file},
-	{"client_secret", UserMappingRelationId, false, check_secret},
-	{"scopes", UserMappingRelationId, false, check_token},
+    {"org_id", ForeignServerRelationId, false, check_org_id},
+    {"sandbox", ForeignServerRelationId, false, check_sandbox},
+    {"platform_url", ForeignServerRelationId, true, check_url},
+    {"ims_url", ForeignServerRelationId, true, check_url},
+    {"collection_url", ForeignServerRelationId, true, check_url},
+    {"ca_file", ForeignServerRelationId, true, check_file},
+    {"requests_per_second", ForeignServerRelationId, false, check_rate},
+    {"messages_per_second", ForeignServerRelationId, false, check_rate},
+    {"client_id", UserMappingRelationId, false, check_token},
+    {"secret_file", UserMappingRelationId, true, check_secret_file},
+    {"client_secret", UserMappingRelationId, false, check_secret},
+    {"scopes", UserMappingRelationId, false, check_token},
 };
 
 const char *
@@ -82,9 +82,9 @@ pe_http_config
 pe_http_limits(const char *ca_file)
 {
 	pe_http_config limits = {
-		.ca_file = ca_file,
-		.allow_insecure_loopback = pe_allow_insecure_loopback,
-		.allow_private_addresses = pe_allow_private_addresses,
+	    .ca_file = ca_file,
+	    .allow_insecure_loopback = pe_allow_insecure_loopback,
+	    .allow_private_addresses = pe_allow_private_addresses,
 	};
 
 	return limits;
@@ -94,8 +94,8 @@ static void
 invalid_value(const char *name, const char *hint)
 {
 	/* Some put the secret itself where its file's name belongs. */
-	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", name),
-					errhint("%s", hint), errhidestmt(true)));
+	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+	                errmsg("invalid value for option \"%s\"", name), errhint("%s", hint), errhidestmt(true)));
 }
 
 static bool
@@ -121,7 +121,9 @@ static void
 check_sandbox(const char *name, const char *value)
 {
 	if (!only_of(value, LOWER DIGIT "-") || strlen(value) > 63)
-		invalid_value(name, "A sandbox is given by its name, of lower-case letters, digits and hyphens, not by its title.");
+		invalid_value(
+		    name,
+		    "A sandbox is given by its name, of lower-case letters, digits and hyphens, not by its title.");
 }
 
 /* A host that is this machine by its very name, whatever a resolver says. */
@@ -146,15 +148,16 @@ check_url(const char *name, const char *value)
 	char host[256];
 
 	if (pe_http_check_url(&limits, name, value, &err) == PE_OK && pe_url_host(value, host, sizeof(host)) &&
-		(pg_strncasecmp(value, "https:", 6) == 0 || is_loopback(host)))
+	    (pg_strncasecmp(value, "https:", 6) == 0 || is_loopback(host)))
 		return;
 	/* The URL itself may hold a password, so it is not quoted. */
 	ereport(ERROR,
-			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", name),
-			 err.message[0] != '\0' ? errdetail_internal("%s.", err.message) : 0,
-			 errhint("Give an https URL without user, password and query. Plain http needs a loopback address and the "
-					 "superuser's setting profenrich.allow_insecure_loopback."),
-			 errhidestmt(true)));
+	        (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", name),
+	         err.message[0] != '\0' ? errdetail_internal("%s.", err.message) : 0,
+	         errhint("Give an https URL without user, password and query. Plain http needs a loopback "
+	                 "address and the "
+	                 "superuser's setting profenrich.allow_insecure_loopback."),
+	         errhidestmt(true)));
 }
 
 static void
@@ -193,8 +196,10 @@ static void
 check_secret_file(const char *name, const char *value)
 {
 	if (!pe_secret_name_ok(value))
-		invalid_value(name, "Give the bare name of a file in profenrich.secret_directory, without slash and not beginning "
-							"with a dot.");
+		invalid_value(
+		    name,
+		    "Give the bare name of a file in profenrich.secret_directory, without slash and not beginning "
+		    "with a dot.");
 }
 
 /* The statement holds the secret: keep it out of the log beside this message. */
@@ -202,19 +207,22 @@ static void
 check_secret(const char *name, const char *value)
 {
 	if (!pe_allow_secret_option && !IsBinaryUpgrade)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("option \"%s\" is not allowed", name),
-				 errhint("Put the secret into a file of mode 0600 in profenrich.secret_directory and name it with the "
-						 "option secret_file. A superuser may allow the option with "
-						 "profenrich.allow_secret_option."),
-				 errhidestmt(true)));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("option \"%s\" is not allowed", name),
+		                errhint("Put the secret into a file of mode 0600 in profenrich.secret_directory and "
+		                        "name it with the "
+		                        "option secret_file. A superuser may allow the option with "
+		                        "profenrich.allow_secret_option."),
+		                errhidestmt(true)));
 	if (value[0] == '\0' || strlen(value) >= 1024)
-		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE), errmsg("invalid value for option \"%s\"", name),
-						errhint("Give between 1 and 1023 characters."), errhidestmt(true)));
-	ereport(WARNING,
-			(errmsg("the secret in option \"%s\" can be read in dumps, logs and statistics", name),
-			 errhint("A file in profenrich.secret_directory, named with the option secret_file, shows it nowhere."),
-			 errhidestmt(true)));
+		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+		                errmsg("invalid value for option \"%s\"", name),
+		                errhint("Give between 1 and 1023 characters."), errhidestmt(true)));
+	ereport(
+	    WARNING,
+	    (errmsg("the secret in option \"%s\" can be read in dumps, logs and statistics", name),
+	     errhint(
+	         "A file in profenrich.secret_directory, named with the option secret_file, shows it nowhere."),
+	     errhidestmt(true)));
 }
 
 static const option_rule *
@@ -241,9 +249,9 @@ unknown_option(const char *name, Oid catalog)
 	}
 	/* A misspelt client_secret is still a secret. */
 	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME), errmsg("invalid option \"%s\"", name),
-					valid.len > 0 ? errhint("Valid options in this context are: %s.", valid.data)
-								  : errhint("There are no valid options in this context."),
-					errhidestmt(true)));
+	                valid.len > 0 ? errhint("Valid options in this context are: %s.", valid.data)
+	                              : errhint("There are no valid options in this context."),
+	                errhidestmt(true)));
 }
 
 Datum
@@ -255,13 +263,13 @@ pe_experience_platform_validator(PG_FUNCTION_ARGS)
 
 	if (catalog == ForeignTableRelationId)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a server of experience_platform has no foreign tables"),
-						errhint("profenrich.load_snapshot loads a profile snapshot into a table.")));
+		                errmsg("a server of experience_platform has no foreign tables"),
+		                errhint("profenrich.load_snapshot loads a profile snapshot into a table.")));
 	if (catalog == UserMappingRelationId && pe_option_value(options, "secret_file") != NULL &&
-		pe_option_value(options, "client_secret") != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-				 errmsg("options \"secret_file\" and \"client_secret\" exclude each other"), errhidestmt(true)));
+	    pe_option_value(options, "client_secret") != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+		                errmsg("options \"secret_file\" and \"client_secret\" exclude each other"),
+		                errhidestmt(true)));
 	foreach (cell, options)
 	{
 		DefElem *option = lfirst_node(DefElem, cell);
@@ -270,11 +278,12 @@ pe_experience_platform_validator(PG_FUNCTION_ARGS)
 		if (rule == NULL)
 			unknown_option(option->defname, catalog);
 		if (rule->admin_only && !superuser() && !pe_is_member("profenrich_admin"))
-			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-							errmsg("permission denied to set option \"%s\"", option->defname),
-							errhint("Only superusers and members of profenrich_admin set options that name hosts or "
-									"files, since these decide where secrets go."),
-							errhidestmt(true)));
+			ereport(ERROR,
+			        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			         errmsg("permission denied to set option \"%s\"", option->defname),
+			         errhint("Only superusers and members of profenrich_admin set options that name hosts or "
+			                 "files, since these decide where secrets go."),
+			         errhidestmt(true)));
 		rule->check(option->defname, defGetString(option));
 	}
 	PG_RETURN_VOID();

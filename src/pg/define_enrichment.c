@@ -33,8 +33,8 @@ typedef struct Definition
 
 /* The columns that create and alter write, as parameters $2 and on; $1 is the name. */
 #define DEFINITION_COUNT 9
-static const Oid definition_types[DEFINITION_COUNT] = {TEXTOID, OIDOID,	 TEXTOID,  TEXTOID,
-													   TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTOID};
+static const Oid definition_types[DEFINITION_COUNT] = {TEXTOID, OIDOID,   TEXTOID,  TEXTOID, TEXTOID,
+                                                       TEXTOID, JSONBOID, JSONBOID, TEXTOID};
 
 static Jsonb *
 empty_object(void)
@@ -74,7 +74,8 @@ static void
 need_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	if (PG_ARGISNULL(number))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be null", name)));
+		ereport(ERROR,
+		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be null", name)));
 }
 
 static char *
@@ -106,12 +107,15 @@ pe_create_enrichment(PG_FUNCTION_ARGS)
 	check_definition(&d);
 	definition_values(&d, values);
 	SPI_connect();
-	pe_owner_execute("INSERT INTO profenrich.enrichment (name, owner, server, source, identity_column, namespace,"
-					 " attributes, options, search_path) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING",
-					 DEFINITION_COUNT, definition_types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "INSERT INTO profenrich.enrichment (name, owner, server, source, identity_column, namespace,"
+	    " attributes, options, search_path) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) "
+	    "DO NOTHING",
+	    DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("enrichment \"%s\" already exists", d.e.name),
-						errhint("profenrich.alter_enrichment changes it.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("enrichment \"%s\" already exists", d.e.name),
+		         errhint("profenrich.alter_enrichment changes it.")));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -148,14 +152,15 @@ lock_row(const char *name, StoredRow *stored)
 	TupleDesc desc;
 	bool null;
 
-	pe_owner_execute("SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
-					 " e.attributes, e.options, t.org_id, t.sandbox, e.search_path"
-					 " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
-					 " WHERE e.name = $1 FOR NO KEY UPDATE OF e",
-					 1, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
+	    " e.attributes, e.options, t.org_id, t.sandbox, e.search_path"
+	    " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
+	    " WHERE e.name = $1 FOR NO KEY UPDATE OF e",
+	    1, types, values, NULL, false, 0);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("enrichment \"%s\" does not exist", name),
-						errhint("The table profenrich.enrichment lists them.")));
+		                errhint("The table profenrich.enrichment lists them.")));
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	memset(stored, 0, sizeof(*stored));
@@ -184,18 +189,20 @@ check_provisioned_change(const StoredRow *stored, const Definition *wanted)
 	if (!stored->provisioned)
 		return;
 	if (pg_strcasecmp(stored->d.e.namespace_code, wanted->e.namespace_code) != 0)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("namespace of enrichment \"%s\" cannot change after it was provisioned", wanted->e.name),
-						errhint("A primary identity is for good on the platform: create another enrichment.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		     errmsg("namespace of enrichment \"%s\" cannot change after it was provisioned", wanted->e.name),
+		     errhint("A primary identity is for good on the platform: create another enrichment.")));
 	server = pe_server_load(wanted->e.server);
 	if (server->org_id == NULL || strcmp(server->org_id, stored->target_org) != 0 ||
-		strcmp(server->sandbox, stored->target_sandbox) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("server \"%s\" is not where enrichment \"%s\" was provisioned", wanted->e.server, wanted->e.name),
-				 errdetail("It was provisioned in organisation %s, sandbox %s.", stored->target_org,
-						   stored->target_sandbox),
-				 errhint("Create another enrichment for another sandbox.")));
+	    strcmp(server->sandbox, stored->target_sandbox) != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		                errmsg("server \"%s\" is not where enrichment \"%s\" was provisioned",
+		                       wanted->e.server, wanted->e.name),
+		                errdetail("It was provisioned in organisation %s, sandbox %s.", stored->target_org,
+		                          stored->target_sandbox),
+		                errhint("Create another enrichment for another sandbox.")));
 }
 
 /* alter_enrichment: the arguments of create_enrichment, null keeps what is. */
@@ -224,9 +231,10 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	check_definition(&d);
 	check_provisioned_change(&stored, &d);
 	definition_values(&d, values);
-	pe_owner_execute("UPDATE profenrich.enrichment SET owner = $2, server = $3, source = $4, identity_column = $5,"
-					 " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",
-					 DEFINITION_COUNT, definition_types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "UPDATE profenrich.enrichment SET owner = $2, server = $3, source = $4, identity_column = $5,"
+	    " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",
+	    DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -239,14 +247,16 @@ refuse_pending(const StoredRow *stored)
 	Datum values[] = {Int32GetDatum(stored->enrichment_id)};
 
 	pe_owner_execute("SELECT FROM profenrich.outbox WHERE enrichment_id = $1"
-					 " UNION ALL SELECT FROM profenrich.retry WHERE enrichment_id = $1 LIMIT 1",
-					 1, types, values, NULL, false, 1);
+	                 " UNION ALL SELECT FROM profenrich.retry WHERE enrichment_id = $1 LIMIT 1",
+	                 1, types, values, NULL, false, 1);
 	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("enrichment \"%s\" has values that are not delivered yet", stored->d.e.name),
-				 errhint("Wait until profenrich.enrichment_status shows none pending, or drop it with force => true, "
-						 "which forgets them.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		     errmsg("enrichment \"%s\" has values that are not delivered yet", stored->d.e.name),
+		     errhint(
+		         "Wait until profenrich.enrichment_status shows none pending, or drop it with force => true, "
+		         "which forgets them.")));
 }
 
 /* drop_enrichment(name, force). What was sent stays on the platform. */
@@ -263,7 +273,8 @@ pe_drop_enrichment(PG_FUNCTION_ARGS)
 	if (!PG_GETARG_BOOL(1))
 		refuse_pending(&stored);
 	values[0] = Int32GetDatum(stored.enrichment_id);
-	pe_owner_execute("DELETE FROM profenrich.enrichment WHERE enrichment_id = $1", 1, types, values, NULL, false, 0);
+	pe_owner_execute("DELETE FROM profenrich.enrichment WHERE enrichment_id = $1", 1, types, values, NULL,
+	                 false, 0);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -29,10 +29,12 @@ pe_enrichment_check_name(const char *name)
 {
 	if (pe_xdm_name_ok(name, strlen(name)))
 		return;
-	ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid enrichment name \"%s\"", name),
-					errhint("It becomes an object on the platform: letters, digits, _ and -, not beginning with _, at "
-							"most %d characters.",
-							PE_XDM_NAME_MAX)));
+	ereport(
+	    ERROR,
+	    (errcode(ERRCODE_INVALID_NAME), errmsg("invalid enrichment name \"%s\"", name),
+	     errhint("It becomes an object on the platform: letters, digits, _ and -, not beginning with _, at "
+	             "most %d characters.",
+	             PE_XDM_NAME_MAX)));
 }
 
 void
@@ -42,12 +44,13 @@ pe_enrichment_check_namespace(const char *code)
 
 	for (size_t i = 0; i < length; i++)
 	{
-		if (!(isalnum((unsigned char) code[i]) && (unsigned char) code[i] < 0x80) && strchr("_.-", code[i]) == NULL)
+		if (!(isalnum((unsigned char) code[i]) && (unsigned char) code[i] < 0x80) &&
+		    strchr("_.-", code[i]) == NULL)
 			length = 0;
 	}
 	if (length == 0 || length > 128)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid identity namespace code \"%s\"", code),
-						errhint("profenrich.identity_namespaces lists the codes of an organisation.")));
+		                errhint("profenrich.identity_namespaces lists the codes of an organisation.")));
 }
 
 PeOwnerSwitch
@@ -57,7 +60,8 @@ pe_enrichment_enter_owner(Oid owner)
 
 	before.guc_level = NewGUCNestLevel();
 	GetUserIdAndSecContext(&before.user, &before.context);
-	SetUserIdAndSecContext(owner, before.context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(owner,
+	                       before.context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
 	return before;
 }
 
@@ -67,8 +71,8 @@ pe_enrichment_enter(const PeEnrichment *e)
 	PeOwnerSwitch before = pe_enrichment_enter_owner(e->owner);
 
 	if (e->search_path != NULL)
-		(void) set_config_option("search_path", e->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-								 false);
+		(void) set_config_option("search_path", e->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+		                         true, 0, false);
 	return before;
 }
 
@@ -88,12 +92,12 @@ check_identity_type(const char *column, Oid type)
 
 	type = getBaseType(type);
 	get_type_category_preferred(type, &category, &preferred);
-	if (category == TYPCATEGORY_STRING || type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID ||
-		type == UUIDOID)
+	if (category == TYPCATEGORY_STRING || type == INT2OID || type == INT4OID || type == INT8OID ||
+	    type == NUMERICOID || type == UUIDOID)
 		return;
 	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-					errmsg("identity column \"%s\" is of type %s", column, format_type_be(type)),
-					errhint("Identity values are text, integers, numeric or uuid: cast it in the source.")));
+	                errmsg("identity column \"%s\" is of type %s", column, format_type_be(type)),
+	                errhint("Identity values are text, integers, numeric or uuid: cast it in the source.")));
 }
 
 /* What decides between rows of one key is compared outside of the owner's rights: by built-in code only. */
@@ -114,8 +118,9 @@ check_rank_type(const char *column, Oid type)
 			return;
 	}
 	ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-					errmsg("column \"%s\" of type %s cannot decide between duplicate keys", column, format_type_be(type)),
-					errhint("Name a column of numbers, dates or timestamps in on_duplicate.")));
+	                errmsg("column \"%s\" of type %s cannot decide between duplicate keys", column,
+	                       format_type_be(type)),
+	                errhint("Name a column of numbers, dates or timestamps in on_duplicate.")));
 }
 
 /* Simple types; NULL for those that have no place in a profile. */
@@ -164,9 +169,10 @@ canonical_shape(const char *column, const char *declared)
 	pe_pool_init(&pool, &env);
 	pe_text_init(&text, &env);
 	if (pe_shape_parse(declared, &pool, &field, &err) != PE_OK)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("attribute \"%s\" is declared with an invalid type", column),
-						errdetail_internal("%s.", err.message), err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("attribute \"%s\" is declared with an invalid type", column),
+		         errdetail_internal("%s.", err.message), err.hint[0] != '\0' ? errhint("%s", err.hint) : 0));
 	pe_shape_write(&text, &field);
 	shape = pstrdup(text.data);
 	pe_text_free(&text);
@@ -182,16 +188,21 @@ jsonb_shape(const char *column, const char *declared)
 	if (declared == NULL && strcmp(column, REASONS_COLUMN) == 0)
 		return REASONS_SHAPE;
 	if (declared == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("jsonb column \"%s\" has no declared type", column),
-				 errhint("Declare it, for example attributes => '{\"%s\": \"map<integer>\"}'; also map<string>, "
-						 "array<string> or array<{name:string,value:number}>.",
-						 column)));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		     errmsg("jsonb column \"%s\" has no declared type", column),
+		     errhint("Declare it, for example attributes => '{\"%s\": \"map<integer>\"}'; also map<string>, "
+		             "array<string> or array<{name:string,value:number}>.",
+		             column)));
 	shape = canonical_shape(column, declared);
 	if (shape[0] != '{' && strncmp(shape, "map<", 4) != 0 && strncmp(shape, "array<", 6) != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("jsonb column \"%s\" is declared as %s", column, shape),
-						errhint("A jsonb column holds a map, an array or an object; cast single values in the source.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		     errmsg("jsonb column \"%s\" is declared as %s", column, shape),
+		     errhint(
+		         "A jsonb column holds a map, an array or an object; cast single values in the source.")));
 	return shape;
 }
 
@@ -208,17 +219,22 @@ column_shape(const char *column, Oid type, const char *declared)
 		return jsonb_shape(column, declared);
 	scalar = scalar_shape(OidIsValid(element) ? getBaseType(element) : base);
 	if (scalar == NULL)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("column \"%s\" of type %s cannot become an attribute", column, format_type_be(type)),
-						errhint("Attributes are numbers, text, booleans, dates, timestamps, arrays of these, or jsonb of "
-								"a declared type: cast or drop it in the source.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_DATATYPE_MISMATCH),
+		     errmsg("column \"%s\" of type %s cannot become an attribute", column, format_type_be(type)),
+		     errhint(
+		         "Attributes are numbers, text, booleans, dates, timestamps, arrays of these, or jsonb of "
+		         "a declared type: cast or drop it in the source.")));
 	shape = OidIsValid(element) ? psprintf("array<%s>", scalar) : scalar;
 	if (declared != NULL && strcmp(canonical_shape(column, declared), shape) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("column \"%s\" of type %s becomes %s and cannot be declared otherwise", column,
-						format_type_be(type), shape),
-				 errhint("Only jsonb columns need a declaration; cast the column in the source for another type.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		     errmsg("column \"%s\" of type %s becomes %s and cannot be declared otherwise", column,
+		            format_type_be(type), shape),
+		     errhint(
+		         "Only jsonb columns need a declaration; cast the column in the source for another type.")));
 	return shape;
 }
 
@@ -229,11 +245,13 @@ declared_type(const Jsonb *declared, const char *column)
 
 	if (declared == NULL)
 		return NULL;
-	if (getKeyJsonValueFromContainer((JsonbContainer *) &declared->root, column, strlen(column), &value) == NULL)
+	if (getKeyJsonValueFromContainer((JsonbContainer *) &declared->root, column, strlen(column), &value) ==
+	    NULL)
 		return NULL;
 	if (value.type != jbvString)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("type of attribute \"%s\" is not a text", column),
-						errhint("For example: '{\"%s\": \"map<integer>\"}'.", column)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("type of attribute \"%s\" is not a text", column),
+		                errhint("For example: '{\"%s\": \"map<integer>\"}'.", column)));
 	return pnstrdup(value.val.string.val, value.val.string.len);
 }
 
@@ -249,7 +267,7 @@ check_declared(const PeEnrichment *e, const PeSource *source, const Jsonb *decla
 		return;
 	if (!JB_ROOT_IS_OBJECT(declared))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("attributes must be a JSON object"),
-						errhint("It declares types by column: '{\"reasons\": \"array<string>\"}'.")));
+		                errhint("It declares types by column: '{\"reasons\": \"array<string>\"}'.")));
 	iterator = JsonbIteratorInit((JsonbContainer *) &declared->root);
 	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
 	{
@@ -260,8 +278,8 @@ check_declared(const PeEnrichment *e, const PeSource *source, const Jsonb *decla
 			(void) pe_source_need_column(source, name, "attribute");
 			if (strcmp(name, e->identity_column) == 0)
 				ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-								errmsg("identity column \"%s\" is no attribute", name),
-								errhint("Leave it out of attributes.")));
+				                errmsg("identity column \"%s\" is no attribute", name),
+				                errhint("Leave it out of attributes.")));
 		}
 	}
 }
@@ -272,13 +290,17 @@ check_attribute_name(const char *name)
 	const char *utf8 = pe_to_utf8(name);
 
 	if (strcmp(name, PE_KEY_ATTRIBUTE) == 0 || strcmp(name, PE_SCORED_AT_ATTRIBUTE) == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("attribute name \"%s\" is taken", name),
-						errdetail("Each record carries the profile's key and the time of its score under this name."),
-						errhint("Give the column another name in the source with AS.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_NAME), errmsg("attribute name \"%s\" is taken", name),
+		     errdetail("Each record carries the profile's key and the time of its score under this name."),
+		     errhint("Give the column another name in the source with AS.")));
 	if (!pe_xdm_name_ok(utf8, strlen(utf8)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("column \"%s\" cannot name an attribute", name),
-						errhint("Names on the platform are of letters, digits, _ and -, not beginning with _: give the "
-								"column another name in the source with AS.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_NAME), errmsg("column \"%s\" cannot name an attribute", name),
+		     errhint("Names on the platform are of letters, digits, _ and -, not beginning with _: give the "
+		             "column another name in the source with AS.")));
 }
 
 PeSource *
@@ -300,11 +322,11 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 	}
 	if (OidIsValid(source->relid))
 		e->source = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relid)),
-											   get_rel_name(source->relid));
+		                                       get_rel_name(source->relid));
 	if (source->desc->natts < 2 || source->desc->natts > MAX_ATTRIBUTES + 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("source has %d columns beside the identity", source->desc->natts - 1),
-						errhint("An enrichment has between 1 and %d attributes.", MAX_ATTRIBUTES)));
+		                errmsg("source has %d columns beside the identity", source->desc->natts - 1),
+		                errhint("An enrichment has between 1 and %d attributes.", MAX_ATTRIBUTES)));
 	e->nattributes = 0;
 	e->attributes = palloc0(sizeof(PeAttribute) * (source->desc->natts - 1));
 	for (int i = 0; i < source->desc->natts; i++)
@@ -319,7 +341,8 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 		attribute = &e->attributes[e->nattributes++];
 		attribute->name = pstrdup(NameStr(column->attname));
 		attribute->type = column->atttypid;
-		attribute->shape = column_shape(attribute->name, attribute->type, declared_type(declared, attribute->name));
+		attribute->shape =
+		    column_shape(attribute->name, attribute->type, declared_type(declared, attribute->name));
 	}
 	return source;
 }
@@ -329,18 +352,21 @@ pe_enrichment_check_owner(const char *name, Oid owner)
 {
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("owner of enrichment \"%s\" does not exist any more", name),
-				 errhint("A superuser makes another role its owner with UPDATE profenrich.enrichment.")));
+		        (errcode(ERRCODE_UNDEFINED_OBJECT),
+		         errmsg("owner of enrichment \"%s\" does not exist any more", name),
+		         errhint("A superuser makes another role its owner with UPDATE profenrich.enrichment.")));
 	if (!has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment %s", name),
-						errhint("It belongs to role \"%s\".", GetUserNameFromId(owner, false))));
+		ereport(ERROR,
+		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment %s", name),
+		         errhint("It belongs to role \"%s\".", GetUserNameFromId(owner, false))));
 }
 
 static void
 no_such_enrichment(const char *name)
 {
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("enrichment \"%s\" does not exist", name),
-					errhint("The table profenrich.enrichment lists them; profenrich.create_enrichment makes one.")));
+	ereport(ERROR,
+	        (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("enrichment \"%s\" does not exist", name),
+	         errhint("The table profenrich.enrichment lists them; profenrich.create_enrichment makes one.")));
 }
 
 /* The attribute that provisioning did not give the platform yet, or gave another type; NULL when all fit. */
@@ -379,11 +405,12 @@ pe_enrichment_load(const char *name, bool must_own)
 	bool null;
 
 	SPI_connect();
-	pe_owner_execute("SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
-					 " e.paused, e.attributes, e.options, t.attributes, e.search_path, t.enrichment_id"
-					 " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
-					 " WHERE e.name = $1",
-					 1, types, values, NULL, false, 1);
+	pe_owner_execute(
+	    "SELECT e.enrichment_id, e.name, e.owner::oid, e.server, e.source, e.identity_column, e.namespace,"
+	    " e.paused, e.attributes, e.options, t.attributes, e.search_path, t.enrichment_id"
+	    " FROM profenrich.enrichment e LEFT JOIN profenrich.enrichment_target t USING (enrichment_id)"
+	    " WHERE e.name = $1",
+	    1, types, values, NULL, false, 1);
 	if (SPI_processed == 0)
 		no_such_enrichment(name);
 	row = SPI_tuptable->vals[0];

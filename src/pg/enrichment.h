@@ -12,7 +12,7 @@
 typedef struct PeAttribute
 {
 	const char *name;  /* column and attribute name */
-	Oid type;		   /* the column's SQL type */
+	Oid type;          /* the column's SQL type */
 	const char *shape; /* the platform's type as text: integer, number, map<integer>, array<...> */
 } PeAttribute;
 
@@ -22,7 +22,7 @@ typedef struct PeEnrichment
 	const char *name;
 	Oid owner;
 	const char *server;
-	const char *source; /* schema-qualified when it is a relation's name */
+	const char *source;      /* schema-qualified when it is a relation's name */
 	const char *search_path; /* what the names in source are looked up by; NULL: the session's */
 	const char *identity_column;
 	const char *namespace_code;
@@ -39,9 +39,10 @@ typedef struct PeEnrichment
 	const char *unprovisioned;
 
 	/* options */
-	bool retract_absent;		  /* on_absent: "retract" (else "keep", the default) */
-	double max_retract;			  /* share of the profiles that one refresh may retract; default 0.05 */
-	const char *duplicate_column; /* on_duplicate: {"highest": column} or {"lowest": column}; NULL: an error */
+	bool retract_absent; /* on_absent: "retract" (else "keep", the default) */
+	double max_retract;  /* share of the profiles that one refresh may retract; default 0.05 */
+	const char
+	    *duplicate_column; /* on_duplicate: {"highest": column} or {"lowest": column}; NULL: an error */
 	bool duplicate_highest;
 } PeEnrichment;
 

@@ -14,7 +14,7 @@
 #include "pg/source.h"
 
 /* Attributes that every record carries beside those of the source. */
-#define PE_KEY_ATTRIBUTE	   "profileId"
+#define PE_KEY_ATTRIBUTE       "profileId"
 #define PE_SCORED_AT_ATTRIBUTE "scoredAt"
 
 /* Raises unless the platform takes name as the object that holds the attributes. */

@@ -25,9 +25,10 @@ pe_target_load(int32 enrichment_id)
 	PeTarget *target = NULL;
 
 	SPI_connect();
-	pe_owner_execute("SELECT tenant, field_group_id, schema_id, dataset_id, inlet_url, flow_id, org_id, sandbox,"
-					 " sender_identity, ready_at FROM profenrich.enrichment_target WHERE enrichment_id = $1",
-					 1, types, values, NULL, false, 1);
+	pe_owner_execute(
+	    "SELECT tenant, field_group_id, schema_id, dataset_id, inlet_url, flow_id, org_id, sandbox,"
+	    " sender_identity, ready_at FROM profenrich.enrichment_target WHERE enrichment_id = $1",
+	    1, types, values, NULL, false, 1);
 	query = MemoryContextSwitchTo(caller);
 	if (SPI_processed > 0)
 	{
@@ -76,33 +77,36 @@ attributes_json(const PeEnrichment *e)
 void
 pe_target_save(const PeEnrichment *e, const PeTarget *target)
 {
-	Oid types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID,	TEXTOID, TEXTOID,
-				   TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
+	Oid types[] = {INT4OID, TEXTOID, TEXTOID, TEXTOID,  TEXTOID, TEXTOID,
+	               TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 	Datum values[] = {
-		Int32GetDatum(e->enrichment_id),
-		CStringGetTextDatum(target->tenant),
-		CStringGetTextDatum(target->field_group_id),
-		CStringGetTextDatum(target->schema_id),
-		CStringGetTextDatum(target->dataset_id),
-		CStringGetTextDatum(target->inlet_url),
-		CStringGetTextDatum(target->flow_id),
-		CStringGetTextDatum(target->org_id),
-		CStringGetTextDatum(target->sandbox),
-		attributes_json(e),
-		CStringGetTextDatum(target->sender_identity),
-		TimestampTzGetDatum(target->ready_at),
+	    Int32GetDatum(e->enrichment_id),
+	    CStringGetTextDatum(target->tenant),
+	    CStringGetTextDatum(target->field_group_id),
+	    CStringGetTextDatum(target->schema_id),
+	    CStringGetTextDatum(target->dataset_id),
+	    CStringGetTextDatum(target->inlet_url),
+	    CStringGetTextDatum(target->flow_id),
+	    CStringGetTextDatum(target->org_id),
+	    CStringGetTextDatum(target->sandbox),
+	    attributes_json(e),
+	    CStringGetTextDatum(target->sender_identity),
+	    TimestampTzGetDatum(target->ready_at),
 	};
 
 	SPI_connect();
 	pe_owner_execute(
-		"INSERT INTO profenrich.enrichment_target (enrichment_id, tenant, field_group_id, schema_id, dataset_id,"
-		" inlet_url, flow_id, org_id, sandbox, attributes, sender_identity, ready_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-		" ON CONFLICT (enrichment_id) DO UPDATE SET tenant = excluded.tenant, field_group_id = excluded.field_group_id,"
-		" schema_id = excluded.schema_id, dataset_id = excluded.dataset_id, inlet_url = excluded.inlet_url,"
-		" flow_id = excluded.flow_id, org_id = excluded.org_id, sandbox = excluded.sandbox,"
-		" attributes = excluded.attributes, sender_identity = excluded.sender_identity, provisioned_at = now(),"
-		" ready_at = excluded.ready_at",
-		lengthof(values), types, values, NULL, false, 0);
+	    "INSERT INTO profenrich.enrichment_target (enrichment_id, tenant, field_group_id, schema_id, "
+	    "dataset_id,"
+	    " inlet_url, flow_id, org_id, sandbox, attributes, sender_identity, ready_at)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	    " ON CONFLICT (enrichment_id) DO UPDATE SET tenant = excluded.tenant, field_group_id = "
+	    "excluded.field_group_id,"
+	    " schema_id = excluded.schema_id, dataset_id = excluded.dataset_id, inlet_url = excluded.inlet_url,"
+	    " flow_id = excluded.flow_id, org_id = excluded.org_id, sandbox = excluded.sandbox,"
+	    " attributes = excluded.attributes, sender_identity = excluded.sender_identity, provisioned_at = "
+	    "now(),"
+	    " ready_at = excluded.ready_at",
+	    lengthof(values), types, values, NULL, false, 0);
 	SPI_finish();
 }

@@ -24,7 +24,8 @@ context_alloc(void *ctx, size_t size)
 
 	if (size > MaxAllocHugeSize - SIZE_PREFIX)
 		return NULL;
-	chunk = MemoryContextAllocExtended((MemoryContext) ctx, size + SIZE_PREFIX, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	chunk = MemoryContextAllocExtended((MemoryContext) ctx, size + SIZE_PREFIX,
+	                                   MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (chunk == NULL)
 		return NULL;
 	*(size_t *) chunk = size;
@@ -75,9 +76,9 @@ pe_env
 pe_server_env(MemoryContext context)
 {
 	pe_env env = {
-		.allocator = {context_alloc, context_realloc, context_free, context},
-		.tick = server_tick,
-		.tick_ctx = NULL,
+	    .allocator = {context_alloc, context_realloc, context_free, context},
+	    .tick = server_tick,
+	    .tick_ctx = NULL,
 	};
 
 	return env;

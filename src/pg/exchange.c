@@ -440,9 +440,9 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 
 	exchange->log.http_status = result.transport == PE_OK ? response->status : 0;
 	/* An answer for each record is "mixed" only when some of them were not accepted. */
-	exchange->log.outcome = pe_outcome_name(summary.outcome == PE_OUTCOME_MIXED && summary.retried + summary.dead == 0
-												? PE_OUTCOME_ACCEPTED
-												: summary.outcome);
+	exchange->log.outcome = pe_outcome_name(
+	    summary.outcome == PE_OUTCOME_MIXED && summary.retried + summary.dead == 0 ? PE_OUTCOME_ACCEPTED
+	                                                                               : summary.outcome);
 	exchange->log.accepted = summary.accepted;
 	exchange->log.retried = summary.retried;
 	exchange->log.dead = summary.dead;

@@ -40,55 +40,62 @@ check_secret_directory(char **value, void **extra, GucSource source)
 static void
 define_connection_settings(void)
 {
-	DefineCustomStringVariable("profenrich.secret_directory", "Directory of the secret files that user mappings name.",
-							   "Owned by the server's user or root, writable by nobody else; each file 0600.",
-							   &pe_secret_directory, "", PGC_SUSET, 0, check_secret_directory, NULL, NULL);
+	DefineCustomStringVariable("profenrich.secret_directory",
+	                           "Directory of the secret files that user mappings name.",
+	                           "Owned by the server's user or root, writable by nobody else; each file 0600.",
+	                           &pe_secret_directory, "", PGC_SUSET, 0, check_secret_directory, NULL, NULL);
 	DefineCustomBoolVariable("profenrich.allow_secret_option",
-							 "Accepts client_secret as an option of a user mapping.",
-							 "Off by default: dumps, logs and statistics show such a secret.", &pe_allow_secret_option,
-							 false, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomBoolVariable("profenrich.allow_insecure_loopback", "Allows plain http to a loopback address.", NULL,
-							 &pe_allow_insecure_loopback, false, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomBoolVariable("profenrich.allow_private_addresses",
-							 "Allows platform hosts that resolve to private, link-local or loopback addresses.", NULL,
-							 &pe_allow_private_addresses, false, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("profenrich.sender_identity", "Name under which this cluster sends.",
-							   "Unset: the system identifier, data directory and database. A copied database has the identity of "
-							   "the original in its enrichments, and so stays silent until they are adopted.",
-							   &pe_sender_identity_setting, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	                         "Accepts client_secret as an option of a user mapping.",
+	                         "Off by default: dumps, logs and statistics show such a secret.",
+	                         &pe_allow_secret_option, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("profenrich.allow_insecure_loopback", "Allows plain http to a loopback address.",
+	                         NULL, &pe_allow_insecure_loopback, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+	    "profenrich.allow_private_addresses",
+	    "Allows platform hosts that resolve to private, link-local or loopback addresses.", NULL,
+	    &pe_allow_private_addresses, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+	    "profenrich.sender_identity", "Name under which this cluster sends.",
+	    "Unset: the system identifier, data directory and database. A copied database has the identity of "
+	    "the original in its enrichments, and so stays silent until they are adopted.",
+	    &pe_sender_identity_setting, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.ready_after", "Time after provisioning during which nothing is sent.",
-							"-1: five minutes after a new flow, fifteen after a schema change.", &pe_ready_after, -1,
-							-1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	                        "-1: five minutes after a new flow, fifteen after a schema change.",
+	                        &pe_ready_after, -1, -1, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 static void
 define_worker_settings(void)
 {
 	DefineCustomStringVariable("profenrich.databases", "Databases that get a worker, separated by commas.",
-							   "Empty: each database that has the extension.", &pe_databases, "", PGC_SIGHUP,
-							   GUC_LIST_INPUT, NULL, NULL, NULL);
-	DefineCustomIntVariable("profenrich.poll_interval", "Time after which an idle worker looks into its queue.",
-							"A safety net: a worker is woken when something is queued.", &pe_poll_interval, 10, 1, 3600,
-							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	                           "Empty: each database that has the extension.", &pe_databases, "", PGC_SIGHUP,
+	                           GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.poll_interval",
+	                        "Time after which an idle worker looks into its queue.",
+	                        "A safety net: a worker is woken when something is queued.", &pe_poll_interval,
+	                        10, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.log_retention", "Days for which the delivery log is kept.", NULL,
-							&pe_log_retention, 30, 1, 3650, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	                        &pe_log_retention, 30, 1, 3650, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void
 pe_define_settings(void)
 {
 	DefineCustomIntVariable("profenrich.threads", "Threads that training and scoring may use in one session.",
-							"Low by default: every session may use as many.", &pe_threads, 2, 1, 64, PGC_USERSET, 0,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("profenrich.training_memory", "Private memory that one training may use.",
-							"A training that would need more stops before it reads rows, and says how many would fit.",
-							&pe_training_memory_limit, 4096, 16, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	                        "Low by default: every session may use as many.", &pe_threads, 2, 1, 64,
+	                        PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "profenrich.training_memory", "Private memory that one training may use.",
+	    "A training that would need more stops before it reads rows, and says how many would fit.",
+	    &pe_training_memory_limit, 4096, 16, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.model_cache_size", "Memory for models a session keeps loaded.", NULL,
-							&pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	                        &pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL,
+	                        NULL);
 	define_connection_settings();
 	define_worker_settings();
-	DefineCustomIntVariable("profenrich.resend_gap", "Least time between two values of one profile on the wire.",
-							"The platform may apply two values that come close together in either order.",
-							&pe_resend_gap, 900, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.resend_gap",
+	                        "Least time between two values of one profile on the wire.",
+	                        "The platform may apply two values that come close together in either order.",
+	                        &pe_resend_gap, 900, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("profenrich");
 }

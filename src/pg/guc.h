@@ -8,21 +8,21 @@
 
 #include "postgres.h"
 
-extern int pe_threads;			/* profenrich.threads */
-extern int pe_training_memory_limit;	/* profenrich.training_memory, in MB */
-extern int pe_model_cache_size; /* profenrich.model_cache_size, in MB */
+extern int pe_threads;               /* profenrich.threads */
+extern int pe_training_memory_limit; /* profenrich.training_memory, in MB */
+extern int pe_model_cache_size;      /* profenrich.model_cache_size, in MB */
 
 /* Connecting (connection.c, secret.c): all of them the superuser's. */
-extern char *pe_secret_directory;		/* profenrich.secret_directory; "" when unset */
-extern bool pe_allow_secret_option;		/* profenrich.allow_secret_option */
-extern bool pe_allow_insecure_loopback; /* profenrich.allow_insecure_loopback */
-extern bool pe_allow_private_addresses; /* profenrich.allow_private_addresses */
+extern char *pe_secret_directory;        /* profenrich.secret_directory; "" when unset */
+extern bool pe_allow_secret_option;      /* profenrich.allow_secret_option */
+extern bool pe_allow_insecure_loopback;  /* profenrich.allow_insecure_loopback */
+extern bool pe_allow_private_addresses;  /* profenrich.allow_private_addresses */
 extern char *pe_sender_identity_setting; /* profenrich.sender_identity; "" when unset */
-extern int pe_ready_after;				/* profenrich.ready_after, in s; -1: by what provisioning changed */
-extern int pe_resend_gap;		/* profenrich.resend_gap, in seconds */
+extern int pe_ready_after;               /* profenrich.ready_after, in s; -1: by what provisioning changed */
+extern int pe_resend_gap;                /* profenrich.resend_gap, in seconds */
 
 /* The workers (launcher.c, worker.c). */
-extern char *pe_databases;	 /* profenrich.databases; "" for all that have the extension */
+extern char *pe_databases;   /* profenrich.databases; "" for all that have the extension */
 extern int pe_poll_interval; /* profenrich.poll_interval, in s */
 extern int pe_log_retention; /* profenrich.log_retention, in days */
 

@@ -45,7 +45,7 @@ integer_fits(const JsonbValue *value, int64 limit)
 	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, number, whole)))
 		return false;
 	if (DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, number)) > (double) limit ||
-		DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, number)) < -(double) limit)
+	    DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, number)) < -(double) limit)
 		return false;
 	integer = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 	return integer <= limit && integer >= -limit;
@@ -58,7 +58,7 @@ find_member(const pe_xdm_field *object, const JsonbValue *key)
 {
 	for (int i = 0; i < object->item_count; i++)
 		if (strlen(object->items[i].name) == (size_t) key->val.string.len &&
-			memcmp(object->items[i].name, key->val.string.val, key->val.string.len) == 0)
+		    memcmp(object->items[i].name, key->val.string.val, key->val.string.len) == 0)
 			return &object->items[i];
 	return NULL;
 }
@@ -73,7 +73,7 @@ container_fits(const pe_xdm_field *field, JsonbContainer *container)
 	JsonbIteratorToken token;
 
 	if (JsonContainerIsArray(container) ? field->type != PE_XDM_ARRAY
-										: field->type != PE_XDM_MAP && field->type != PE_XDM_OBJECT)
+	                                    : field->type != PE_XDM_MAP && field->type != PE_XDM_OBJECT)
 		return false;
 	/* The first token only opens the container; what is nested comes as one value. */
 	(void) JsonbIteratorNext(&iterator, &value, true);

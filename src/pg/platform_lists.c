@@ -121,7 +121,7 @@ pe_create_identity_namespace(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "server" : "code")));
+		                errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "server" : "code")));
 	code = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	name = PG_ARGISNULL(2) ? code : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	pe_enrichment_check_namespace(code);

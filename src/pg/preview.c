@@ -43,12 +43,12 @@ build_message(Preview *preview, const char *key, const char *value)
 	pe_env env = pe_server_env(CurrentMemoryContext);
 	pe_message_body body = {0};
 	pe_message_record record = {
-		.key = key,
-		.key_length = strlen(key),
-		.value = value,
-		.value_length = strlen(value),
-		.scored_at = GetCurrentTimestamp() +
-					 (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC,
+	    .key = key,
+	    .key_length = strlen(key),
+	    .value = value,
+	    .value_length = strlen(value),
+	    .scored_at = GetCurrentTimestamp() +
+	                 (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC,
 	};
 	pe_error err = {0};
 
@@ -71,7 +71,8 @@ preview_row(void *arg, TupleTableSlot *slot)
 	if (pe_wire_row_read(preview->row, slot, &key, &value) != NULL)
 		return true;
 	before = MemoryContextSwitchTo(preview->context);
-	preview->messages = lappend(preview->messages, build_message(preview, pe_to_utf8(key), pe_to_utf8(value.data)));
+	preview->messages =
+	    lappend(preview->messages, build_message(preview, pe_to_utf8(key), pe_to_utf8(value.data)));
 	MemoryContextSwitchTo(before);
 	return list_length(preview->messages) < preview->wanted;
 }
@@ -112,7 +113,7 @@ pe_preview(PG_FUNCTION_ARGS)
 
 	if (preview.wanted < 1 || preview.wanted > MAX_PREVIEW)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("n is %d", preview.wanted),
-						errhint("Preview shows between 1 and %d messages.", MAX_PREVIEW)));
+		                errhint("Preview shows between 1 and %d messages.", MAX_PREVIEW)));
 	pe_rows_begin_single(fcinfo, &row);
 	fill_target(&preview, e);
 	before = pe_enrichment_enter(e);

@@ -30,7 +30,7 @@
 
 typedef struct ProgressSlot
 {
-	pg_atomic_uint32 pid; /* 0 = free */
+	pg_atomic_uint32 pid;     /* 0 = free */
 	pg_atomic_uint32 changes; /* odd while the owner writes */
 	Oid database;
 	Oid user;
@@ -94,7 +94,8 @@ release_at_transaction_end(XactEvent event, void *arg)
 
 /* An error that somebody catches ends the call, too. */
 static void
-release_at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+release_at_subtransaction_end(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid,
+                              void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB && mine != NULL && mine_subid >= mySubid)
 		pe_progress_end();
@@ -206,7 +207,8 @@ pe_progress(PG_FUNCTION_ARGS)
 
 		if (!read_slot(&slots[i], &slot) || slot.database != MyDatabaseId)
 			continue;
-		if (slot.kind < PE_PROGRESS_LOAD || slot.kind > PE_PROGRESS_SCORE || strcmp(wanted, kinds[slot.kind]) != 0)
+		if (slot.kind < PE_PROGRESS_LOAD || slot.kind > PE_PROGRESS_SCORE ||
+		    strcmp(wanted, kinds[slot.kind]) != 0)
 			continue;
 		if (!see_all && !has_privs_of_role(GetUserId(), slot.user))
 			continue;

@@ -36,7 +36,7 @@ PG_FUNCTION_INFO_V1(pe_provision);
 PG_FUNCTION_INFO_V1(pe_adopt);
 
 /* How long records sent too early may be lost (facts of the platform). */
-#define NEW_FLOW_SECONDS	   300
+#define NEW_FLOW_SECONDS       300
 #define CHANGED_SCHEMA_SECONDS 900
 
 typedef struct Provision
@@ -73,8 +73,9 @@ provision_tenant(Provision *p)
 	pe_error err = {0};
 
 	pe_check(pe_registry_tenant(p->platform, p->tenant, sizeof(p->tenant), &err), &err);
-	report(p, "tenant", p->tenant, "found",
-		   psprintf("organisation %s, sandbox %s", p->connection->server.org_id, p->connection->server.sandbox));
+	report(
+	    p, "tenant", p->tenant, "found",
+	    psprintf("organisation %s, sandbox %s", p->connection->server.org_id, p->connection->server.sandbox));
 }
 
 /* Codes that the user may have meant, else some of those there are. Codes compare without case. */
@@ -92,8 +93,9 @@ similar_namespaces(const pe_namespace_list *list, const char *code)
 			const char *known = list->items[i].code;
 			int length = strlen(known);
 
-			if (pass == 0 && (length > 100 || varstr_levenshtein_less_equal(wanted, strlen(wanted), asc_tolower(known, length),
-																			length, 1, 1, 1, 2, true) > 2))
+			if (pass == 0 && (length > 100 || varstr_levenshtein_less_equal(wanted, strlen(wanted),
+			                                                                asc_tolower(known, length),
+			                                                                length, 1, 1, 1, 2, true) > 2))
 				continue;
 			appendStringInfo(&similar, "%s%s", shown++ > 0 ? ", " : "", pe_from_utf8(known));
 		}
@@ -117,17 +119,16 @@ provision_namespace(Provision *p)
 		{
 			char *similar = similar_namespaces(&list, p->e->namespace_code);
 
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("organisation has no identity namespace \"%s\"", p->e->namespace_code),
-					 similar[0] != '\0' ? errdetail("Namespaces it has: %s.", similar) : 0,
-					 errhint("Name an existing one with profenrich.alter_enrichment, or make it with "
-							 "profenrich.create_identity_namespace: it cannot be deleted again.")));
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+			                errmsg("organisation has no identity namespace \"%s\"", p->e->namespace_code),
+			                similar[0] != '\0' ? errdetail("Namespaces it has: %s.", similar) : 0,
+			                errhint("Name an existing one with profenrich.alter_enrichment, or make it with "
+			                        "profenrich.create_identity_namespace: it cannot be deleted again.")));
 		}
 		/* As the platform writes it: the code's case varies, and records carry it. */
 		p->e->namespace_code = pe_from_utf8(found->code);
 		report(p, "identity namespace", psprintf(INT64_FORMAT, found->id), "found",
-			   psprintf("%s, %s", p->e->namespace_code, pe_from_utf8(found->id_type)));
+		       psprintf("%s, %s", p->e->namespace_code, pe_from_utf8(found->id_type)));
 	}
 	PG_FINALLY();
 	{
@@ -175,13 +176,17 @@ provision_field_group(Provision *p)
 	pe_pool pool;
 
 	pe_pool_init(&pool, &env);
-	pe_check(pe_registry_ensure_field_group(p->platform, p->tenant, title, description, enrichment_fields(p->e, &pool), 1,
-											&p->group, &created, &added, &err),
-			 &err);
+	pe_check(pe_registry_ensure_field_group(p->platform, p->tenant, title, description,
+	                                        enrichment_fields(p->e, &pool), 1, &p->group, &created, &added,
+	                                        &err),
+	         &err);
 	pe_pool_free(&pool);
 	p->schema_changed |= !created && added > 0;
-	report(p, "field group", p->group.id, created ? "created" : added > 0 ? "changed" : "found",
-		   created || added == 0 ? title : psprintf("%s: %d attributes added", title, added));
+	report(p, "field group", p->group.id,
+	       created     ? "created"
+	       : added > 0 ? "changed"
+	                   : "found",
+	       created || added == 0 ? title : psprintf("%s: %d attributes added", title, added));
 }
 
 static void
@@ -192,7 +197,9 @@ provision_schema(Provision *p)
 	bool created = false;
 	pe_error err = {0};
 
-	pe_check(pe_registry_ensure_schema(p->platform, title, description, p->group.id, &p->schema, &created, &err), &err);
+	pe_check(
+	    pe_registry_ensure_schema(p->platform, title, description, p->group.id, &p->schema, &created, &err),
+	    &err);
 	report(p, "schema", p->schema.id, created ? "created" : "found", title);
 }
 
@@ -205,15 +212,17 @@ provision_identity(Provision *p)
 	bool enabled = false;
 	pe_error err = {0};
 
-	pe_check(pe_registry_ensure_identity(p->platform, p->schema.id, property, p->e->namespace_code, &created, &err),
-			 &err);
+	pe_check(pe_registry_ensure_identity(p->platform, p->schema.id, property, p->e->namespace_code, &created,
+	                                     &err),
+	         &err);
 	report(p, "primary identity", property, created ? "created" : "found", p->e->namespace_code);
 	pe_check(pe_registry_get(p->platform, "schemas", p->schema.id, &p->schema, &err), &err);
 	if (!p->schema.has_primary_identity)
-		ereport(ERROR, (errcode(ERRCODE_FDW_REPLY_HANDLE),
-						errmsg("schema \"%s\" has no primary identity on the platform", p->schema.title),
-						errdetail("Records of such a schema could not be joined to profiles."),
-						errhint("Run profenrich.provision again in a minute; it was not enabled for Profile.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_FDW_REPLY_HANDLE),
+		         errmsg("schema \"%s\" has no primary identity on the platform", p->schema.title),
+		         errdetail("Records of such a schema could not be joined to profiles."),
+		         errhint("Run profenrich.provision again in a minute; it was not enabled for Profile.")));
 	pe_check(pe_registry_enable_profile(p->platform, &p->schema, &enabled, &err), &err);
 	report(p, "schema for Profile", p->schema.id, enabled ? "enabled" : "found", NULL);
 }
@@ -237,13 +246,14 @@ find_dataset(Provision *p, const char *name, bool *found, bool *enabled, pe_erro
 	if (list.count > 1)
 	{
 		status = pe_fail(err, PE_CONFLICT, "%d data sets are called \"%s\"", list.count, name);
-		pe_error_hint(err, "Rename or delete all but one of them on the platform, or choose another name for the enrichment.");
+		pe_error_hint(err, "Rename or delete all but one of them on the platform, or choose another name for "
+		                   "the enrichment.");
 	}
 	else if (list.count == 1 && strcmp(list.items[0].schema_id, p->schema.id) != 0)
 	{
 		status = pe_fail(err, PE_CONFLICT, "data set \"%s\" has another schema", list.items[0].name);
-		pe_error_detail(err, "Data set %s has schema %s, and not %s.", list.items[0].id, list.items[0].schema_id,
-						p->schema.id);
+		pe_error_detail(err, "Data set %s has schema %s, and not %s.", list.items[0].id,
+		                list.items[0].schema_id, p->schema.id);
 		pe_error_hint(err, "Rename or delete it on the platform, or choose another name for the enrichment.");
 	}
 	else if (list.count == 1)
@@ -269,13 +279,17 @@ provision_dataset(Provision *p)
 	pe_check(find_dataset(p, name, &found, &complete, &err), &err);
 	if (!found)
 		pe_check(pe_catalog_create_dataset(p->platform, name, description, p->schema.id, p->dataset_id,
-										   sizeof(p->dataset_id), &err),
-				 &err);
+		                                   sizeof(p->dataset_id), &err),
+		         &err);
 	else if (!complete)
 		pe_check(pe_catalog_enable_profile(p->platform, p->dataset_id, &enabled, &err), &err);
 	/* Two writers would overwrite each other's records, and only people can tell. */
-	report(p, "data set", p->dataset_id, !found ? "created" : enabled ? "enabled" : "found",
-		   found && p->before == NULL ? psprintf("%s; was there before: nothing else may write to it", name) : name);
+	report(p, "data set", p->dataset_id,
+	       !found    ? "created"
+	       : enabled ? "enabled"
+	                 : "found",
+	       found && p->before == NULL ? psprintf("%s; was there before: nothing else may write to it", name)
+	                                  : name);
 }
 
 /* The platform layer refuses an inlet that is not at collection_url: the token goes there. */
@@ -289,8 +303,8 @@ provision_flow(Provision *p)
 	pe_check(pe_flow_ensure_inlet(p->platform, name, &p->inlet, &created, &err), &err);
 	report(p, "inlet", p->inlet.inlet_id, created ? "created" : "found", p->inlet.inlet_url);
 	pe_check(pe_flow_ensure_flow(p->platform, name, &p->inlet, p->schema.id, p->dataset_id, p->flow_id,
-								 sizeof(p->flow_id), &p->flow_created, &err),
-			 &err);
+	                             sizeof(p->flow_id), &p->flow_created, &err),
+	         &err);
 }
 
 /* When the first record may be sent. */
@@ -298,7 +312,9 @@ static TimestampTz
 ready_at(const Provision *p)
 {
 	bool first = p->before == NULL || strcmp(p->before->flow_id, p->flow_id) != 0;
-	int seconds = p->schema_changed ? CHANGED_SCHEMA_SECONDS : p->flow_created || first ? NEW_FLOW_SECONDS : 0;
+	int seconds = p->schema_changed          ? CHANGED_SCHEMA_SECONDS
+	              : p->flow_created || first ? NEW_FLOW_SECONDS
+	                                         : 0;
 	TimestampTz ready;
 
 	if (seconds > 0 && pe_ready_after >= 0)
@@ -316,25 +332,27 @@ check_sender(const PeEnrichment *e, const PeTarget *before)
 {
 	if (before == NULL || strcmp(before->sender_identity, pe_sender_identity()) == 0)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("enrichment \"%s\" was provisioned by another cluster", e->name),
-					errdetail("This cluster sends as \"%s\", and that one as \"%s\".", pe_sender_identity(),
-							  before->sender_identity),
-					errhint("If the other one will not send any more, take it over with profenrich.adopt(%s).",
-							quote_literal_cstr(e->name))));
+	ereport(ERROR,
+	        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	         errmsg("enrichment \"%s\" was provisioned by another cluster", e->name),
+	         errdetail("This cluster sends as \"%s\", and that one as \"%s\".", pe_sender_identity(),
+	                   before->sender_identity),
+	         errhint("If the other one will not send any more, take it over with profenrich.adopt(%s).",
+	                 quote_literal_cstr(e->name))));
 }
 
 static void
 check_place(const Provision *p)
 {
 	if (p->before == NULL || (strcmp(p->before->org_id, p->connection->server.org_id) == 0 &&
-							  strcmp(p->before->sandbox, p->connection->server.sandbox) == 0))
+	                          strcmp(p->before->sandbox, p->connection->server.sandbox) == 0))
 		return;
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("server \"%s\" is not where enrichment \"%s\" was provisioned", p->e->server, p->e->name),
-			 errdetail("It was provisioned in organisation %s, sandbox %s.", p->before->org_id, p->before->sandbox),
-			 errhint("Create another enrichment for another sandbox.")));
+	        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	         errmsg("server \"%s\" is not where enrichment \"%s\" was provisioned", p->e->server, p->e->name),
+	         errdetail("It was provisioned in organisation %s, sandbox %s.", p->before->org_id,
+	                   p->before->sandbox),
+	         errhint("Create another enrichment for another sandbox.")));
 }
 
 /* The enrichment's row, so that two calls do not make everything twice. */
@@ -345,8 +363,8 @@ lock_enrichment(const char *name)
 	Datum values[] = {CStringGetTextDatum(name)};
 
 	SPI_connect();
-	pe_owner_execute("SELECT FROM profenrich.enrichment WHERE name = $1 FOR NO KEY UPDATE", 1, types, values, NULL,
-					 false, 0);
+	pe_owner_execute("SELECT FROM profenrich.enrichment WHERE name = $1 FOR NO KEY UPDATE", 1, types, values,
+	                 NULL, false, 0);
 	SPI_finish();
 }
 
@@ -356,29 +374,30 @@ save(Provision *p)
 	Oid types[] = {INT4OID, TEXTOID};
 	Datum values[] = {Int32GetDatum(p->e->enrichment_id), CStringGetTextDatum(p->e->namespace_code)};
 	PeTarget target = {
-		.tenant = p->tenant,
-		.field_group_id = p->group.id,
-		.schema_id = p->schema.id,
-		.dataset_id = p->dataset_id,
-		.inlet_url = p->inlet.inlet_url,
-		.flow_id = p->flow_id,
-		.org_id = p->connection->server.org_id,
-		.sandbox = p->connection->server.sandbox,
-		.sender_identity = pe_sender_identity(),
-		.ready_at = ready_at(p),
+	    .tenant = p->tenant,
+	    .field_group_id = p->group.id,
+	    .schema_id = p->schema.id,
+	    .dataset_id = p->dataset_id,
+	    .inlet_url = p->inlet.inlet_url,
+	    .flow_id = p->flow_id,
+	    .org_id = p->connection->server.org_id,
+	    .sandbox = p->connection->server.sandbox,
+	    .sender_identity = pe_sender_identity(),
+	    .ready_at = ready_at(p),
 	};
 
 	pe_target_save(p->e, &target);
 	SPI_connect();
-	pe_owner_execute("UPDATE profenrich.enrichment SET namespace = $2 WHERE enrichment_id = $1 AND namespace <> $2", 2,
-					 types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "UPDATE profenrich.enrichment SET namespace = $2 WHERE enrichment_id = $1 AND namespace <> $2", 2,
+	    types, values, NULL, false, 0);
 	/* What blocked the sender may be mended now: have it look. */
 	pe_owner_execute("UPDATE profenrich.delivery_state SET next_probe_at = now()"
-					 " WHERE enrichment_id = $1 AND blocked IS NOT NULL",
-					 1, types, values, NULL, false, 0);
+	                 " WHERE enrichment_id = $1 AND blocked IS NOT NULL",
+	                 1, types, values, NULL, false, 0);
 	SPI_finish();
 	report(p, "flow", p->flow_id, p->flow_created ? "created" : "found",
-		   psprintf("records are sent from %s", timestamptz_to_str(target.ready_at)));
+	       psprintf("records are sent from %s", timestamptz_to_str(target.ready_at)));
 }
 
 /* What was being found or made when an error came, and that nothing is lost by it. */
@@ -395,9 +414,13 @@ static const struct
 	const char *name;
 	void (*run)(Provision *p);
 } steps[] = {
-	{"tenant", provision_tenant},	  {"identity namespace", provision_namespace}, {"field group", provision_field_group},
-	{"schema", provision_schema},	  {"primary identity", provision_identity},	   {"data set", provision_dataset},
-	{"inlet and flow", provision_flow},
+    {"tenant", provision_tenant},
+    {"identity namespace", provision_namespace},
+    {"field group", provision_field_group},
+    {"schema", provision_schema},
+    {"primary identity", provision_identity},
+    {"data set", provision_dataset},
+    {"inlet and flow", provision_flow},
 };
 
 /* provision(name) -> (object, id, action, detail) */
@@ -450,15 +473,16 @@ pe_adopt(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(e->enrichment_id);
 	values[1] = CStringGetTextDatum(pe_sender_identity());
 	SPI_connect();
-	pe_owner_execute("UPDATE profenrich.enrichment_target SET sender_identity = $2 WHERE enrichment_id = $1", 2, types,
-					 values, NULL, false, 0);
+	pe_owner_execute("UPDATE profenrich.enrichment_target SET sender_identity = $2 WHERE enrichment_id = $1",
+	                 2, types, values, NULL, false, 0);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("enrichment \"%s\" was never provisioned", e->name),
-						errhint("Run profenrich.provision(%s).", quote_literal_cstr(e->name))));
-	pe_owner_execute("UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL, blocked_at = NULL,"
-					 " next_probe_at = NULL WHERE enrichment_id = $1 AND blocked = 'identity'",
-					 1, types, values, NULL, false, 0);
+		                errmsg("enrichment \"%s\" was never provisioned", e->name),
+		                errhint("Run profenrich.provision(%s).", quote_literal_cstr(e->name))));
+	pe_owner_execute(
+	    "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL, blocked_at = NULL,"
+	    " next_probe_at = NULL WHERE enrichment_id = $1 AND blocked = 'identity'",
+	    1, types, values, NULL, false, 0);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -28,7 +28,7 @@
 #include "pg/progress.h"
 #include "pg/refresh.h"
 
-#define LOCK_POLL_MS	50
+#define LOCK_POLL_MS    50
 #define DEFAULT_LOCK_MS 5000
 
 /* ---- lock, then snapshot --------------------------------------------------------------- */
@@ -37,10 +37,12 @@ static void
 refuse_old_snapshot(const char *function)
 {
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-						errmsg("%s cannot run in a transaction with isolation level repeatable read or serializable", function),
-						errdetail("Its snapshot may be older than the values another refresh has queued."),
-						errhint("Run it under read committed.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+		         errmsg("%s cannot run in a transaction with isolation level repeatable read or serializable",
+		                function),
+		         errdetail("Its snapshot may be older than the values another refresh has queued."),
+		         errhint("Run it under read committed.")));
 }
 
 /*
@@ -50,7 +52,8 @@ refuse_old_snapshot(const char *function)
 static void
 lock_enrichment(const PeEnrichment *enrichment)
 {
-	const char *sql = "SELECT FROM profenrich.enrichment WHERE enrichment_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
+	const char *sql =
+	    "SELECT FROM profenrich.enrichment WHERE enrichment_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
 	Oid types[1] = {INT4OID};
 	Datum values[1] = {Int32GetDatum(enrichment->enrichment_id)};
 	int limit_ms = LockTimeout > 0 ? LockTimeout : DEFAULT_LOCK_MS;
@@ -65,9 +68,11 @@ lock_enrichment(const PeEnrichment *enrichment)
 			return;
 		if (GetCurrentTimestamp() >= end)
 			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-							errmsg("enrichment \"%s\" is busy: another refresh or change of it is running", enrichment->name),
-							errhint("Wait for it to end, or raise lock_timeout.")));
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_POLL_MS, PG_WAIT_EXTENSION);
+			                errmsg("enrichment \"%s\" is busy: another refresh or change of it is running",
+			                       enrichment->name),
+			                errhint("Wait for it to end, or raise lock_timeout.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_POLL_MS,
+		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }
@@ -80,39 +85,46 @@ refuse_unprovisioned(const Refresh *refresh)
 	const PeEnrichment *enrichment = refresh->enrichment;
 
 	if (enrichment->unprovisioned != NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the platform does not know attribute \"%s\" of enrichment \"%s\" as it is now",
-							   enrichment->unprovisioned, enrichment->name),
-						errhint("Run SELECT * FROM profenrich.provision(%s) first.", quote_literal_cstr(enrichment->name))));
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("the platform does not know attribute \"%s\" of enrichment \"%s\" as it is now",
+		                enrichment->unprovisioned, enrichment->name),
+		         errhint("Run SELECT * FROM profenrich.provision(%s) first.",
+		                 quote_literal_cstr(enrichment->name))));
 }
 
 static void
 refuse_empty(const Refresh *refresh)
 {
 	if (refresh->profiles == 0)
-		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
-						errmsg("the source of enrichment \"%s\" has no rows", refresh->enrichment->name),
-						errdetail("Nothing was changed."),
-						errhint("An empty source is nearly always a failed load. To clear what was sent, use retract().")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_NO_DATA_FOUND),
+		     errmsg("the source of enrichment \"%s\" has no rows", refresh->enrichment->name),
+		     errdetail("Nothing was changed."),
+		     errhint(
+		         "An empty source is nearly always a failed load. To clear what was sent, use retract().")));
 	if (refresh->usable == 0)
-		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND),
-						errmsg("no row of the source of enrichment \"%s\" can be sent", refresh->enrichment->name),
-						errdetail("Skipped: %s. Nothing was changed.", pe_refresh_reasons(refresh)),
-						errhint("Check the identity column \"%s\" and the values against the platform's rules.",
-								refresh->enrichment->identity_column)));
+		ereport(ERROR,
+		        (errcode(ERRCODE_NO_DATA_FOUND),
+		         errmsg("no row of the source of enrichment \"%s\" can be sent", refresh->enrichment->name),
+		         errdetail("Skipped: %s. Nothing was changed.", pe_refresh_reasons(refresh)),
+		         errhint("Check the identity column \"%s\" and the values against the platform's rules.",
+		                 refresh->enrichment->identity_column)));
 }
 
 static void
 refuse_duplicates(const Refresh *refresh)
 {
 	if (refresh->repeated_keys > 0 && refresh->enrichment->duplicate_column == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CARDINALITY_VIOLATION),
-						errmsg("the source of enrichment \"%s\" has " INT64_FORMAT " keys in more than one row",
-							   refresh->enrichment->name, refresh->repeated_keys),
-						errdetail(INT64_FORMAT " rows repeat the \"%s\" of another row; nothing was queued.",
-								  refresh->repeated_rows, refresh->enrichment->identity_column),
-						errhint("Make the source one row for each profile, or set the option on_duplicate to "
-								"{\"highest\": \"column\"} or {\"lowest\": \"column\"}.")));
+		ereport(ERROR,
+		        (errcode(ERRCODE_CARDINALITY_VIOLATION),
+		         errmsg("the source of enrichment \"%s\" has " INT64_FORMAT " keys in more than one row",
+		                refresh->enrichment->name, refresh->repeated_keys),
+		         errdetail(INT64_FORMAT " rows repeat the \"%s\" of another row; nothing was queued.",
+		                   refresh->repeated_rows, refresh->enrichment->identity_column),
+		         errhint("Make the source one row for each profile, or set the option on_duplicate to "
+		                 "{\"highest\": \"column\"} or {\"lowest\": \"column\"}.")));
 }
 
 static void
@@ -121,11 +133,14 @@ refuse_mass_retraction(const Refresh *refresh)
 	double share = refresh->live > 0 ? (double) refresh->retracted / (double) refresh->live : 0;
 
 	if (share > refresh->enrichment->max_retract)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-						errmsg("refreshing enrichment \"%s\" would retract " INT64_FORMAT " of " INT64_FORMAT " profiles (%.1f %%)",
-							   refresh->enrichment->name, refresh->retracted, refresh->live, 100 * share),
-						errdetail("The limit is %.1f %%. Nothing was changed.", 100 * refresh->enrichment->max_retract),
-						errhint("If so many profiles really left the source, raise the option max_retract.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_DATA_EXCEPTION),
+		     errmsg("refreshing enrichment \"%s\" would retract " INT64_FORMAT " of " INT64_FORMAT
+		            " profiles (%.1f %%)",
+		            refresh->enrichment->name, refresh->retracted, refresh->live, 100 * share),
+		     errdetail("The limit is %.1f %%. Nothing was changed.", 100 * refresh->enrichment->max_retract),
+		     errhint("If so many profiles really left the source, raise the option max_retract.")));
 }
 
 /* ---- the SQL functions ------------------------------------------------------------------ */
@@ -135,11 +150,12 @@ tell_user(const Refresh *refresh)
 {
 	if (refresh->skipped > 0)
 		ereport(NOTICE, (errmsg(INT64_FORMAT " rows were skipped and will not be sent", refresh->skipped),
-						 errdetail("Reasons: %s.", pe_refresh_reasons(refresh))));
+		                 errdetail("Reasons: %s.", pe_refresh_reasons(refresh))));
 	if (!refresh->enrichment->provisioned)
-		ereport(NOTICE, (errmsg("enrichment \"%s\" is not provisioned: what is queued waits", refresh->enrichment->name),
-						 errhint("Run SELECT * FROM profenrich.provision(%s).",
-								 quote_literal_cstr(refresh->enrichment->name))));
+		ereport(NOTICE, (errmsg("enrichment \"%s\" is not provisioned: what is queued waits",
+		                        refresh->enrichment->name),
+		                 errhint("Run SELECT * FROM profenrich.provision(%s).",
+		                         quote_literal_cstr(refresh->enrichment->name))));
 }
 
 static Datum
@@ -147,8 +163,12 @@ result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id)
 {
 	TupleDesc desc;
 	Datum values[6] = {
-		Int64GetDatum(run_id),			   Int64GetDatum(refresh->profiles),  Int64GetDatum(refresh->nchanged),
-		Int64GetDatum(refresh->unchanged), Int64GetDatum(refresh->retracted), Int64GetDatum(refresh->skipped),
+	    Int64GetDatum(run_id),
+	    Int64GetDatum(refresh->profiles),
+	    Int64GetDatum(refresh->nchanged),
+	    Int64GetDatum(refresh->unchanged),
+	    Int64GetDatum(refresh->retracted),
+	    Int64GetDatum(refresh->skipped),
 	};
 	bool nulls[6] = {false};
 

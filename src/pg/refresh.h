@@ -56,7 +56,7 @@ typedef struct Refresh
 	/* reading the source */
 	PeWireRow *wire;
 	int rank_column; /* in the slot: what ranks duplicates, or -1 */
-	Oid rank_type; /* built in, as enrichment.c saw to: sorting runs nobody's code */
+	Oid rank_type;   /* built in, as enrichment.c saw to: sorting runs nobody's code */
 	Tuplesortstate *sorted;
 	TupleTableSlot *row; /* the sorted row at hand; empty at the end */
 	StringInfoData text;
@@ -66,7 +66,7 @@ typedef struct Refresh
 	TimestampTz now; /* what the new values are dated with */
 	Tuplestorestate *changed;
 	TupleDesc change;
-	int64 live; /* profiles that had a value before */
+	int64 live;           /* profiles that had a value before */
 	int64 old_tombstones; /* of profiles retracted and accepted longer ago than the resend gap */
 	int64 repeated_keys;
 	int64 repeated_rows; /* beyond the first of each key */

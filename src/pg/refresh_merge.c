@@ -146,10 +146,12 @@ read_existing(Refresh *refresh, pe_source_row callback)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
-	source = pe_source_open(psprintf("SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
-									 "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
-									 refresh->enrichment->enrichment_id),
-							"source");
+	source = pe_source_open(
+	    psprintf(
+	        "SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
+	        "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
+	        refresh->enrichment->enrichment_id),
+	    "source");
 	pe_source_read(source, NULL, 0, 0, callback, refresh);
 	SetUserIdAndSecContext(user, context);
 	PopActiveSnapshot();

@@ -43,12 +43,13 @@ begin_run(const Refresh *refresh, const char *kind)
 {
 	Oid types[4] = {INT4OID, TEXTOID, TIMESTAMPTZOID, OIDOID};
 	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id), CStringGetTextDatum(kind),
-					   TimestampTzGetDatum(refresh->started), ObjectIdGetDatum(GetUserId())};
+	                   TimestampTzGetDatum(refresh->started), ObjectIdGetDatum(GetUserId())};
 	bool isnull;
 
-	pe_owner_execute("INSERT INTO profenrich.run (enrichment_id, kind, started_at, run_by) VALUES ($1, $2, $3, $4) "
-					 "RETURNING run_id",
-					 4, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "INSERT INTO profenrich.run (enrichment_id, kind, started_at, run_by) VALUES ($1, $2, $3, $4) "
+	    "RETURNING run_id",
+	    4, types, values, NULL, false, 0);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
@@ -57,15 +58,19 @@ end_run(const Refresh *refresh, int64 run_id)
 {
 	Oid types[7] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
 	Datum values[7] = {
-		Int64GetDatum(run_id),			   Int64GetDatum(refresh->profiles),
-		Int64GetDatum(refresh->nchanged),  Int64GetDatum(refresh->unchanged),
-		Int64GetDatum(refresh->retracted), Int64GetDatum(refresh->skipped),
-		CStringGetTextDatum(pe_refresh_reasons(refresh)),
+	    Int64GetDatum(run_id),
+	    Int64GetDatum(refresh->profiles),
+	    Int64GetDatum(refresh->nchanged),
+	    Int64GetDatum(refresh->unchanged),
+	    Int64GetDatum(refresh->retracted),
+	    Int64GetDatum(refresh->skipped),
+	    CStringGetTextDatum(pe_refresh_reasons(refresh)),
 	};
 
-	pe_owner_execute("UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
-					 "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb WHERE run_id = $1",
-					 7, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
+	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb WHERE run_id = $1",
+	    7, types, values, NULL, false, 0);
 }
 
 /*
@@ -78,7 +83,7 @@ write_values(Refresh *refresh, int64 run_id)
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Oid types[3] = {INT4OID, INT8OID, TIMESTAMPTZOID};
 	Datum values[3] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(run_id),
-					   TimestampTzGetDatum(refresh->now)};
+	                   TimestampTzGetDatum(refresh->now)};
 
 	relation->md.name = "profenrich_changed";
 	relation->md.tupdesc = refresh->change;
@@ -87,22 +92,26 @@ write_values(Refresh *refresh, int64 run_id)
 	relation->reldata = refresh->changed;
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the changes");
-	pe_owner_execute("INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, not_before, "
-					 "retracted, value) "
-					 "SELECT $1, profile_key, $2, hash, $3, not_before, retracted, value::jsonb FROM profenrich_changed "
-					 "ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = EXCLUDED.version, "
-					 "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, not_before = EXCLUDED.not_before, "
-					 "retracted = EXCLUDED.retracted, value = EXCLUDED.value",
-					 3, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, "
+	    "not_before, "
+	    "retracted, value) "
+	    "SELECT $1, profile_key, $2, hash, $3, not_before, retracted, value::jsonb FROM profenrich_changed "
+	    "ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = EXCLUDED.version, "
+	    "hash = EXCLUDED.hash, changed_at = EXCLUDED.changed_at, not_before = EXCLUDED.not_before, "
+	    "retracted = EXCLUDED.retracted, value = EXCLUDED.value",
+	    3, types, values, NULL, false, 0);
 	pe_owner_execute("DELETE FROM profenrich.dead_letter d USING profenrich_changed c "
-					 "WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key",
-					 1, types, values, NULL, false, 0);
-	pe_owner_execute("INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before) "
-					 "SELECT $1, shard, $2, array_agg(profile_key), not_before FROM (SELECT shard, not_before, profile_key, "
-					 "(row_number() OVER (PARTITION BY shard, not_before ORDER BY profile_key) - 1) "
-					 "/ " CppAsString2(KEYS_PER_CHUNK) " AS chunk FROM profenrich_changed) AS numbered "
-					 "GROUP BY shard, not_before, chunk ORDER BY chunk, shard",
-					 2, types, values, NULL, false, 0);
+	                 "WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key",
+	                 1, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before) "
+	    "SELECT $1, shard, $2, array_agg(profile_key), not_before FROM (SELECT shard, not_before, "
+	    "profile_key, "
+	    "(row_number() OVER (PARTITION BY shard, not_before ORDER BY profile_key) - 1) "
+	    "/ " CppAsString2(KEYS_PER_CHUNK) " AS chunk FROM profenrich_changed) AS numbered "
+	                                      "GROUP BY shard, not_before, chunk ORDER BY chunk, shard",
+	    2, types, values, NULL, false, 0);
 	SPI_unregister_relation("profenrich_changed");
 }
 
@@ -111,12 +120,14 @@ static void
 sweep_tombstones(const Refresh *refresh)
 {
 	Oid types[4] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT4OID};
-	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id), Int64GetDatum(PE_TOMBSTONE_ACCEPTED),
-					   TimestampTzGetDatum(refresh->now), Int32GetDatum(pe_resend_gap)};
+	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id),
+	                   Int64GetDatum(PE_TOMBSTONE_ACCEPTED), TimestampTzGetDatum(refresh->now),
+	                   Int32GetDatum(pe_resend_gap)};
 
-	pe_owner_execute("DELETE FROM profenrich.profile_score WHERE enrichment_id = $1 AND retracted AND hash = $2 "
-					 "AND greatest(changed_at, not_before) + $4 * interval '1 second' <= $3",
-					 4, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "DELETE FROM profenrich.profile_score WHERE enrichment_id = $1 AND retracted AND hash = $2 "
+	    "AND greatest(changed_at, not_before) + $4 * interval '1 second' <= $3",
+	    4, types, values, NULL, false, 0);
 }
 
 int64

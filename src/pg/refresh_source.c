@@ -63,8 +63,8 @@ begin_sort(TupleDesc desc, Oid rank_type, bool highest_first)
 
 	get_sort_group_operators(rank_type, true, false, true, &less, NULL, &greater, NULL);
 	operators[1] = highest_first ? greater : less;
-	return tuplesort_begin_heap(desc, 3, columns, operators, collations, nulls_first, maintenance_work_mem, NULL,
-								TUPLESORT_NONE);
+	return tuplesort_begin_heap(desc, 3, columns, operators, collations, nulls_first, maintenance_work_mem,
+	                            NULL, TUPLESORT_NONE);
 }
 
 static void

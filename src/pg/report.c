@@ -85,10 +85,10 @@ pe_raise(const pe_error *err)
 		CHECK_FOR_INTERRUPTS();
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("stopped before the work was done")));
 	}
-	ereport(ERROR,
-			(errcode(pe_sqlstate(err->code)), errmsg("%s", err->message[0] != '\0' ? sendable(err->message) : "unknown error"),
-			 err->detail[0] != '\0' ? errdetail("%s", sendable(err->detail)) : 0,
-			 err->hint[0] != '\0' ? errhint("%s", sendable(err->hint)) : 0));
+	ereport(ERROR, (errcode(pe_sqlstate(err->code)),
+	                errmsg("%s", err->message[0] != '\0' ? sendable(err->message) : "unknown error"),
+	                err->detail[0] != '\0' ? errdetail("%s", sendable(err->detail)) : 0,
+	                err->hint[0] != '\0' ? errhint("%s", sendable(err->hint)) : 0));
 	pg_unreachable();
 }
 

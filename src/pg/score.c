@@ -45,13 +45,13 @@ typedef struct Scoring
 	PeKeySet *keys;
 	MemoryContext block; /* reset after each block: keys, texts, reasons */
 	int filled;
-	double *values;      /* [BLOCK_ROWS][n_features] */
-	double *predictions; /* [BLOCK_ROWS] */
-	text **block_keys;   /* [BLOCK_ROWS] */
-	char **texts;        /* [BLOCK_ROWS][n_features], with reasons only */
+	double *values;          /* [BLOCK_ROWS][n_features] */
+	double *predictions;     /* [BLOCK_ROWS] */
+	text **block_keys;       /* [BLOCK_ROWS] */
+	char **texts;            /* [BLOCK_ROWS][n_features], with reasons only */
 	pe_explainer *explainer; /* with reasons only, as is the next */
-	double *contributions;	 /* [BLOCK_ROWS][n_features] */
-	pe_env env; /* of the explainer */
+	double *contributions;   /* [BLOCK_ROWS][n_features] */
+	pe_env env;              /* of the explainer */
 	Datum buckets[BUCKETS + 1];
 	Datum scored_at;
 	uint64 rows;
@@ -148,9 +148,9 @@ explain_block(Scoring *scoring)
 	double base;
 	pe_error err = {0};
 
-	pe_check(pe_explainer_explain(scoring->explainer, scoring->values, scoring->model->n_features, scoring->filled,
-								  pe_threads, scoring->contributions, &base, &err),
-			 &err);
+	pe_check(pe_explainer_explain(scoring->explainer, scoring->values, scoring->model->n_features,
+	                              scoring->filled, pe_threads, scoring->contributions, &base, &err),
+	         &err);
 }
 
 /* ---- blocks --------------------------------------------------------------------------- */
@@ -268,8 +268,9 @@ allocate(Scoring *scoring)
 		scoring->env = pe_quiet_env(CurrentMemoryContext);
 		scoring->texts = palloc_extended(sizeof(char *) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
 		scoring->contributions = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
-		pe_check(pe_explainer_create(&scoring->env, scoring->model->core, MAX_EXPLAINER_BYTES, &scoring->explainer, &err),
-				 &err);
+		pe_check(pe_explainer_create(&scoring->env, scoring->model->core, MAX_EXPLAINER_BYTES,
+		                             &scoring->explainer, &err),
+		         &err);
 	}
 	scoring->scored_at = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	for (int i = 1; i <= BUCKETS; i++)

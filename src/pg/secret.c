@@ -17,7 +17,7 @@ secret_of_option(const PeSecret *secret, char *buffer, size_t size, pe_error *er
 	{
 		pe_fail(err, PE_CONFIGURATION, "option \"client_secret\" is not allowed any more");
 		pe_error_hint(err, "Name a file with the option secret_file, or have a superuser set "
-						   "profenrich.allow_secret_option.");
+		                   "profenrich.allow_secret_option.");
 		return PE_CONFIGURATION;
 	}
 	if (strlcpy(buffer, secret->option, size) >= size)
@@ -31,11 +31,11 @@ pe_secret_get(void *ctx, const char *host, char *buffer, size_t size, pe_error *
 	const PeSecret *secret = ctx;
 	const char *hosts[lengthof(secret->hosts) + 1];
 	pe_secret_request request = {
-		.directory = pe_secret_directory,
-		.name = secret->file,
-		.org_id = secret->org_id,
-		.hosts = hosts,
-		.host_count = lengthof(hosts),
+	    .directory = pe_secret_directory,
+	    .name = secret->file,
+	    .org_id = secret->org_id,
+	    .hosts = hosts,
+	    .host_count = lengthof(hosts),
 	};
 
 	if (secret->file == NULL)
@@ -43,7 +43,8 @@ pe_secret_get(void *ctx, const char *host, char *buffer, size_t size, pe_error *
 	if (pe_secret_directory == NULL || pe_secret_directory[0] == '\0')
 	{
 		pe_fail(err, PE_CONFIGURATION, "setting profenrich.secret_directory is empty");
-		pe_error_hint(err, "Set it in postgresql.conf to the directory that holds secret file \"%s\".", secret->file);
+		pe_error_hint(err, "Set it in postgresql.conf to the directory that holds secret file \"%s\".",
+		              secret->file);
 		return PE_CONFIGURATION;
 	}
 	memcpy(hosts, secret->hosts, sizeof(secret->hosts));

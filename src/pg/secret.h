@@ -15,7 +15,7 @@
  */
 typedef struct PeSecret
 {
-	char *file;	  /* bare name in profenrich.secret_directory */
+	char *file;   /* bare name in profenrich.secret_directory */
 	char *option; /* the secret itself, from the option client_secret */
 	char *org_id;
 	char *hosts[3]; /* those of the three URLs: a token is as good as the secret for a day */

@@ -22,7 +22,8 @@ pe_sender_identity(void)
 	if (pe_sender_identity_setting != NULL && pe_sender_identity_setting[0] != '\0')
 		return pe_sender_identity_setting;
 	if (identity[0] == '\0')
-		snprintf(identity, sizeof(identity), UINT64_FORMAT ":%s:%u", GetSystemIdentifier(), DataDir, MyDatabaseId);
+		snprintf(identity, sizeof(identity), UINT64_FORMAT ":%s:%u", GetSystemIdentifier(), DataDir,
+		         MyDatabaseId);
 	return identity;
 }
 

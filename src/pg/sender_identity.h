@@ -8,8 +8,8 @@
 /*
  * profenrich.sender_identity, or when that is empty the system identifier, the data
  * directory and the database's oid: a copy of the files has another directory, a
- * restored dump another identifier, a copied database another oid. An enrichment is sent only by the identity it was provisioned under.
- * Valid until the setting changes; needs no transaction.
+ * restored dump another identifier, a copied database another oid. An enrichment is sent only by the identity
+ * it was provisioned under. Valid until the setting changes; needs no transaction.
  */
 extern const char *pe_sender_identity(void);
 

@@ -36,8 +36,8 @@ pe_wire_row_open(const PeEnrichment *e, const PeSource *source)
 		const PeAttribute *attribute = &e->attributes[i];
 		int column = pe_source_need_column(source, attribute->name, "attribute");
 
-		pe_wire_column_init(&row->columns[i], column, attribute->name, TupleDescAttr(source->desc, column)->atttypid,
-							attribute->shape);
+		pe_wire_column_init(&row->columns[i], column, attribute->name,
+		                    TupleDescAttr(source->desc, column)->atttypid, attribute->shape);
 	}
 	return row;
 }

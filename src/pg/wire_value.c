@@ -25,7 +25,7 @@
 
 /* The platform's limits: a long is a JSON number, and a fragment's arrays are bounded. */
 #define MAX_SAFE_INTEGER INT64CONST(9007199254740992)
-#define MAX_ARRAY_ITEMS	 500
+#define MAX_ARRAY_ITEMS  500
 
 typedef enum Written
 {
@@ -47,7 +47,8 @@ pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type, 
 	wire->element = get_element_type(wire->type);
 	if (OidIsValid(wire->element))
 	{
-		get_typlenbyvalalign(wire->element, &wire->element_length, &wire->element_by_value, &wire->element_align);
+		get_typlenbyvalalign(wire->element, &wire->element_length, &wire->element_by_value,
+		                     &wire->element_align);
 		wire->element = getBaseType(wire->element);
 	}
 	getTypeOutputInfo(OidIsValid(wire->element) ? wire->element : wire->type, &output, &varlena);
@@ -130,7 +131,7 @@ append_timestamp(StringInfo buffer, Timestamp timestamp, const char **reason)
 		return REFUSED;
 	}
 	appendStringInfo(buffer, "\"%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour,
-					 tm.tm_min, tm.tm_sec);
+	                 tm.tm_min, tm.tm_sec);
 	if (fraction != 0)
 		appendStringInfo(buffer, ".%06d", (int) fraction);
 	appendStringInfoString(buffer, "Z\"");
@@ -221,8 +222,8 @@ append_array(StringInfo buffer, PeWireColumn *wire, Datum value, const char **re
 		*reason = "array of several dimensions";
 		return REFUSED;
 	}
-	deconstruct_array(array, ARR_ELEMTYPE(array), wire->element_length, wire->element_by_value, wire->element_align,
-					  &items, &nulls, &count);
+	deconstruct_array(array, ARR_ELEMTYPE(array), wire->element_length, wire->element_by_value,
+	                  wire->element_align, &items, &nulls, &count);
 	if (count > MAX_ARRAY_ITEMS)
 	{
 		*reason = "array longer than 500";

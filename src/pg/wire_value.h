@@ -15,10 +15,10 @@ struct pe_xdm_field;
 /* One attribute: a column of the source, its name on the platform, how it is written. */
 typedef struct PeWireColumn
 {
-	int column;		  /* index in the slot */
+	int column;       /* index in the slot */
 	const char *name; /* attribute name */
-	Oid type;		  /* the column's base type, domains looked through */
-	Oid element;	  /* array: the element's base type; else InvalidOid */
+	Oid type;         /* the column's base type, domains looked through */
+	Oid element;      /* array: the element's base type; else InvalidOid */
 	FmgrInfo output;  /* output function of type, or of element for an array */
 	int16 element_length;
 	bool element_by_value;
@@ -30,7 +30,8 @@ typedef struct PeWireColumn
  * Prepares a column of the given SQL type. shape is the attribute's declared type as
  * text, which a jsonb value is held to. The caller has checked that the type can be sent.
  */
-extern void pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type, const char *shape);
+extern void pe_wire_column_init(PeWireColumn *wire, int column, const char *name, Oid type,
+                                const char *shape);
 
 /*
  * Appends "name":value for a non-null datum, with a comma in front when buffer does

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 #define PE_IDENTITY_MAX_CHARACTERS 1024
-#define PE_ECID_DIGITS			   38
+#define PE_ECID_DIGITS             38
 
 /*
  * NULL when value (length bytes of UTF-8, need not end in NUL) may stand as an

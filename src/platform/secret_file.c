@@ -133,7 +133,8 @@ parse_line(const pe_secret_request *request, span line, int number, secret_value
 		return PE_OK;
 	equals = memchr(line.start, '=', line.length);
 	if (equals == NULL)
-		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" has no \"=\"", number, request->name);
+		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" has no \"=\"", number,
+		               request->name);
 	name = trim(line.start, (size_t) (equals - line.start));
 	value = trim(equals + 1, (size_t) (line.start + line.length - equals - 1));
 	if (span_is(name, "org_id"))
@@ -144,14 +145,17 @@ parse_line(const pe_secret_request *request, span line, int number, secret_value
 		target = &values->client_secret;
 	else
 	{
-		pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" sets an unknown name", number, request->name);
+		pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" sets an unknown name", number,
+		        request->name);
 		pe_error_hint(err, "A secret file sets org_id, hosts and client_secret.");
 		return PE_CONFIGURATION;
 	}
 	if (target->start != NULL)
-		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" repeats a name", number, request->name);
+		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" repeats a name", number,
+		               request->name);
 	if (value.length == 0)
-		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" has no value", number, request->name);
+		return pe_fail(err, PE_CONFIGURATION, "line %d of secret file \"%s\" has no value", number,
+		               request->name);
 	*target = value;
 	return PE_OK;
 }
@@ -162,8 +166,8 @@ check_destination(const pe_secret_request *request, const secret_values *values,
 {
 	if (!span_is(values->org_id, request->org_id))
 	{
-		pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" is for another organisation than \"%s\"", request->name,
-				request->org_id);
+		pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" is for another organisation than \"%s\"",
+		        request->name, request->org_id);
 		pe_error_hint(err, "The line org_id of the file must equal the server's option org_id.");
 		return PE_CONFIGURATION;
 	}
@@ -172,9 +176,10 @@ check_destination(const pe_secret_request *request, const secret_values *values,
 		if (!hosts_contain(values->hosts, request->hosts[i]))
 		{
 			pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" does not allow host \"%s\"", request->name,
-					request->hosts[i]);
-			pe_error_hint(err, "The owner of the file lists the hosts that may receive the secret, or a token "
-							   "made with it, in its line hosts.");
+			        request->hosts[i]);
+			pe_error_hint(err,
+			              "The owner of the file lists the hosts that may receive the secret, or a token "
+			              "made with it, in its line hosts.");
 			return PE_CONFIGURATION;
 		}
 	}
@@ -183,7 +188,7 @@ check_destination(const pe_secret_request *request, const secret_values *values,
 
 pe_status
 pe_secret_parse(const pe_secret_request *request, const char *text, size_t length, char *buffer, size_t size,
-				pe_error *err)
+                pe_error *err)
 {
 	secret_values values = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
 	const char *missing = NULL;
@@ -221,7 +226,7 @@ pe_secret_parse(const pe_secret_request *request, const char *text, size_t lengt
 		return status;
 	if (values.client_secret.length >= size)
 		return pe_fail(err, PE_CONFIGURATION, "the secret in secret file \"%s\" is longer than %zu bytes",
-					   request->name, size - 1);
+		               request->name, size - 1);
 	memcpy(buffer, values.client_secret.start, values.client_secret.length);
 	buffer[values.client_secret.length] = '\0';
 	return PE_OK;
@@ -235,7 +240,8 @@ open_directory(const pe_secret_request *request, int *descriptor, pe_error *err)
 	int fd = open(request->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return pe_fail(err, PE_CONFIGURATION, "directory of secret files cannot be opened: %s", strerror(errno));
+		return pe_fail(err, PE_CONFIGURATION, "directory of secret files cannot be opened: %s",
+		               strerror(errno));
 	if (fstat(fd, &st) != 0 || (st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022) != 0)
 	{
 		close(fd);
@@ -260,7 +266,7 @@ open_secret(const pe_secret_request *request, int directory, int *descriptor, pe
 		if (errno == ELOOP)
 			return pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" is a symbolic link", request->name);
 		return pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" cannot be opened: %s", request->name,
-					   strerror(errno));
+		               strerror(errno));
 	}
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		wrong = "is not a regular file";
@@ -310,7 +316,7 @@ pe_secret_file_read(const pe_secret_request *request, char *buffer, size_t size,
 			continue;
 		if (got < 0)
 			status = pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" cannot be read: %s", request->name,
-							 strerror(errno));
+			                 strerror(errno));
 		if (got <= 0)
 			break;
 		length += (size_t) got;

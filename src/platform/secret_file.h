@@ -23,7 +23,7 @@
 typedef struct pe_secret_request
 {
 	const char *directory; /* absolute; owned by us or root, writable by nobody else */
-	const char *name;	   /* a file in it: pe_secret_name_ok */
+	const char *name;      /* a file in it: pe_secret_name_ok */
 	const char *org_id;
 	const char *const *hosts; /* without port; all must be listed; compared without case */
 	int host_count;
@@ -41,8 +41,8 @@ bool pe_secret_name_ok(const char *name);
 pe_status pe_secret_file_read(const pe_secret_request *request, char *buffer, size_t size, pe_error *err);
 
 /* The part that needs no file: text is length bytes, and is left as it was. */
-pe_status pe_secret_parse(const pe_secret_request *request, const char *text, size_t length, char *buffer, size_t size,
-						  pe_error *err);
+pe_status pe_secret_parse(const pe_secret_request *request, const char *text, size_t length, char *buffer,
+                          size_t size, pe_error *err);
 
 /* The host of an absolute URL, without brackets and port; false when there is none or it does not fit. */
 bool pe_url_host(const char *url, char *host, size_t size);

@@ -17,8 +17,9 @@ static const struct
 	const char *word;
 	pe_xdm_type type;
 } simple_types[] = {
-	{"string", PE_XDM_STRING},	 {"number", PE_XDM_NUMBER}, {"integer", PE_XDM_INTEGER},	 {"long", PE_XDM_LONG},
-	{"boolean", PE_XDM_BOOLEAN}, {"date", PE_XDM_DATE},		{"date-time", PE_XDM_DATETIME},
+    {"string", PE_XDM_STRING},      {"number", PE_XDM_NUMBER},   {"integer", PE_XDM_INTEGER},
+    {"long", PE_XDM_LONG},          {"boolean", PE_XDM_BOOLEAN}, {"date", PE_XDM_DATE},
+    {"date-time", PE_XDM_DATETIME},
 };
 
 static pe_status parse_type(parser *p, int depth, pe_xdm_field *field);
@@ -47,14 +48,15 @@ shape_error(parser *p, const char *what)
 {
 	pe_fail(p->err, PE_INVALID_OPTION, "invalid type at character %zu: %s", p->at + 1, what);
 	pe_error_hint(p->err, "Types are string, number, integer, long, boolean, date, date-time, array<type>, "
-						  "map<string>, map<integer> and {name:type,...}.");
+	                      "map<string>, map<integer> and {name:type,...}.");
 	return PE_INVALID_OPTION;
 }
 
 static void
 skip_blanks(parser *p)
 {
-	while (p->text[p->at] == ' ' || p->text[p->at] == '\t' || p->text[p->at] == '\n' || p->text[p->at] == '\r')
+	while (p->text[p->at] == ' ' || p->text[p->at] == '\t' || p->text[p->at] == '\n' ||
+	       p->text[p->at] == '\r')
 		p->at++;
 }
 
@@ -161,7 +163,8 @@ parse_members(parser *p, int depth, pe_xdm_field *field)
 		{
 			int more = room == 0 ? 8 : room * 2;
 
-			members = pe_pool_grow(p->pool, members, (size_t) room * sizeof(*members), (size_t) more * sizeof(*members));
+			members = pe_pool_grow(p->pool, members, (size_t) room * sizeof(*members),
+			                       (size_t) more * sizeof(*members));
 			if (members == NULL)
 				return pe_fail_memory(p->err);
 			room = more;

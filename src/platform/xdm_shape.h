@@ -15,10 +15,10 @@
 #include "platform/registry.h"
 #include "platform/text.h"
 
-#define PE_SHAPE_MAX_LENGTH	 4096
-#define PE_SHAPE_MAX_DEPTH	 6
+#define PE_SHAPE_MAX_LENGTH  4096
+#define PE_SHAPE_MAX_DEPTH   6
 #define PE_SHAPE_MAX_MEMBERS 100
-#define PE_XDM_NAME_MAX		 63
+#define PE_XDM_NAME_MAX      63
 
 /*
  * A name the platform takes for a custom field: letters, digits, _ and -, not

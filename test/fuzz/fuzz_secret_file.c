@@ -21,7 +21,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pe_secret_parse(&request, text, size, secret, sizeof(secret), &err) == PE_OK)
 	{
 		if (secret[0] == '\0' || memmem(text, size, "client_secret", 13) == NULL ||
-			memmem(text, size, "A@AdobeOrg", 10) == NULL || memmem(text, size, "127.0.0.1", 9) == NULL)
+		    memmem(text, size, "A@AdobeOrg", 10) == NULL || memmem(text, size, "127.0.0.1", 9) == NULL)
 			abort();
 	}
 	else if (secret[0] != '\0')

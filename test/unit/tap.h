@@ -16,9 +16,11 @@ static int tap_count = 0;
 static int tap_failures = 0;
 
 #define OK(condition, ...) tap_ok((condition), __FILE__, __LINE__, __VA_ARGS__)
-#define IS_INT(got, want, ...) tap_is_int((long long) (got), (long long) (want), __FILE__, __LINE__, __VA_ARGS__)
+#define IS_INT(got, want, ...)                                                                               \
+	tap_is_int((long long) (got), (long long) (want), __FILE__, __LINE__, __VA_ARGS__)
 #define IS_STR(got, want, ...) tap_is_str((got), (want), __FILE__, __LINE__, __VA_ARGS__)
-#define IS_NEAR(got, want, tolerance, ...) tap_is_near((got), (want), (tolerance), __FILE__, __LINE__, __VA_ARGS__)
+#define IS_NEAR(got, want, tolerance, ...)                                                                   \
+	tap_is_near((got), (want), (tolerance), __FILE__, __LINE__, __VA_ARGS__)
 
 static inline bool __attribute__((format(printf, 4, 5)))
 tap_ok(bool condition, const char *file, int line, const char *format, ...)

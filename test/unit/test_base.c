@@ -35,7 +35,8 @@ main(void)
 		pe_fail(&err, PE_INVALID_OPTION, "%s%s", lead != 0 ? "a" : "", accents);
 		pe_error_detail(&err, "%s%s", lead != 0 ? "a" : "", accents);
 		pe_error_hint(&err, "%s%s", lead != 0 ? "a" : "", accents);
-		OK(whole(err.message) && strlen(err.message) > sizeof(err.message) - 5, "a long message ends with a whole character");
+		OK(whole(err.message) && strlen(err.message) > sizeof(err.message) - 5,
+		   "a long message ends with a whole character");
 		OK(whole(err.detail) && whole(err.hint), "so do detail and hint");
 	}
 	pe_fail(&err, PE_INVALID_OPTION, "caf\xC3\xA9");

@@ -54,8 +54,7 @@ test_exact(void)
 	"\"contentType\":\"application/"                                                                         \
 	"vnd.adobe.xed-full+json;version=1\"}},\"xdmEntity\":{\"_acme\":{\"churn\":{"
 	IS_STR(body.data,
-	       "{\"messages\":[" ENVELOPE
-	       "\"score\": 0.83, \"band\": "
+	       "{\"messages\":[" ENVELOPE "\"score\": 0.83, \"band\": "
 	       "\"high\",\"profileId\":\"C-1\",\"scoredAt\":\"2026-11-23T10:00:00.123Z\"}},"
 	       "\"identityMap\":{\"CRMID\":[{\"id\":\"C-1\",\"primary\":true}]}}}}," ENVELOPE
 	       "\"profileId\":\"C-2\"}},\"identityMap\":{\"CRMID\":[{\"id\":\"C-2\",\"primary\":true}]}}}}]}",

@@ -17,7 +17,7 @@ static pe_secret_request
 request_for(const char *name)
 {
 	pe_secret_request request = {
-		.directory = directory, .name = name, .org_id = "AB12@AdobeOrg", .hosts = hosts, .host_count = 2};
+	    .directory = directory, .name = name, .org_id = "AB12@AdobeOrg", .hosts = hosts, .host_count = 2};
 
 	return request;
 }
@@ -28,7 +28,8 @@ parse(const char *text, char *secret, size_t size, pe_error *err)
 	pe_secret_request request = request_for("aep");
 	pe_status status = pe_secret_parse(&request, text, strlen(text), secret, size, err);
 
-	if (strstr(err->message, "hush") != NULL || strstr(err->detail, "hush") != NULL || strstr(err->hint, "hush") != NULL)
+	if (strstr(err->message, "hush") != NULL || strstr(err->detail, "hush") != NULL ||
+	    strstr(err->hint, "hush") != NULL)
 		OK(false, "the error shows the secret: %s", err->message);
 	return status;
 }
@@ -42,13 +43,15 @@ test_good(void)
 	pe_error err = {0};
 	char secret[64];
 
-	IS_INT(parse(GOOD_ORG GOOD_HOSTS "client_secret = " SECRET "\n", secret, sizeof(secret), &err), PE_OK, "three lines");
+	IS_INT(parse(GOOD_ORG GOOD_HOSTS "client_secret = " SECRET "\n", secret, sizeof(secret), &err), PE_OK,
+	       "three lines");
 	IS_STR(secret, SECRET, "the secret");
-	IS_INT(parse("# note\r\n\r\n\tclient_secret=" SECRET "=\r\n" GOOD_HOSTS GOOD_ORG, secret, sizeof(secret), &err), PE_OK,
-		   "comments, blanks, carriage returns, any order");
+	IS_INT(parse("# note\r\n\r\n\tclient_secret=" SECRET "=\r\n" GOOD_HOSTS GOOD_ORG, secret, sizeof(secret),
+	             &err),
+	       PE_OK, "comments, blanks, carriage returns, any order");
 	IS_STR(secret, SECRET "=", "a value may hold =");
 	IS_INT(parse(GOOD_ORG GOOD_HOSTS "client_secret = " SECRET, secret, sizeof(SECRET), &err), PE_OK,
-		   "no last newline, a buffer that just fits");
+	       "no last newline, a buffer that just fits");
 }
 
 static void
@@ -56,7 +59,8 @@ test_addresses(void)
 {
 	static const char *const literal[] = {"[::1]", "::1"};
 	pe_secret_request request = {.name = "aep", .org_id = "AB12@AdobeOrg", .hosts = literal, .host_count = 2};
-	static const char *const files[] = {GOOD_ORG "hosts = ::1\nclient_secret = x", GOOD_ORG "hosts=[::1]\nclient_secret=x"};
+	static const char *const files[] = {GOOD_ORG "hosts = ::1\nclient_secret = x",
+	                                    GOOD_ORG "hosts=[::1]\nclient_secret=x"};
 	char secret[8];
 
 	for (int i = 0; i < 2; i++)
@@ -64,7 +68,7 @@ test_addresses(void)
 		pe_error err = {0};
 
 		IS_INT(pe_secret_parse(&request, files[i], strlen(files[i]), secret, sizeof(secret), &err), PE_OK,
-			   "an IPv6 address, brackets or not: %d", i);
+		       "an IPv6 address, brackets or not: %d", i);
 	}
 }
 
@@ -76,19 +80,19 @@ test_wrong(void)
 		const char *text;
 		const char *message;
 	} cases[] = {
-		{"", "no line org_id"},
-		{GOOD_ORG, "no line hosts"},
-		{GOOD_ORG GOOD_HOSTS, "no line client_secret"},
-		{"hush", "line 1 of secret file \"aep\" has no \"=\""},
-		{GOOD_ORG "\nhush = hush", "line 3 of secret file \"aep\" sets an unknown name"},
-		{GOOD_ORG GOOD_ORG, "line 2 of secret file \"aep\" repeats a name"},
-		{GOOD_ORG GOOD_HOSTS "client_secret =", "line 3 of secret file \"aep\" has no value"},
-		{"org_id = CD@AdobeOrg\n" GOOD_HOSTS "client_secret = hush", "for another organisation"},
-		{"org_id = AB12@AdobeOrgX\n" GOOD_HOSTS "client_secret = hush", "for another organisation"},
-		{GOOD_ORG "hosts = ims.example.com\nclient_secret = hush", "does not allow host \"127.0.0.1\""},
-		{GOOD_ORG "hosts = ,127.0.0.1,\nclient_secret = hush", "does not allow host \"ims.example.com\""},
-		{GOOD_ORG "hosts = 127.0.0.1 ims.example.com\nclient_secret = hush", "does not allow host"},
-		{GOOD_ORG GOOD_HOSTS "client_secret = hushhushhushhushhushhushhushhush", "longer than 15 bytes"},
+	    {"", "no line org_id"},
+	    {GOOD_ORG, "no line hosts"},
+	    {GOOD_ORG GOOD_HOSTS, "no line client_secret"},
+	    {"hush", "line 1 of secret file \"aep\" has no \"=\""},
+	    {GOOD_ORG "\nhush = hush", "line 3 of secret file \"aep\" sets an unknown name"},
+	    {GOOD_ORG GOOD_ORG, "line 2 of secret file \"aep\" repeats a name"},
+	    {GOOD_ORG GOOD_HOSTS "client_secret =", "line 3 of secret file \"aep\" has no value"},
+	    {"org_id = CD@AdobeOrg\n" GOOD_HOSTS "client_secret = hush", "for another organisation"},
+	    {"org_id = AB12@AdobeOrgX\n" GOOD_HOSTS "client_secret = hush", "for another organisation"},
+	    {GOOD_ORG "hosts = ims.example.com\nclient_secret = hush", "does not allow host \"127.0.0.1\""},
+	    {GOOD_ORG "hosts = ,127.0.0.1,\nclient_secret = hush", "does not allow host \"ims.example.com\""},
+	    {GOOD_ORG "hosts = 127.0.0.1 ims.example.com\nclient_secret = hush", "does not allow host"},
+	    {GOOD_ORG GOOD_HOSTS "client_secret = hushhushhushhushhushhushhushhush", "longer than 15 bytes"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -96,7 +100,8 @@ test_wrong(void)
 		pe_error err = {0};
 		char secret[16] = "before";
 
-		IS_INT(parse(cases[i].text, secret, sizeof(secret), &err), PE_CONFIGURATION, "case %zu is refused", i);
+		IS_INT(parse(cases[i].text, secret, sizeof(secret), &err), PE_CONFIGURATION, "case %zu is refused",
+		       i);
 		OK(strstr(err.message, cases[i].message) != NULL, "case %zu: %s", i, err.message);
 		IS_STR(secret, "", "case %zu leaves no secret", i);
 	}
@@ -126,7 +131,8 @@ expect_read(const char *name, pe_status status, const char *message)
 	if (status == PE_OK)
 		IS_STR(secret, SECRET, "its secret");
 	else
-		OK(strstr(err.message, message) != NULL && strstr(err.message, "hush") == NULL, "says: %s", err.message);
+		OK(strstr(err.message, message) != NULL && strstr(err.message, "hush") == NULL, "says: %s",
+		   err.message);
 }
 
 static void
@@ -170,7 +176,8 @@ test_names(void)
 	char host[16];
 
 	OK(pe_secret_name_ok("aep-prod.secret"), "a name");
-	OK(!pe_secret_name_ok("") && !pe_secret_name_ok(".") && !pe_secret_name_ok("..") && !pe_secret_name_ok(".x"),
+	OK(!pe_secret_name_ok("") && !pe_secret_name_ok(".") && !pe_secret_name_ok("..") &&
+	       !pe_secret_name_ok(".x"),
 	   "not empty, not hidden");
 	OK(!pe_secret_name_ok("a/b") && !pe_secret_name_ok("a\nb"), "no slash, no control character");
 	OK(pe_url_host("https://a.example:8443/x", host, sizeof(host)), "a URL");
@@ -178,7 +185,8 @@ test_names(void)
 	OK(pe_url_host("https://[::1]:8443", host, sizeof(host)), "an address in brackets");
 	IS_STR(host, "::1", "its host");
 	OK(!pe_url_host("a.example", host, sizeof(host)) && !pe_url_host("https:///x", host, sizeof(host)) &&
-		   !pe_url_host("https://[::1", host, sizeof(host)) && !pe_url_host("https://far.too.long.example", host, sizeof(host)),
+	       !pe_url_host("https://[::1", host, sizeof(host)) &&
+	       !pe_url_host("https://far.too.long.example", host, sizeof(host)),
 	   "no scheme, no host, open bracket, too long");
 }
 

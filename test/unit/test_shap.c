@@ -112,14 +112,17 @@ compare_explainer(pe_task task, const char *first, const char *second, size_t ma
 	uint64_t state = 5;
 	void *scratch;
 
-	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, 2000, false, SETTINGS("trees=12", first, second), &model, &e,
-			   &err);
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, 2000, false, SETTINGS("trees=12", first, second),
+	           &model, &e, &err);
 	scratch = malloc(pe_model_explain_scratch(model));
 	for (int row = 0; row < MANY; row++)
 		data_row(model, &state, values + row * DATA_FEATURES);
-	IS_INT(pe_explainer_create(&env, model, max_bytes, &explainer, &err), PE_OK, "explainer: %s %s", first, second);
-	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 1, one, &base, &err), PE_OK, "one thread");
-	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 3, three, &base, &err), PE_OK, "three threads");
+	IS_INT(pe_explainer_create(&env, model, max_bytes, &explainer, &err), PE_OK, "explainer: %s %s", first,
+	       second);
+	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 1, one, &base, &err), PE_OK,
+	       "one thread");
+	IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 3, three, &base, &err), PE_OK,
+	       "three threads");
 	OK(memcmp(one, three, MANY * DATA_FEATURES * sizeof(double)) == 0, "give the same bits");
 	for (int row = 0; row < MANY; row++)
 	{
@@ -155,8 +158,8 @@ explainer_out_of_memory(void)
 	long live;
 	bool done = false;
 
-	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, 500, false, SETTINGS("trees=3", "max_depth=3", "seed=1"),
-			   &model, &e, &err);
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, 500, false,
+	           SETTINGS("trees=3", "max_depth=3", "seed=1"), &model, &e, &err);
 	data_row(model, &state, values);
 	live = memory.live;
 	for (long fail_at = 1; !done; fail_at++)
@@ -165,7 +168,8 @@ explainer_out_of_memory(void)
 		memory.fail_at = fail_at;
 		if (pe_explainer_create(&env, model, 1 << 20, &explainer, &err) == PE_OK)
 		{
-			done = pe_explainer_explain(explainer, values, DATA_FEATURES, 1, 2, contributions, &base, &err) == PE_OK;
+			done = pe_explainer_explain(explainer, values, DATA_FEATURES, 1, 2, contributions, &base, &err) ==
+			       PE_OK;
 			pe_explainer_free(explainer);
 		}
 		memory.fail_at = 0;

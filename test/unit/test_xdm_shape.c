@@ -34,10 +34,21 @@ static void
 test_good(void)
 {
 	static const char *const same[] = {
-		"string", "number", "integer", "long", "boolean", "date", "date-time", "array<string>", "array<date-time>",
-		"map<string>", "map<integer>", "{a:string}", "{a:string,b-c:array<{d:map<integer>}>}",
-		"array<{feature:string,value:string,contribution:number}>",
-		"{a:{b:{c:{d:{e:string}}}}}",
+	    "string",
+	    "number",
+	    "integer",
+	    "long",
+	    "boolean",
+	    "date",
+	    "date-time",
+	    "array<string>",
+	    "array<date-time>",
+	    "map<string>",
+	    "map<integer>",
+	    "{a:string}",
+	    "{a:string,b-c:array<{d:map<integer>}>}",
+	    "array<{feature:string,value:string,contribution:number}>",
+	    "{a:{b:{c:{d:{e:string}}}}}",
 	};
 	char *written;
 	pe_error err = {0};
@@ -61,26 +72,26 @@ test_refused(void)
 		const char *shape;
 		const char *message;
 	} cases[] = {
-		{"", "character 1: no such type"},
-		{"text", "character 1: no such type"},
-		{"String", "no such type"},
-		{"datetime", "no such type"},
-		{"string string", "character 8: nothing more expected"},
-		{"array", "\"<\" expected"},
-		{"array<string", "character 13: \">\" expected"},
-		{"array<array<string>>", "arrays hold no arrays or maps"},
-		{"array<map<string>>", "arrays hold no arrays or maps"},
-		{"map<number>", "maps hold string or integer only"},
-		{"map<{a:string}>", "maps hold string or integer only"},
-		{"{}", "a name of letters"},
-		{"{a}", "\":\" expected"},
-		{"{a:string", "\",\" or \"}\" expected"},
-		{"{a:string,}", "a name of letters"},
-		{"{a:string,a:string}", "name used twice"},
-		{"{_a:string}", "not beginning with _"},
-		{"{a b:string}", "\":\" expected"},
-		{"{a:{b:{c:{d:{e:{f:string}}}}}}", "nested too deeply"},
-		{"array<{a:{b:{c:{d:{e:string}}}}}>", "nested too deeply"},
+	    {"", "character 1: no such type"},
+	    {"text", "character 1: no such type"},
+	    {"String", "no such type"},
+	    {"datetime", "no such type"},
+	    {"string string", "character 8: nothing more expected"},
+	    {"array", "\"<\" expected"},
+	    {"array<string", "character 13: \">\" expected"},
+	    {"array<array<string>>", "arrays hold no arrays or maps"},
+	    {"array<map<string>>", "arrays hold no arrays or maps"},
+	    {"map<number>", "maps hold string or integer only"},
+	    {"map<{a:string}>", "maps hold string or integer only"},
+	    {"{}", "a name of letters"},
+	    {"{a}", "\":\" expected"},
+	    {"{a:string", "\",\" or \"}\" expected"},
+	    {"{a:string,}", "a name of letters"},
+	    {"{a:string,a:string}", "name used twice"},
+	    {"{_a:string}", "not beginning with _"},
+	    {"{a b:string}", "\":\" expected"},
+	    {"{a:{b:{c:{d:{e:{f:string}}}}}}", "nested too deeply"},
+	    {"array<{a:{b:{c:{d:{e:string}}}}}>", "nested too deeply"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -126,8 +137,8 @@ test_bounds(void)
 static void
 test_memory(void)
 {
-	static const char shape[] =
-		"{a:string,b:array<{c:string,d:number}>,e:map<integer>,f:long,g:long,h:long,i:long,j:long,k:long,l:long}";
+	static const char shape[] = "{a:string,b:array<{c:string,d:number}>,e:map<integer>,f:long,g:long,h:long,"
+	                            "i:long,j:long,k:long,l:long}";
 	bool done = false;
 
 	for (long fail_at = 1; !done && fail_at < 200; fail_at++)
