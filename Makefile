@@ -2,7 +2,7 @@
 #
 #   make && sudo make install     the extension, for the PostgreSQL of PG_CONFIG
 #   make demo / make demo-stop    the round trip against the stand-in platform
-#   make test                     everything; parts: test-warnings test-unit test-fuzz test-regress test-tap
+#   make test                     everything; parts: test-warnings test-unit test-fuzz test-regress test-tap test-demo
 #   make bench                    side by side with the peers
 #   make format                   clang-format over our own sources
 
@@ -49,7 +49,7 @@ $(INSTALL_SQL): $(sort $(wildcard src/install/*.sql)) $(EXTENSION).control
 	@mkdir -p build
 	cat $(filter %.sql,$^) > $@
 
-.PHONY: format test test-warnings test-unit test-fuzz test-regress test-tap bench demo demo-stop
+.PHONY: format test test-warnings test-unit test-fuzz test-regress test-tap test-demo bench demo demo-stop
 
 format:
 	clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')
@@ -57,7 +57,7 @@ format:
 test:
 	@test/run all
 
-test-warnings test-unit test-fuzz test-regress test-tap:
+test-warnings test-unit test-fuzz test-regress test-tap test-demo:
 	@test/run $(@:test-%=%)
 
 bench:
