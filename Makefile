@@ -37,7 +37,7 @@ include $(PGXS)
 # meet one of the server's 10,000 exported symbols.
 PURE_WARNINGS = -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wvla -Wshadow -Wno-unused-parameter
 PURE_CFLAGS   = -std=gnu11 -O2 -g -fPIC -fno-strict-aliasing -fwrapv -ffp-contract=off -fstack-protector-strong \
-                -fvisibility=hidden $(PURE_WARNINGS)
+                -fvisibility=hidden -MMD -MP $(PURE_WARNINGS)
 $(PURE_OBJS): override CPPFLAGS = -Isrc -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -DPE_VERSION='"$(EXTVERSION)"'
 $(PURE_OBJS): override CFLAGS   = $(PURE_CFLAGS)
 $(OBJS): CFLAGS += -MMD -MP
