@@ -253,8 +253,8 @@ token_reply(PeWorker *worker, Exchange *exchange, pe_http_response *response)
 	pe_status status = pe_token_accept(exchange->session->connection->platform, response, &err);
 
 	pe_token_form_free(&exchange->form);
-	/* A token for a session that is not used any more helps nobody. */
-	if (exchange->session->retired && status == PE_OK)
+	/* Neither a token for a session that is not used any more nor its refusal says anything. */
+	if (exchange->session->retired)
 		status = PE_UNREACHABLE;
 	pe_sender_token(worker->sender, exchange->link->id, pe_worker_now(), status, err.message);
 }
@@ -383,7 +383,7 @@ transport_of(const pe_http_response *response)
 
 /* Reads a 2xx's body into the result; entries live in the exchange's context. */
 static void
-read_reply(Exchange *exchange, const pe_http_response *response, pe_result *result)
+read_reply(Exchange *exchange, const pe_http_response *response, pe_result *result, char *reason, size_t size)
 {
 	pe_ingest_reply reply = {0};
 	pe_result_entry *entries;
@@ -405,6 +405,8 @@ read_reply(Exchange *exchange, const pe_http_response *response, pe_result *resu
 		entries[i].status = reply.entries[i].status;
 		entries[i].message = reply.entries[i].message;
 	}
+	if (exchange->alone && reply.count == 1 && reply.entries[0].message != NULL)
+		strlcpy(reason, reply.entries[0].message, size);
 	result->entries = entries;
 	if (reply.batch_id != NULL && reply.batch_id[0] != '\0')
 		strlcpy(exchange->log.platform_id, reply.batch_id, sizeof(exchange->log.platform_id));
@@ -428,7 +430,7 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 	if (result.transport != PE_OK)
 		strlcpy(reason, response->reason, sizeof(reason));
 	else if (response->status >= 200 && response->status < 300)
-		read_reply(exchange, response, &result);
+		read_reply(exchange, response, &result, reason, sizeof(reason));
 	else
 	{
 		pe_platform_error_text(response->body, response->body_length, reason, sizeof(reason));

@@ -56,8 +56,11 @@ pe_outcome_of_result(const pe_result *result, int message_count)
 		return pe_outcome_of_status(result->http_status);
 	if (!result->readable)
 		return PE_OUTCOME_UNKNOWN;
+	/* What came back for the one message may say otherwise than the reply around it. */
 	if (result->single)
-		return PE_OUTCOME_ACCEPTED;
+		return result->entry_count == 1 && result->entries[0].status != 0
+		           ? pe_outcome_of_status(result->entries[0].status)
+		           : PE_OUTCOME_ACCEPTED;
 	return result->entry_count == message_count ? PE_OUTCOME_MIXED : PE_OUTCOME_MISCOUNTED;
 }
 

@@ -41,7 +41,7 @@ typedef struct pe_result
 	bool body_sent;      /* any byte of the request's body had left (looked at when transport failed) */
 	int http_status;
 	bool readable; /* the reply's body was whole, within bounds and understood */
-	bool single;   /* the single-message call: its reply has no entries */
+	bool single;   /* the single-message call: its reply is its only entry, if it has any */
 	const pe_result_entry *entries;
 	int entry_count;
 	int64_t retry_after; /* microseconds; 0 when the reply did not say */

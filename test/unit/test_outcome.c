@@ -34,6 +34,7 @@ static void
 test_results(void)
 {
 	pe_result result = {.transport = PE_UNREACHABLE};
+	pe_result_entry entry = {0};
 
 	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_NOT_SENT, "refused connection");
 	result.body_sent = true;
@@ -54,6 +55,14 @@ test_results(void)
 	       "200 without entries to a batch accepts nothing");
 	result.single = true;
 	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_ACCEPTED, "200 to one message");
+	entry.status = 201;
+	result.entries = &entry;
+	result.entry_count = 1;
+	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_ACCEPTED, "and one that says so");
+	entry.status = 400;
+	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_REFUSED, "but not one whose body has an error");
+	entry.status = 503;
+	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_OVERLOAD, "of whatever kind");
 	result.readable = false;
 	IS_INT(pe_outcome_of_result(&result, 1), PE_OUTCOME_UNKNOWN, "200 with a cut body");
 	result = (pe_result){.transport = PE_OK, .http_status = 503};
