@@ -286,23 +286,10 @@ enrichment_exists(int32 enrichment_id)
 }
 
 static void
-acknowledge_task(void *data)
+settle_keys(const AcknowledgeArg *arg)
 {
-	static PeStatement fence = {
-	    .sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE", .nargs = 1, .types = {INT8OID}};
-	const AcknowledgeArg *arg = data;
-	Datum epoch = Int64GetDatum(arg->epoch);
 	Columns accepted, superseded, retried, dead;
 
-	pe_statement_run(&fence, &epoch, NULL, false, 1);
-	if (SPI_processed != 1)
-	{
-		pe_delivery_end = PE_DELIVERY_FENCED;
-		return;
-	}
-	/* Dropped with all it had queued: there is nothing left to settle. */
-	if (!enrichment_exists(arg->slot->enrichment))
-		return;
 	accepted = columns_of(arg, PE_KEY_ACCEPTED);
 	superseded = columns_of(arg, PE_KEY_SUPERSEDED);
 	retried = columns_of(arg, PE_KEY_RETRY);
@@ -316,18 +303,45 @@ acknowledge_task(void *data)
 	write_dead(arg, &dead);
 	forget_failures(arg, &dead, false);
 	count_up(arg, accepted.count, superseded.count, retried.count, dead.count);
+}
+
+static void
+acknowledge_task(void *data)
+{
+	static PeStatement fence = {
+	    .sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE", .nargs = 1, .types = {INT8OID}};
+	const AcknowledgeArg *arg = data;
+	Datum epoch = Int64GetDatum(arg->epoch);
+
+	pe_statement_run(&fence, &epoch, NULL, false, 1);
+	if (SPI_processed != 1)
+	{
+		pe_delivery_end = PE_DELIVERY_FENCED;
+		return;
+	}
+	/* Dropped with all it had queued: there is nothing left to settle. */
+	if (enrichment_exists(arg->slot->enrichment))
+		settle_keys(arg);
 	pe_delivery_write_log();
 }
 
-bool
+static pe_written
+write_step(const char *activity, PeTask task, void *arg)
+{
+	if (pe_delivery_step(activity, task, arg))
+		return PE_WRITTEN;
+	return pe_delivery_contended ? PE_WRITE_CONTENDED : PE_WRITE_FAILED;
+}
+
+pe_written
 pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch)
 {
 	AcknowledgeArg arg = {slot, load, epoch};
+	pe_written written = write_step("acknowledging", acknowledge_task, &arg);
 
-	if (!pe_delivery_step("acknowledging", acknowledge_task, &arg))
-		return false;
-	log_row_count = 0;
-	return true;
+	if (written == PE_WRITTEN)
+		log_row_count = 0;
+	return written;
 }
 
 typedef struct ReportArg
@@ -363,12 +377,12 @@ report_task(void *data)
 		pe_statement_run(&upsert, values, nulls, false, 0);
 }
 
-bool
+pe_written
 pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in)
 {
 	ReportArg arg = {enrichment_id, block, reason, probe_in};
 
-	return pe_delivery_step("noting a block", report_task, &arg);
+	return write_step("noting a block", report_task, &arg);
 }
 
 void
@@ -476,44 +490,41 @@ pe_delivery_log_flush(void)
 }
 
 /*
- * A day's table is made beside the log and attached to it, because that locks the
- * log far less than making it as a partition. Names and bounds are of UTC days.
+ * A day's table is made beside the log and attached to it, because that locks the log
+ * far less than making it as a partition. Rows of that day that had to go to the default
+ * partition are taken over, else there could be no partition for it. Names and bounds are
+ * of UTC days.
  */
 static void
-make_partition(const char *day, const char *next_day)
+make_partition_task(void *arg)
 {
-	char *name = psprintf("delivery_log_%c%c%c%c%c%c%c%c", day[0], day[1], day[2], day[3], day[5], day[6],
-	                      day[8], day[9]);
-	char *sql;
+	int ahead = *(int *) arg;
+	char *day, *next_day, *name;
 
-	if (SPI_execute(psprintf("SELECT to_regclass('profenrich.%s') IS NULL", name), true, 1) !=
-	        SPI_OK_SELECT ||
-	    strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "t") != 0)
+	SPI_execute(psprintf("SELECT to_char(d, 'YYYYMMDD'), to_char(d + 1, 'YYYYMMDD'),"
+	                     " to_regclass('profenrich.delivery_log_' || to_char(d, 'YYYYMMDD')) IS NULL"
+	                     " FROM (SELECT (now() AT TIME ZONE 'UTC')::date + %d AS d) n",
+	                     ahead),
+	            true, 1);
+	if (strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3), "t") != 0)
 		return;
-	sql = psprintf("CREATE TABLE profenrich.%s (LIKE profenrich.delivery_log INCLUDING ALL);"
-	               "COMMENT ON TABLE profenrich.%s IS 'requests of one day';"
-	               "GRANT SELECT ON profenrich.%s TO profenrich_operator, profenrich_admin;"
-	               "ALTER TABLE profenrich.delivery_log ATTACH PARTITION profenrich.%s"
-	               " FOR VALUES FROM ('%s 00:00+00') TO ('%s 00:00+00');"
-	               "ALTER EXTENSION profenrich ADD TABLE profenrich.%s",
-	               name, name, name, name, day, next_day, name);
-	if (SPI_execute(sql, false, 0) < 0)
+	day = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	next_day = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	name = psprintf("profenrich.delivery_log_%s", day);
+	if (SPI_execute(psprintf("CREATE TABLE %s (LIKE profenrich.delivery_log INCLUDING ALL);"
+	                         "COMMENT ON TABLE %s IS 'requests of one day';"
+	                         "GRANT SELECT ON %s TO profenrich_operator, profenrich_admin",
+	                         name, name, name),
+	                false, 0) < 0 ||
+	    SPI_execute(psprintf("WITH taken AS (DELETE FROM profenrich.delivery_log_default"
+	                         " WHERE at >= '%s 00:00+00' AND at < '%s 00:00+00' RETURNING *)"
+	                         " INSERT INTO %s SELECT * FROM taken;"
+	                         "ALTER TABLE profenrich.delivery_log ATTACH PARTITION %s"
+	                         " FOR VALUES FROM ('%s 00:00+00') TO ('%s 00:00+00');"
+	                         "ALTER EXTENSION profenrich ADD TABLE %s",
+	                         day, next_day, name, name, day, next_day, name),
+	                false, 0) < 0)
 		elog(ERROR, "cannot make a partition of the delivery log");
-}
-
-static void
-make_partitions_task(void *arg)
-{
-	SPITupleTable *days;
-
-	SPI_execute("SELECT ((now() AT TIME ZONE 'UTC')::date + n)::text, ((now() AT TIME ZONE 'UTC')::date + n "
-	            "+ 1)::text"
-	            " FROM generate_series(0, " CppAsString2(DAYS_AHEAD) ") n",
-	            true, 0);
-	days = SPI_tuptable;
-	for (uint64 i = 0; i < days->numvals; i++)
-		make_partition(SPI_getvalue(days->vals[i], days->tupdesc, 1),
-		               SPI_getvalue(days->vals[i], days->tupdesc, 2));
 }
 
 static void
@@ -547,7 +558,9 @@ drop_partitions_task(void *arg)
 void
 pe_delivery_keep_partitions(void)
 {
-	(void) pe_delivery_step("making log partitions", make_partitions_task, NULL);
+	/* One that cannot be made stands in no other's way. */
+	for (int ahead = 0; ahead <= DAYS_AHEAD && pe_delivery_end == PE_DELIVERY_GOES_ON; ahead++)
+		(void) pe_delivery_step("making log partitions", make_partition_task, &ahead);
 	if (pe_delivery_end == PE_DELIVERY_GOES_ON)
 		(void) pe_delivery_step("dropping log partitions", drop_partitions_task, NULL);
 }

@@ -24,6 +24,7 @@
 
 #include "pg/compat.h"
 #include "pg/delivery.h"
+#include "pg/owner.h"
 #include "pg/sender_identity.h"
 
 /* The session lock lives beside the lock that DROP EXTENSION takes, so that it never stands in its way. */
@@ -32,6 +33,7 @@
 #define UNIX_EPOCH_OFFSET ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 PeDeliveryEnd pe_delivery_end = PE_DELIVERY_GOES_ON;
+bool pe_delivery_contended = false;
 
 /* The extension this worker serves; one made anew after a DROP gets a worker of its own. */
 static Oid served_extension = InvalidOid;
@@ -67,6 +69,7 @@ static bool
 hold_extension(void)
 {
 	LOCKTAG tag;
+	Oid owner;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, served_extension, 0);
 	if (LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
@@ -76,6 +79,10 @@ hold_extension(void)
 		pe_delivery_end = PE_DELIVERY_GONE;
 		return false;
 	}
+	/* REASSIGN OWNED may have given it to another role. */
+	owner = pe_extension_owner();
+	if (owner != GetUserId())
+		SetSessionAuthorization(owner, superuser_arg(owner));
 	return true;
 }
 
@@ -94,6 +101,7 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	}
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, activity);
+	pe_delivery_contended = false;
 	PG_TRY();
 	{
 		StartTransactionCommand();
@@ -114,7 +122,10 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	}
 	PG_CATCH();
 	{
+		int code = geterrcode();
+
 		done = false;
+		pe_delivery_contended = code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_T_R_DEADLOCK_DETECTED;
 		MemoryContextSwitchTo(caller);
 		EmitErrorReport();
 		FlushErrorState();

@@ -84,7 +84,11 @@ typedef enum PeDeliveryEnd
 /* Set when a step found that the worker must leave. */
 extern PeDeliveryEnd pe_delivery_end;
 
-/* Runs task(arg) in a transaction with SPI connected. False when it raised, or when the worker must leave. */
+/*
+ * Runs task(arg) in a transaction with SPI connected. False when it raised, or when the
+ * worker must leave; pe_delivery_contended tells whether it raised for somebody else's lock.
+ */
+extern bool pe_delivery_contended;
 typedef void (*PeTask)(void *arg);
 extern bool pe_delivery_step(const char *activity, PeTask task, void *arg);
 
@@ -127,10 +131,10 @@ extern bool pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys
                               pe_message_body *body, PeBuilt *built);
 
 /* Writes the dispositions of a slot's keys, and with them the log rows that wait. */
-extern bool pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch);
+extern pe_written pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch);
 
 /* Writes down that an enrichment is blocked, or no longer. */
-extern bool pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in);
+extern pe_written pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in);
 
 /* Log rows wait in memory until the next acknowledgement or flush. */
 extern void pe_delivery_log(const PeLogRow *row);

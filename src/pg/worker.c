@@ -270,6 +270,7 @@ housekeeping(int64 now)
 	if (now < next_tick)
 		return;
 	next_tick = now + TICK;
+	take_messages();
 	if (database_is_wanted())
 		leave(PE_WORKER_YIELDED);
 	publish(now);

@@ -34,7 +34,15 @@ pe_queue_of(PeWorker *worker, int32 id, bool make)
 	return enrichment;
 }
 
-/* Frees what belongs to enrichments that the scan did not find and that hold nothing. */
+static void
+drop_load(PeQueue *enrichment, int shard)
+{
+	if (enrichment->loads[shard] != NULL)
+		MemoryContextDelete(enrichment->loads[shard]->context);
+	enrichment->loads[shard] = NULL;
+}
+
+/* Frees what belongs to enrichments that the scan did not find and that the sender has done with. */
 static void
 forget_enrichments(PeWorker *worker)
 {
@@ -43,12 +51,11 @@ forget_enrichments(PeWorker *worker)
 	foreach (cell, worker->enrichments)
 	{
 		PeQueue *enrichment = lfirst(cell);
-		bool busy = enrichment->target != NULL;
 
-		for (int i = 0; i < PE_SHARDS; i++)
-			busy |= enrichment->loads[i] != NULL;
-		if (busy)
+		if (enrichment->target != NULL || pe_sender_knows(worker->sender, enrichment->id))
 			continue;
+		for (int i = 0; i < PE_SHARDS; i++)
+			drop_load(enrichment, i);
 		worker->enrichments = foreach_delete_current(worker->enrichments, cell);
 		pfree(enrichment);
 	}
@@ -83,8 +90,12 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	    pe_sender_enrichment(worker->sender, &info, now) != PE_OK)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	for (int i = 0; i < PE_SHARDS; i++)
+	{
+		/* Chunks whose time has come since are behind: they must not wait for the end of a backlog. */
+		enrichment->after_chunk[i] = 0;
 		if (target->shards & (1 << i))
 			pe_sender_has_work(worker->sender, target->enrichment_id, i);
+	}
 	if (target->next_retry_in >= 0 && now + target->next_retry_in < *next_scan)
 		*next_scan = now + target->next_retry_in;
 }
@@ -121,14 +132,6 @@ do_scan(PeWorker *worker)
 }
 
 static void
-drop_load(PeQueue *enrichment, int shard)
-{
-	if (enrichment->loads[shard] != NULL)
-		MemoryContextDelete(enrichment->loads[shard]->context);
-	enrichment->loads[shard] = NULL;
-}
-
-static void
 do_load(PeWorker *worker, const pe_action *action)
 {
 	pe_slot *slot = action->slot;
@@ -158,18 +161,18 @@ do_commit(PeWorker *worker, const pe_action *action)
 	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
 	PeLoad *load = enrichment->loads[shard];
 	bool kept = false;
-	bool done;
+	pe_written written;
 
 	for (int i = 0; i < slot->key_count; i++)
 		kept |= slot->keys[i].state == PE_KEY_KEPT;
-	done = pe_delivery_acknowledge(slot, load, worker->epoch);
-	if (done)
+	written = pe_delivery_acknowledge(slot, load, worker->epoch);
+	if (written == PE_WRITTEN)
 	{
 		if (slot->kind == PE_WORK_CHUNK)
 			enrichment->after_chunk[shard] = load->chunk_id - (kept ? 1 : 0);
 		drop_load(enrichment, shard);
 	}
-	pe_sender_committed(worker->sender, slot, pe_worker_now(), done);
+	pe_sender_committed(worker->sender, slot, pe_worker_now(), written);
 }
 
 static void
@@ -177,9 +180,10 @@ do_report(PeWorker *worker, const pe_action *action)
 {
 	PeQueue *enrichment = pe_queue_of(worker, action->enrichment, false);
 	const char *name = enrichment != NULL && enrichment->target != NULL ? enrichment->target->name : "";
-	bool done = pe_delivery_report(action->enrichment, action->block, action->reason, action->probe_in);
+	pe_written written =
+	    pe_delivery_report(action->enrichment, action->block, action->reason, action->probe_in);
 
-	if (done && action->news)
+	if (written == PE_WRITTEN && action->news)
 	{
 		if (action->block == PE_BLOCK_NONE)
 			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is no longer blocked", name)));
@@ -188,7 +192,7 @@ do_report(PeWorker *worker, const pe_action *action)
 			                     pe_block_name(action->block)),
 			              action->reason[0] != '\0' ? errdetail_log("%s", action->reason) : 0));
 	}
-	pe_sender_reported(worker->sender, action->enrichment, done, pe_worker_now());
+	pe_sender_reported(worker->sender, action->enrichment, written, pe_worker_now());
 }
 
 void

@@ -109,6 +109,9 @@ void
 pe_sender_wake(pe_sender *sender)
 {
 	sender->wake = true;
+	/* Whoever wakes us may be the one whose locks were in the way. */
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		e->write_at = 0;
 }
 
 void
@@ -383,6 +386,12 @@ pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan)
 	remove_gone(sender);
 }
 
+bool
+pe_sender_knows(pe_sender *sender, int id)
+{
+	return find_enrichment(sender, id) != NULL;
+}
+
 pe_status
 pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind kind, int count,
                  const pe_key_past *past)
@@ -525,22 +534,44 @@ pe_sender_build_failed(pe_sender *sender, pe_slot *public, int64_t now, bool tok
 	pe_slot_settle(sender, s);
 }
 
+/* Something of the enrichment could not be written: all sending waits, or only this one's writing. */
+static void
+not_written(pe_sender *sender, enrichment *e, pe_written written, int64_t now)
+{
+	if (written == PE_WRITE_CONTENDED)
+	{
+		e->write_at = now + pe_backoff(&sender->random, e->write_tries);
+		if (e->write_tries < MAX_WRITE_TRIES)
+			e->write_tries++;
+		return;
+	}
+	sender->halted = true;
+	sender->halted_until = now + pe_backoff(&sender->random, sender->halts++);
+}
+
+static void
+written_again(pe_sender *sender, enrichment *e)
+{
+	e->write_at = 0;
+	e->write_tries = 0;
+	sender->halted = false;
+	sender->halts = 0;
+}
+
 void
-pe_sender_committed(pe_sender *sender, pe_slot *public, int64_t now, bool ok)
+pe_sender_committed(pe_sender *sender, pe_slot *public, int64_t now, pe_written written)
 {
 	slot *s = pe_slot_of(public);
 
-	if (!ok)
+	if (written != PE_WRITTEN)
 	{
 		s->state = SLOT_DONE;
-		sender->halted = true;
-		sender->halted_until = now + pe_backoff(&sender->random, sender->halts++);
+		not_written(sender, s->owner, written, now);
 		if (!PE_RULE(RULE_KEEP_UNTIL_COMMITTED))
 			pe_slot_release(sender, s);
 		return;
 	}
-	sender->halted = false;
-	sender->halts = 0;
+	written_again(sender, s->owner);
 	for (int i = 0; i < s->public.key_count; i++)
 		if (s->public.keys[i].state == PE_KEY_RETRY && now + s->public.keys[i].delay < s->due_at)
 			s->due_at = now + s->public.keys[i].delay;
@@ -581,21 +612,20 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 }
 
 void
-pe_sender_reported(pe_sender *sender, int id, bool ok, int64_t now)
+pe_sender_reported(pe_sender *sender, int id, pe_written written, int64_t now)
 {
 	enrichment *e = find_enrichment(sender, id);
 
 	if (e == NULL)
 		return;
-	if (ok)
-		e->stored_blocked = e->block != PE_BLOCK_NONE;
-	else
+	if (written == PE_WRITTEN)
 	{
-		/* The tables cannot be written: as with an acknowledgement, stop until they can. */
-		e->report = e->news = true;
-		sender->halted = true;
-		sender->halted_until = now + pe_backoff(&sender->random, sender->halts++);
+		e->stored_blocked = e->block != PE_BLOCK_NONE;
+		written_again(sender, e);
+		return;
 	}
+	e->report = e->news = true;
+	not_written(sender, e, written, now);
 }
 
 void

@@ -150,6 +150,10 @@ extern void pe_sender_has_work(pe_sender *sender, int enrichment, int shard);
 /* next_scan: when to look again at the latest. */
 extern void pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan);
 
+/* Is the enrichment known, or one that is gone but still has a slot in use? Else its slots are, too,
+ * forgotten. */
+extern bool pe_sender_knows(pe_sender *sender, int enrichment);
+
 /* What retry knows of a key. */
 typedef struct pe_key_past
 {
@@ -199,8 +203,20 @@ typedef struct pe_response_summary
 extern void pe_sender_response(pe_sender *sender, pe_slot *slot, int64_t now, const pe_result *result,
                                pe_response_summary *summary);
 
-/* PE_DO_COMMIT; a failed one stops all sending until it can be repeated. */
-extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, bool ok);
+/*
+ * How writing to the tables ended. When it failed, nothing at all is sent until it can be
+ * repeated; when only an enrichment's rows were locked by somebody else, what is to be
+ * written of that one waits and all others go on.
+ */
+typedef enum pe_written
+{
+	PE_WRITTEN,
+	PE_WRITE_FAILED,
+	PE_WRITE_CONTENDED
+} pe_written;
+
+/* PE_DO_COMMIT */
+extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, pe_written written);
 
 /*
  * PE_DO_TOKEN may take a while: PE_OK, or why there is none. PE_UNAUTHORISED,
@@ -209,7 +225,8 @@ extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, b
  */
 extern void pe_sender_token(pe_sender *sender, int server, int64_t now, pe_status status, const char *reason);
 
-extern void pe_sender_reported(pe_sender *sender, int enrichment, bool ok, int64_t now);
+/* PE_DO_REPORT */
+extern void pe_sender_reported(pe_sender *sender, int enrichment, pe_written written, int64_t now);
 
 /* For status views: how things stand. */
 typedef struct pe_sender_numbers

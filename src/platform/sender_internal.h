@@ -26,6 +26,10 @@
 /* ... and that many loads of a lone key, when nothing else shows that the server is well. */
 #define MAX_LONE_FAULTS 8
 
+/* Somebody's open transaction is looked at again after 16 s at most: it costs the worker a short wait each
+ * time. */
+#define MAX_WRITE_TRIES 4
+
 typedef enum slot_state
 {
 	SLOT_IDLE,
@@ -82,7 +86,9 @@ typedef struct enrichment
 	bool report;
 	bool news;
 	bool stored_blocked; /* the tables know of the block */
-	int verdicts;        /* of the present sample */
+	int64_t write_at;    /* its rows were locked: nothing is written of it before */
+	int write_tries;
+	int verdicts; /* of the present sample */
 	int refused;
 	bool healthy; /* the last whole sample was */
 	int64_t last_accepted;

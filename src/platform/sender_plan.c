@@ -22,12 +22,17 @@ earliest(int64_t *when, int64_t candidate)
 }
 
 static bool
-plan_commit(pe_sender *sender, pe_action *action)
+plan_commit(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 {
 	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
 		for (int i = 0; i < PE_SHARDS; i++)
 			if (e->slots[i].state == SLOT_DONE)
 			{
+				if (e->write_at > now)
+				{
+					earliest(until, e->write_at);
+					break;
+				}
 				e->slots[i].state = SLOT_COMMITTING;
 				action->kind = PE_DO_COMMIT;
 				action->slot = &e->slots[i].public;
@@ -37,10 +42,12 @@ plan_commit(pe_sender *sender, pe_action *action)
 }
 
 static bool
-plan_report(pe_sender *sender, int64_t now, pe_action *action)
+plan_report(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 {
 	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
-		if (e->report && !e->gone)
+		if (e->report && !e->gone && e->write_at > now)
+			earliest(until, e->write_at);
+		else if (e->report && !e->gone)
 		{
 			action->kind = PE_DO_REPORT;
 			action->enrichment = e->id;
@@ -214,7 +221,7 @@ pe_sender_next(pe_sender *sender, int64_t now, pe_action *action)
 		action->until = sender->halted_until;
 		return;
 	}
-	if (plan_commit(sender, action) || plan_report(sender, now, action))
+	if (plan_commit(sender, now, &until, action) || plan_report(sender, now, &until, action))
 		return;
 	if (sender->halted)
 	{

@@ -525,7 +525,7 @@ commit(world *w, pe_slot *slot)
 
 	if (chance(w, w->weather.commit_fails))
 	{
-		pe_sender_committed(w->sender, slot, w->now, false);
+		pe_sender_committed(w->sender, slot, w->now, chance(w, 0.5) ? PE_WRITE_FAILED : PE_WRITE_CONTENDED);
 		return;
 	}
 	for (int i = 0; i < l->count; i++)
@@ -538,7 +538,7 @@ commit(world *w, pe_slot *slot)
 		c->count = kept;
 		c->present = kept > 0;
 	}
-	pe_sender_committed(w->sender, slot, w->now, true);
+	pe_sender_committed(w->sender, slot, w->now, PE_WRITTEN);
 }
 
 static void
@@ -608,7 +608,7 @@ step(world *w)
 		case PE_DO_REPORT:
 			w->stored[action.enrichment] = action.block;
 			w->stored_probe[action.enrichment] = action.probe_in < 0 ? PE_NEVER : w->now + action.probe_in;
-			pe_sender_reported(w->sender, action.enrichment, true, w->now);
+			pe_sender_reported(w->sender, action.enrichment, PE_WRITTEN, w->now);
 			break;
 		case PE_DO_WAIT:
 			next = action.until > w->epoch_ends ? w->epoch_ends : action.until;

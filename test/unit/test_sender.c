@@ -72,7 +72,7 @@ run(bench *b, int64_t limit)
 				b->reported = b->action.block;
 				b->info.stored_block = b->action.block;
 				b->info.stored_probe_at = b->action.probe_in < 0 ? PE_NEVER : b->now + b->action.probe_in;
-				pe_sender_reported(b->sender, b->action.enrichment, true, b->now);
+				pe_sender_reported(b->sender, b->action.enrichment, PE_WRITTEN, b->now);
 				break;
 			case PE_DO_WAIT:
 				if (b->action.until > until)
@@ -157,7 +157,7 @@ static void
 commit(bench *b)
 {
 	b->queued = 0;
-	pe_sender_committed(b->sender, b->action.slot, b->now, true);
+	pe_sender_committed(b->sender, b->action.slot, b->now, PE_WRITTEN);
 }
 
 static int
@@ -199,11 +199,49 @@ test_commit_failure(void)
 	run(&b, PE_SECOND);
 	reply_entries(&b, NULL, 0, 0);
 	run(&b, 0);
-	pe_sender_committed(b.sender, b.action.slot, b.now, false);
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITE_FAILED);
 	before = b.now;
 	pe_sender_has_work(b.sender, 7, 4);
 	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_COMMIT, "the same commit again, and nothing else first");
 	OK(b.now > before, "after a while");
+	commit(&b);
+	end(&b);
+}
+
+/* Somebody holds locks on an enrichment's rows: what is to be written of it waits, the rest goes on. */
+static void
+test_contention(void)
+{
+	bench b;
+	pe_sender_numbers numbers;
+
+	begin(&b, 10);
+	run(&b, PE_SECOND);
+	reply_entries(&b, NULL, 0, 0);
+	run(&b, 0);
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITE_CONTENDED);
+	pe_sender_count(b.sender, b.now, &numbers);
+	OK(!numbers.halted, "locks do not halt the sender");
+	pe_sender_has_work(b.sender, 7, 4);
+	for (int i = 0; i < 40; i++)
+	{
+		int64_t since = b.now;
+		pe_action_kind kind = run(&b, 20 * PE_SECOND);
+
+		if (kind == PE_DO_SEND)
+		{
+			IS_INT(b.action.slot->shard, 4, "other slots go on sending");
+			reply_entries(&b, NULL, 0, 0);
+			continue;
+		}
+		IS_INT(kind, PE_DO_COMMIT, "the commit is tried again");
+		OK(b.now > since && b.now - since <= 16 * PE_SECOND, "after a while, but soon");
+		pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITE_CONTENDED);
+	}
+	pe_sender_wake(b.sender);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "at once when woken");
+	commit(&b);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "and then the other's");
 	commit(&b);
 	end(&b);
 }
@@ -498,7 +536,7 @@ test_pause(void)
 	IS_INT(run(&b, 0), PE_DO_COMMIT, "paused: what was decided is committed");
 	IS_INT(count_state(&b, PE_KEY_ACCEPTED), 9, "nine keys");
 	IS_INT(b.action.slot->keys[bad[0]].state, PE_KEY_KEPT, "the tenth stays queued");
-	pe_sender_committed(b.sender, b.action.slot, b.now, true);
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
 	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_WAIT, "nothing is sent");
 	b.info.paused = false;
 	b.queued = 1;
@@ -593,6 +631,7 @@ main(void)
 {
 	test_calm();
 	test_commit_failure();
+	test_contention();
 	test_not_sent_and_unknown();
 	test_rate();
 	test_halving();
