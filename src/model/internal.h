@@ -231,6 +231,9 @@ pe_goes_left(const pe_model *model, const pe_node *node, const double *values)
 	return (float) value <= node->test.threshold || ((node->flags & PE_NODE_MISSING_LEFT) && isnan(value));
 }
 
+/* For tests: as on a CPU without AVX2. */
+extern void pe_predictor_use_plain(pe_predictor *predictor);
+
 /* Add one tree's contributions for a row, by the walk of explain.c. */
 extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void *scratch,
                             double *contributions);

@@ -358,9 +358,19 @@ extern int pe_model_iterations(const pe_model *model);
 extern double pe_model_margin(const pe_model *model, const double *values);
 extern double pe_model_predict(const pe_model *model, const double *values);
 
-/* The same for rows one after another, stride doubles apart: much quicker a row. */
-extern void pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows,
-                                   double *predictions);
+/*
+ * The same predictions, bit by bit, for rows one after another, stride doubles apart:
+ * many times quicker a row. A predictor holds the trees in a form of its own, about a
+ * kilobyte a tree; the model must outlive it. Uses up to threads threads where that
+ * is worth while. PE_CANCELLED or PE_OUT_OF_MEMORY.
+ */
+typedef struct pe_predictor pe_predictor;
+
+extern pe_status pe_predictor_create(const pe_env *env, const pe_model *model, pe_predictor **predictor,
+                                     pe_error *err);
+extern void pe_predictor_free(pe_predictor *predictor); /* NULL is fine */
+extern pe_status pe_predictor_predict(const pe_predictor *predictor, const double *values, size_t stride,
+                                      size_t rows, int threads, double *predictions, pe_error *err);
 
 /*
  * The signed contribution of each feature to the margin of this row; contributions

@@ -4,8 +4,6 @@
  */
 #include "model/internal.h"
 
-#define BLOCK_ROWS 64
-
 static inline double
 tree_value(const pe_model *model, uint32_t tree, const double *values)
 {
@@ -95,34 +93,6 @@ double
 pe_model_predict(const pe_model *model, const double *values)
 {
 	return pe_model_link(model, pe_model_margin(model, values));
-}
-
-/* Tree by tree over a few rows, so that a tree's nodes stay in the nearest cache. */
-static void
-predict_some(const pe_model *model, const double *values, size_t stride, size_t rows, double *predictions)
-{
-	for (size_t row = 0; row < rows; row++)
-		predictions[row] = model->base_margin;
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
-		for (size_t row = 0; row < rows; row++)
-			predictions[row] += tree_value(model, tree, values + row * stride);
-	for (size_t row = 0; row < rows; row++)
-		predictions[row] = pe_model_link(model, predictions[row]);
-}
-
-void
-pe_model_predict_block(const pe_model *model, const double *values, size_t stride, size_t rows,
-                       double *predictions)
-{
-	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
-	{
-		for (size_t row = 0; row < rows; row++)
-			predictions[row] = pe_model_link(model, linear_margin(model, values + row * stride));
-		return;
-	}
-	for (size_t row = 0; row < rows; row += BLOCK_ROWS)
-		predict_some(model, values + row * stride, stride, rows - row < BLOCK_ROWS ? rows - row : BLOCK_ROWS,
-		             predictions + row);
 }
 
 /* Points below x (or_equal: or at x). */

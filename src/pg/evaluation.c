@@ -16,6 +16,7 @@
 
 #include "pg/env.h"
 #include "pg/evaluation.h"
+#include "pg/guc.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -245,6 +246,8 @@ typedef struct Evaluating
 	size_t capacity;
 	uint64 read;
 	MemoryContext context;
+	pe_env env;
+	pe_predictor *predictor;
 } Evaluating;
 
 static void
@@ -276,9 +279,11 @@ static void
 predict_block(Evaluating *evaluating)
 {
 	size_t first = evaluating->rows - evaluating->filled;
+	pe_error err = {0};
 
-	pe_model_predict_block(evaluating->model->core, evaluating->values, evaluating->model->n_features,
-	                       evaluating->filled, evaluating->predictions + first);
+	pe_check(pe_predictor_predict(evaluating->predictor, evaluating->values, evaluating->model->n_features,
+	                              evaluating->filled, pe_threads, evaluating->predictions + first, &err),
+	         &err);
 	evaluating->filled = 0;
 	pe_progress_publish("predict", evaluating->read, 0);
 }
@@ -323,6 +328,7 @@ evaluate_source(Evaluating *evaluating, const char *source_text, const char *tar
 	const char *positive = NULL;
 	int *columns;
 	int n_columns;
+	pe_error err = {0};
 
 	/* A text target is told apart by the label that training found. */
 	if (model->task == PE_TASK_PROPENSITY && pe_treatment_of_type(type) == PE_TREAT_CATEGORY)
@@ -331,6 +337,8 @@ evaluate_source(Evaluating *evaluating, const char *source_text, const char *tar
 	evaluating->binding = pe_bind_source(model, source, &target, 1, &columns, &n_columns);
 	evaluating->values = palloc(sizeof(double) * BLOCK_ROWS * Max(model->n_features, 1));
 	evaluating->context = CurrentMemoryContext;
+	evaluating->env = pe_quiet_env(CurrentMemoryContext);
+	pe_check(pe_predictor_create(&evaluating->env, model->core, &evaluating->predictor, &err), &err);
 	pe_source_read(source, columns, n_columns, 0, evaluate_row, evaluating);
 	if (evaluating->filled > 0)
 		predict_block(evaluating);

@@ -45,13 +45,14 @@ typedef struct Scoring
 	PeKeySet *keys;
 	MemoryContext block; /* reset after each block: keys, texts, reasons */
 	int filled;
-	double *values;          /* [BLOCK_ROWS][n_features] */
-	double *predictions;     /* [BLOCK_ROWS] */
-	text **block_keys;       /* [BLOCK_ROWS] */
-	char **texts;            /* [BLOCK_ROWS][n_features], with reasons only */
+	double *values;      /* [BLOCK_ROWS][n_features] */
+	double *predictions; /* [BLOCK_ROWS] */
+	text **block_keys;   /* [BLOCK_ROWS] */
+	char **texts;        /* [BLOCK_ROWS][n_features], with reasons only */
+	pe_predictor *predictor;
 	pe_explainer *explainer; /* with reasons only, as is the next */
 	double *contributions;   /* [BLOCK_ROWS][n_features] */
-	pe_env env;              /* of the explainer */
+	pe_env env;              /* of the two */
 	Datum buckets[BUCKETS + 1];
 	Datum scored_at;
 	uint64 rows;
@@ -142,18 +143,23 @@ reasons_of_row(Scoring *scoring, int row)
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
 }
 
+/* ---- blocks --------------------------------------------------------------------------- */
+
 static void
-explain_block(Scoring *scoring)
+predict_block(Scoring *scoring)
 {
+	size_t stride = scoring->model->n_features;
 	double base;
 	pe_error err = {0};
 
-	pe_check(pe_explainer_explain(scoring->explainer, scoring->values, scoring->model->n_features,
-	                              scoring->filled, pe_threads, scoring->contributions, &base, &err),
+	pe_check(pe_predictor_predict(scoring->predictor, scoring->values, stride, scoring->filled, pe_threads,
+	                              scoring->predictions, &err),
 	         &err);
+	if (scoring->explainer != NULL)
+		pe_check(pe_explainer_explain(scoring->explainer, scoring->values, stride, scoring->filled,
+		                              pe_threads, scoring->contributions, &base, &err),
+		         &err);
 }
-
-/* ---- blocks --------------------------------------------------------------------------- */
 
 static void
 hand_out_block(Scoring *scoring)
@@ -162,10 +168,7 @@ hand_out_block(Scoring *scoring)
 	Datum values[PE_SCORE_COLUMNS];
 	bool nulls[PE_SCORE_COLUMNS] = {false};
 
-	pe_model_predict_block(scoring->model->core, scoring->values, scoring->model->n_features, scoring->filled,
-	                       scoring->predictions);
-	if (scoring->explainer != NULL)
-		explain_block(scoring);
+	predict_block(scoring);
 	nulls[PE_SCORE_DETAIL] = true;
 	nulls[PE_SCORE_REASONS] = scoring->request->reasons == 0;
 	values[PE_SCORE_DETAIL] = values[PE_SCORE_REASONS] = (Datum) 0;
@@ -255,7 +258,10 @@ static void
 allocate(Scoring *scoring)
 {
 	int n_features = Max(scoring->model->n_features, 1);
+	pe_error err = {0};
 
+	scoring->env = pe_quiet_env(CurrentMemoryContext);
+	pe_check(pe_predictor_create(&scoring->env, scoring->model->core, &scoring->predictor, &err), &err);
 	scoring->block =
 	    AllocSetContextCreate(CurrentMemoryContext, "profenrich score block", ALLOCSET_DEFAULT_SIZES);
 	scoring->values = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
@@ -263,9 +269,6 @@ allocate(Scoring *scoring)
 	scoring->block_keys = palloc(sizeof(text *) * BLOCK_ROWS);
 	if (scoring->request->reasons > 0)
 	{
-		pe_error err = {0};
-
-		scoring->env = pe_quiet_env(CurrentMemoryContext);
 		scoring->texts = palloc_extended(sizeof(char *) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
 		scoring->contributions = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
 		pe_check(pe_explainer_create(&scoring->env, scoring->model->core, MAX_EXPLAINER_BYTES,

@@ -13,19 +13,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define HEADER 24
 
 static void
-use(const pe_model *model)
+use(const pe_env *env, const pe_model *model)
 {
 	int n = pe_model_feature_count(model);
-	double *values = malloc(n * sizeof(double)), *contributions = malloc(n * sizeof(double)), base;
+	double *values = malloc(n * sizeof(double)), *contributions = malloc(n * sizeof(double)), base, block,
+	       prediction;
 	void *scratch = malloc(pe_model_explain_scratch(model) + 1);
+	pe_predictor *predictor;
+	pe_explainer *explainer;
+	pe_error err;
+
+	if (pe_predictor_create(env, model, &predictor, &err) != PE_OK ||
+	    pe_explainer_create(env, model, 1 << 20, &explainer, &err) != PE_OK)
+		abort();
 
 	for (int round = 0; round < 3; round++)
 	{
 		for (int i = 0; i < n; i++)
 			values[i] = round == 0 ? NAN : round == 1 ? PE_UNKNOWN_LEVEL : (double) (i * 7 % 300) - 3;
-		(void) pe_model_score(model, pe_model_predict(model, values));
+		prediction = pe_model_predict(model, values);
+		(void) pe_model_score(model, prediction);
 		pe_model_explain(model, values, scratch, contributions, &base);
-		pe_model_predict_block(model, values, n, 1, &base);
+		if (pe_explainer_explain(explainer, values, n, 1, 1, contributions, &base, &err) != PE_OK ||
+		    pe_predictor_predict(predictor, values, n, 1, 1, &block, &err) != PE_OK ||
+		    memcmp(&block, &prediction, sizeof(block)) != 0)
+			abort();
 	}
 	for (int i = 0; i < n; i++)
 	{
@@ -40,6 +52,8 @@ use(const pe_model *model)
 	for (int i = 0; i < pe_model_note_count(model); i++)
 		(void) pe_model_note(model, i);
 	(void) pe_model_bytes(model);
+	pe_predictor_free(predictor);
+	pe_explainer_free(explainer);
 	free(values);
 	free(contributions);
 	free(scratch);
@@ -69,7 +83,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t *again;
 		size_t length;
 
-		use(model);
+		use(&env, model);
 		/* What was read is written as it was. */
 		if (pe_model_serialize(&env, model, &again, &length, &err) != PE_OK || length != size ||
 		    memcmp(again, bytes, size) != 0)

@@ -2,6 +2,7 @@
  * Boosted trees: the same bytes on any number of threads, splits against brute force,
  * missing values, levels, constraints, options.
  */
+#include "model/internal.h"
 #include "model_data.h"
 
 static pe_env env;
@@ -254,6 +255,7 @@ predictions_agree(void)
 	double rows[100][DATA_FEATURES], block[100], worst = 0, contributions[DATA_FEATURES], base;
 	uint64_t state = 4;
 	void *scratch;
+	pe_predictor *predictor;
 
 	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 5000, false,
 	           SETTINGS("calibrate=isotonic"), &model, &e, &err);
@@ -264,7 +266,10 @@ predictions_agree(void)
 	scratch = malloc(pe_model_explain_scratch(model));
 	for (int i = 0; i < 100; i++)
 		data_row(model, &state, rows[i]);
-	pe_model_predict_block(model, rows[0], DATA_FEATURES, 100, block);
+	IS_INT(pe_predictor_create(&env, model, &predictor, &err), PE_OK, "a predictor");
+	IS_INT(pe_predictor_predict(predictor, rows[0], DATA_FEATURES, 100, 1, block, &err), PE_OK,
+	       "predicts a block");
+	pe_predictor_free(predictor);
 	for (int i = 0; i < 100; i++)
 	{
 		double sum = 0;
@@ -281,6 +286,120 @@ predictions_agree(void)
 	IS_INT(pe_model_score(model, 2).score, 100, "highest score");
 	IS_STR(pe_bucket_name(pe_model_score(model, 2).bucket), "very high", "bucket");
 	free(scratch);
+	pe_model_free(model);
+}
+
+#define MANY 300
+
+/* Block and row give the same bits, on any CPU, with any number of threads, whatever the trees look like. */
+static void
+compare_predictor(pe_task task, const char *first, const char *second)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_predictor *predictor;
+	double *values = malloc(MANY * DATA_FEATURES * sizeof(double)), row[MANY], block[MANY];
+	uint64_t state = 9;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, task, 3000, false, SETTINGS("trees=12", first, second),
+	           &model, &e, &err);
+	if (!OK(model != NULL, "%s %s", first, second))
+		return;
+	for (int i = 0; i < MANY; i++)
+	{
+		double *at = values + i * DATA_FEATURES;
+
+		data_row(model, &state, at);
+		at[0] = i % 17 == 0 ? INFINITY : i % 19 == 0 ? -INFINITY : at[0];
+		/* On a threshold itself, where rounding would show. */
+		for (int f = 0; f < DATA_FEATURES; f++)
+		{
+			const pe_node *node = &model->nodes[(uint32_t) (i * 7 + f) % model->n_nodes];
+
+			if (node->left != 0 && !(node->flags & PE_NODE_CATEGORICAL))
+				at[node->feature] = node->test.threshold;
+		}
+		row[i] = pe_model_predict(model, at);
+	}
+	IS_INT(pe_predictor_create(&env, model, &predictor, &err), PE_OK, "predictor");
+	for (int plain = 0; plain < 2; plain++)
+	{
+		for (int rows = MANY; rows > 0; rows = rows / 2 - 1)
+		{
+			memset(block, 0, sizeof(block));
+			pe_predictor_predict(predictor, values, DATA_FEATURES, rows, 1, block, &err);
+			OK(memcmp(block, row, rows * sizeof(double)) == 0, "%d rows, %s", rows,
+			   plain ? "plain" : "as the CPU can");
+		}
+		pe_predictor_use_plain(predictor);
+	}
+	pe_predictor_free(predictor);
+	free(values);
+	pe_model_free(model);
+}
+
+/* Enough rows and trees for threads to take part. */
+static void
+predict_on_threads(void)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_predictor *predictor;
+	int rows = 20000, different = 0;
+	double *values = malloc((size_t) rows * DATA_FEATURES * sizeof(double)),
+	       *block = malloc(rows * sizeof(double));
+	uint64_t state = 3;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, 2000, false, SETTINGS("trees=40"),
+	           &model, &e, &err);
+	for (int i = 0; i < rows; i++)
+		data_row(model, &state, values + i * DATA_FEATURES);
+	pe_predictor_create(&env, model, &predictor, &err);
+	IS_INT(pe_predictor_predict(predictor, values, DATA_FEATURES, rows, 3, block, &err), PE_OK,
+	       "three threads");
+	for (int i = 0; i < rows; i++)
+	{
+		double one = pe_model_predict(model, values + i * DATA_FEATURES);
+
+		different += memcmp(&one, &block[i], sizeof(one)) != 0;
+	}
+	IS_INT(different, 0, "the same bits as row by row");
+	pe_predictor_free(predictor);
+	free(values);
+	free(block);
+	pe_model_free(model);
+}
+
+static void
+predictor_out_of_memory(void)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_predictor *predictor;
+	double values[DATA_FEATURES], prediction;
+	uint64_t state = 5;
+	long live;
+	bool done = false;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, 500, false, SETTINGS("trees=3"), &model, &e,
+	           &err);
+	data_row(model, &state, values);
+	live = memory.live;
+	for (long fail_at = 1; !done; fail_at++)
+	{
+		memory.calls = 0;
+		memory.fail_at = fail_at;
+		if (pe_predictor_create(&env, model, &predictor, &err) == PE_OK)
+		{
+			done = pe_predictor_predict(predictor, values, DATA_FEATURES, 1, 2, &prediction, &err) == PE_OK;
+			pe_predictor_free(predictor);
+		}
+		memory.fail_at = 0;
+		if (memory.live != live)
+			break;
+	}
+	IS_INT(memory.live, live, "no failed allocation leaks");
+	OK(done, "and in the end it works");
 	pe_model_free(model);
 }
 
@@ -436,6 +555,12 @@ main(void)
 	many_levels();
 	monotone();
 	predictions_agree();
+	compare_predictor(PE_TASK_PROPENSITY, "max_depth=6", "seed=1");
+	compare_predictor(PE_TASK_VALUE, "max_depth=2", "seed=1");
+	compare_predictor(PE_TASK_VALUE, "max_depth=9", "min_child_weight=1");
+	compare_predictor(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1");
+	predict_on_threads();
+	predictor_out_of_memory();
 	option_names();
 	out_of_memory();
 	cancel();
