@@ -122,6 +122,41 @@ SELECT version FROM profenrich.train('tenure', source => 'SELECT tenure, plan FR
 SELECT profenrich.classify('tenure', p) FROM profiles p LIMIT 1;
 \echo :LAST_ERROR_SQLSTATE
 
-DROP TABLE profiles CASCADE;
+-- Values beyond a float, and not numbers at all: a prediction and reasons that are JSON.
+CREATE TABLE spent AS SELECT i AS id, i % 100 AS amount, i % 7 AS visits, i % 100 + i % 13 > 60 AS bought FROM generate_series(1, 1000) AS i;
+SELECT version FROM profenrich.train('spent', 'propensity', 'spent', 'bought', 'logistic', '{"features": {"exclude": ["id"]}}');
+CREATE VIEW extreme AS SELECT a.id::text AS id, a.amount, a.visits FROM
+	(VALUES (1, 'infinity'::float8, '-infinity'::float8), (2, '-infinity', 1), (3, 'nan', 1), (4, 1e300, 1)) AS a (id, amount, visits);
+SELECT key, prediction BETWEEN 0 AND 1 AS probability, reasons::text::json IS NOT NULL AS json FROM profenrich.score('spent', 'extreme', 'id', reasons => 2);
+
+-- Names and texts that do not fit are cut between characters.
+CREATE TABLE long AS SELECT bought, amount % 50 AS amount, jsonb_build_object('k' || repeat('é', 61), bought::int) AS j,
+	'x' || amount % 3 || repeat('€', 400) AS plan FROM spent;
+SELECT quality FROM profenrich.train('long', 'propensity', 'long', 'bought', 'logistic', '{"features": {"treatment": {"plan": "category"}}}');
+SELECT count(*) FROM profenrich.evaluation('long') WHERE meaning IS DISTINCT FROM convert_from(convert_to(meaning, 'UTF8'), 'UTF8');
+SELECT count(*) FROM profenrich.coefficients('long') WHERE level IS DISTINCT FROM convert_from(convert_to(level, 'UTF8'), 'UTF8');
+
+-- A category is the same whatever the session's settings are.
+CREATE TABLE floats AS SELECT id, bought, amount % 3 + 0.1::float8 AS rate FROM spent;
+SELECT version FROM profenrich.train('floats', 'propensity', 'floats', 'bought', 'logistic', '{"key": "id", "features": {"treatment": {"rate": "category"}}}');
+CREATE TABLE predicted AS SELECT id, profenrich.predict('floats', f) AS p FROM floats AS f;
+SET extra_float_digits = -14;
+SELECT count(*) FROM floats AS f JOIN predicted USING (id) WHERE profenrich.predict('floats', f) <> p;
+RESET extra_float_digits;
+
+-- Another extension in the same session: its models, not those of the one before.
+SET client_min_messages = warning;
+DROP EXTENSION profenrich CASCADE;
+CREATE EXTENSION profenrich;
+SELECT version FROM profenrich.train('spent', 'propensity', 'spent', 'bought', 'logistic', '{"features": {"exclude": ["id"]}}');
+SELECT profenrich.classify('spent', s) FROM spent AS s WHERE id = 3;
+DROP EXTENSION profenrich CASCADE;
+CREATE EXTENSION profenrich;
+SELECT version FROM profenrich.train('spent', 'propensity', 'spent', 'bought', 'logistic', '{"features": {"exclude": ["id"]}, "threshold": 1e-30}');
+SELECT profenrich.classify('spent', s) FROM spent AS s WHERE id = 3;
+RESET client_min_messages;
+
+SET client_min_messages = warning;
+DROP TABLE profiles, spent, long, floats, predicted CASCADE;
 DROP FUNCTION uniform;
 DROP EXTENSION profenrich CASCADE;

@@ -59,7 +59,20 @@ typedef struct pe_error
 	char hint[256];
 } pe_error;
 
-/* Print into a field of an error. What does not fit is cut between two characters, not inside of one. */
+/* How many bytes of text to print where most fit: it is cut between two characters, not inside of one. */
+static inline int
+pe_clipped(const char *text, size_t most)
+{
+	size_t end = strnlen(text, most + 1);
+
+	if (end <= most)
+		return (int) end;
+	for (end = most; end > 0 && ((unsigned char) text[end] & 0xC0) == 0x80;)
+		end--;
+	return (int) end;
+}
+
+/* Print into a field of an error; what does not fit is cut likewise. */
 static inline void
 pe_error_print(char *text, size_t size, const char *format, va_list args)
 {

@@ -170,6 +170,9 @@ fit_isotonic(const pe_env *env, pe_model *model, const double *margins, const do
 
 			model->calibration_x[i] = pools[i].x;
 			model->calibration_y[i] = fmin(fmax(pools[i].mean, least), 1 - least);
+			/* Rounding may put the middle of a pool beyond that of its neighbour. */
+			if (i > 0 && model->calibration_x[i] < model->calibration_x[i - 1])
+				model->calibration_x[i] = model->calibration_x[i - 1];
 			if (i > 0 && model->calibration_y[i] < model->calibration_y[i - 1])
 				model->calibration_y[i] = model->calibration_y[i - 1];
 		}

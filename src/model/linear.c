@@ -73,15 +73,20 @@ static void
 describe(const newton *w, const column_name *name, char *text, size_t size)
 {
 	const pe_feature *feature = &w->fit->model->features[name->feature];
+	int length = pe_clipped(feature->name, 100);
 
 	if (name->slot < 0)
-		snprintf(text, size, "%.100s", feature->name);
+		snprintf(text, size, "%.*s", length, feature->name);
 	else if (name->slot == PE_SLOT_MISSING)
-		snprintf(text, size, "%.100s missing", feature->name);
+		snprintf(text, size, "%.*s missing", length, feature->name);
 	else if (name->slot > feature->n_levels)
-		snprintf(text, size, "%.100s other", feature->name);
+		snprintf(text, size, "%.*s other", length, feature->name);
 	else
-		snprintf(text, size, "%.100s = %.80s", feature->name, feature->levels[name->slot - 1]);
+	{
+		const char *level = feature->levels[name->slot - 1];
+
+		snprintf(text, size, "%.*s = %.*s", length, feature->name, pe_clipped(level, 80), level);
+	}
 }
 
 /* ---- Newton --------------------------------------------------------------------------- */

@@ -90,7 +90,7 @@ pe_model_add_note(pe_model *model, pe_error *err, const char *format, ...)
 		return pe_fail_memory(err);
 	model->notes = notes;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	pe_error_print(text, sizeof(text), format, args);
 	va_end(args);
 	if ((notes[model->n_notes] = pe_strndup(&model->env, text, strlen(text))) == NULL)
 		return pe_fail_memory(err);

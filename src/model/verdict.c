@@ -89,6 +89,7 @@ judge_value(pe_evaluation *e)
 {
 	/* R squared hangs on a few large spenders, so the order is judged; without an order R squared is. */
 	double figure = isnan(e->gini) ? e->r2 : e->gini;
+	char gini[32], r2[32];
 
 	e->verdict = grade(figure, 0.2, 0.4, 0.7);
 	if (e->rows < LEAST_VALUE_ROWS)
@@ -100,15 +101,17 @@ judge_value(pe_evaluation *e)
 		    (long long) e->rows, LEAST_VALUE_ROWS);
 		return;
 	}
+	(void) snprintf(gini, sizeof(gini), isnan(e->gini) ? "undefined" : "%.3f", e->gini);
+	(void) snprintf(r2, sizeof(r2), isnan(e->r2) ? "undefined" : "%.3f", e->r2);
 	snprintf(e->sentence, sizeof(e->sentence),
-	         "%s: the normalised Gini is %.3f and R squared %.3f on %lld evaluated rows; the mean error is "
+	         "%s: the normalised Gini is %s and R squared %s on %lld evaluated rows; the mean error is "
 	         "%.6g, the "
 	         "mean value %.6g.%s",
 	         e->verdict == PE_VERDICT_POOR   ? "Poor"
 	         : e->verdict == PE_VERDICT_FAIR ? "Fair"
 	         : e->verdict == PE_VERDICT_GOOD ? "Good"
 	                                         : "Excellent",
-	         e->gini, e->r2, (long long) e->rows, e->mae, e->base_rate,
+	         gini, r2, (long long) e->rows, e->mae, e->base_rate,
 	         e->verdict == PE_VERDICT_POOR ? " The order of profiles is hardly better than chance." : "");
 }
 
@@ -122,12 +125,15 @@ pe_judge(pe_evaluation *e, double strongest, const char *feature)
 	bool binary = e->task == PE_TASK_PROPENSITY;
 
 	e->strongest_auc = strongest;
-	snprintf(e->strongest_feature, sizeof(e->strongest_feature), "%s", feature != NULL ? feature : "");
+	if (feature == NULL)
+		feature = "";
+	snprintf(e->strongest_feature, sizeof(e->strongest_feature), "%.*s",
+	         pe_clipped(feature, sizeof(e->strongest_feature) - 1), feature);
 	if (strongest > (binary ? LEAKAGE_AUC : LEAKAGE_R2))
 	{
 		e->verdict = PE_VERDICT_LEAKAGE;
 		snprintf(e->sentence, sizeof(e->sentence),
-		         "Leakage suspected: \"%.120s\" alone %s, so it probably restates the target or was filled "
+		         "Leakage suspected: \"%s\" alone %s, so it probably restates the target or was filled "
 		         "in after "
 		         "the fact. Exclude it and train again.",
 		         e->strongest_feature,

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "utils/builtins.h"
@@ -113,6 +114,18 @@ pe_bind_source(const PeModel *model, const PeSource *source, const int *extra, i
 	return binding;
 }
 
+/*
+ * Within what a float holds, as trees are trained: an infinite input would make the
+ * margin of a linear model infinite, or none at all, and its contribution no JSON number.
+ */
+static double
+within_range(double number)
+{
+	if (number > FLT_MAX)
+		return FLT_MAX;
+	return number < -FLT_MAX ? -FLT_MAX : number;
+}
+
 void
 pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls, double *out, char **texts)
 {
@@ -129,13 +142,14 @@ pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls,
 		if (texts != NULL)
 			texts[i] = NULL;
 		if (feature->treatment != PE_TREAT_CATEGORY)
-			out[i] = pe_feature_number(feature, &binding->inputs[i], values[column], nulls[column], snapshot);
+			out[i] = within_range(
+			    pe_feature_number(feature, &binding->inputs[i], values[column], nulls[column], snapshot));
 		else if (nulls[column])
 			out[i] = NAN;
 		else
 		{
 			size_t length;
-			const char *text = pe_input_text(&binding->inputs[i], values[column], &length);
+			const char *text = pe_input_level(&binding->inputs[i], values[column], &length);
 
 			out[i] = pe_model_level(model->core, i, text, length);
 			if (texts != NULL)

@@ -11,6 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
@@ -19,6 +20,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "model/model.h"
 #include "pg/features.h"
 
 static const char *const treatment_names[] = {
@@ -177,7 +179,8 @@ pe_input_init(PeInput *input, Oid type, PeTreatment treatment)
 	if (!fits)
 		return false;
 	input->kind = kind;
-	if (treatment == PE_TREAT_CATEGORY && kind != PE_INPUT_TEXT && kind != PE_INPUT_BOOL)
+	if (treatment == PE_TREAT_CATEGORY && kind != PE_INPUT_TEXT && kind != PE_INPUT_BOOL &&
+	    kind != PE_INPUT_FLOAT4 && kind != PE_INPUT_FLOAT8)
 	{
 		Oid function;
 		bool is_varlena;
@@ -238,6 +241,11 @@ pe_input_text(const PeInput *input, Datum value, size_t *length)
 	}
 	if (input->kind == PE_INPUT_BOOL)
 		text = DatumGetBool(value) ? "true" : "false";
+	/* The types' own output follows extra_float_digits. */
+	else if (input->kind == PE_INPUT_FLOAT4)
+		text = float_to_shortest_decimal(DatumGetFloat4(value));
+	else if (input->kind == PE_INPUT_FLOAT8)
+		text = double_to_shortest_decimal(DatumGetFloat8(value));
 	else
 		text = OutputFunctionCall((FmgrInfo *) &input->output, value);
 	*length = strlen(text);
@@ -247,6 +255,16 @@ pe_input_text(const PeInput *input, Datum value, size_t *length)
 		while (*length > 0 && text[*length - 1] == ' ')
 			(*length)--;
 	}
+	return text;
+}
+
+const char *
+pe_input_level(const PeInput *input, Datum value, size_t *length)
+{
+	const char *text = pe_input_text(input, value, length);
+
+	if (*length > PE_MAX_LEVEL_LENGTH)
+		*length = pg_mbcliplen(text, (int) *length, PE_MAX_LEVEL_LENGTH);
 	return text;
 }
 

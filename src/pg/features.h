@@ -77,6 +77,8 @@ extern bool pe_input_init(PeInput *input, Oid type, PeTreatment treatment);
 extern double pe_input_number(const PeInput *input, Datum value);
 /* The text of any value; palloc'd or inside value, not terminated. */
 extern const char *pe_input_text(const PeInput *input, Datum value, size_t *length);
+/* The same for a category: what a model tells apart of it, cut between two characters. */
+extern const char *pe_input_level(const PeInput *input, Datum value, size_t *length);
 
 /*
  * The number that a non-category feature has in a row, NaN when missing. snapshot:

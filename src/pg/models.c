@@ -112,6 +112,34 @@ pe_model_changed(PG_FUNCTION_ARGS)
 }
 
 static void
+drop_loaded(LoadedEntry *entry)
+{
+	loaded_bytes -= entry->bytes;
+	if (entry->context != NULL)
+		MemoryContextDelete(entry->context);
+	hash_search(loaded, &entry->version_id, HASH_REMOVE, NULL);
+}
+
+/*
+ * Another extension is here than before (dropped and made anew): its versions have the
+ * same ids, and maybe the same artifacts, but labels and thresholds of their own.
+ */
+static void
+forget_loaded(void)
+{
+	HASH_SEQ_STATUS scan;
+	LoadedEntry *entry;
+
+	hash_seq_init(&scan, loaded);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		entry->checksum[0] = '\0';
+		if (entry->pins == 0)
+			drop_loaded(entry);
+	}
+}
+
+static void
 prepare_cache(void)
 {
 	static bool registered = false;
@@ -137,7 +165,11 @@ prepare_cache(void)
 	}
 	if (relid_is_stale)
 	{
-		model_relid = get_relname_relid("model", get_namespace_oid("profenrich", false));
+		Oid relid = get_relname_relid("model", get_namespace_oid("profenrich", false));
+
+		if (relid != model_relid)
+			forget_loaded();
+		model_relid = relid;
 		relid_is_stale = false;
 	}
 }
@@ -360,15 +392,6 @@ load(int64 version_id, MemoryContext *owner)
 	MemoryContextSwitchTo(caller);
 	*owner = context;
 	return model;
-}
-
-static void
-drop_loaded(LoadedEntry *entry)
-{
-	loaded_bytes -= entry->bytes;
-	if (entry->context != NULL)
-		MemoryContextDelete(entry->context);
-	hash_search(loaded, &entry->version_id, HASH_REMOVE, NULL);
 }
 
 /* Makes room, least recently used first; what is pinned stays, and so does the newest. */

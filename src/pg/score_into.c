@@ -86,7 +86,7 @@ is_plain(Relation relation, bool is_new, bool with_reasons)
 	    relation->rd_rel->relhasindex || relation->trigdesc != NULL || relation->rd_rules != NULL ||
 	    relation->rd_tableam != GetHeapamTableAmRoutine())
 		return false;
-	if (constraints != NULL && (constraints->num_check > 0 || constraints->has_generated_stored))
+	if (constraints != NULL && constraints->num_check > 0)
 		return false;
 	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, true) != RLS_NONE)
 		return false;
@@ -100,7 +100,7 @@ is_plain(Relation relation, bool is_new, bool with_reasons)
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		int column = attribute->attisdropped ? -1 : score_column_of(NameStr(attribute->attname));
 
-		if (column < 0 || attribute->atttypid != columns[column].type)
+		if (column < 0 || attribute->atttypid != columns[column].type || attribute->attgenerated != '\0')
 			return false;
 		if (attribute->attnotnull &&
 		    (column == PE_SCORE_DETAIL || (column == PE_SCORE_REASONS && !with_reasons)))

@@ -325,7 +325,7 @@ features_of_row(Training *training, const TupleTableSlot *slot)
 		else
 		{
 			size_t length;
-			const char *text = pe_input_text(&columns->inputs[i], value, &length);
+			const char *text = pe_input_level(&columns->inputs[i], value, &length);
 			int32_t code;
 
 			pe_check(pe_dataset_level(training->dataset, i, text, length, &code, &error), &error);
