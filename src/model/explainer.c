@@ -5,197 +5,496 @@
  * What a leaf of value v gives feature j of its path depends on the row only through
  * which of the path's features meet all their conditions there. With z_k the share of
  * training rows that feature k alone lets pass, o_k 1 or 0 for met or not, and d
- * features on the path,
+ * features on the path, the definition for the game that explain.c plays is
  *
  *		phi_j = v (o_j - z_j) sum over S of |S|! (d - |S| - 1)! / d! prod_S o_k prod_notS z_k
  *
- * over the sets S of the other features: the definition for the game that explain.c
- * plays. So each leaf has 2^d rows of d numbers, made once; a row of data finds its
- * pattern by a few bit operations and adds one row of the table.
+ * over the sets S of the other features. The factorials are the integral of
+ * t^|S| (1 - t)^(d - 1 - |S|) from 0 to 1, so the sum is that of the product of
+ * o_k t + z_k (1 - t) over the others: a polynomial, which Gauss's rule of (d + 1) / 2
+ * points integrates exactly.
+ *
+ * Leaves below one node are taken together, as many as MAX_BITS yes-or-no facts about
+ * a row suffice to tell all of: does it meet the path's conditions on each feature
+ * above the node, and which way do the tests below it send the row. For each pattern of
+ * these the sums by feature are made once; a row finds its pattern and adds them.
+ * Leaves with more features than that, and those whose tables the memory bound leaves
+ * out, are integrated for each row; trees of so many of these that even listing their
+ * paths takes more than the bound are walked.
  */
-#include "model/internal.h"
+#include "model/explainer.h"
 
-#define MAX_PATH_FEATURES 8  /* 2^8 patterns of 8 numbers: 16 kB a leaf */
-#define MAX_TESTS         64 /* nodes of a tree, a bit each */
-#define ROWS_AT_ONCE      64 /* of one item of work: a tree's tables stay in the cache for them */
+#define MAX_BITS        8 /* of a pattern: one byte */
+#define BRANCHES_A_POLL 64
 
-typedef struct leaf_table
+/* Gauss's rule of n points on 0 .. 1: Newton's method on the Legendre polynomial. */
+static void
+make_rule(int n, pe_point *points)
 {
-	int n_features;
-	uint16_t features[MAX_PATH_FEATURES];
-	uint64_t tests[MAX_PATH_FEATURES]; /* nodes on the path that test the feature */
-	uint64_t left[MAX_PATH_FEATURES];  /* of these, where the path goes left */
-	double *parts;                     /* [1 << n_features][n_features] */
-} leaf_table;
+	for (int i = 0; i < n; i++)
+	{
+		double x = cos(M_PI * (i + 0.75) / (n + 0.5)), slope = 1;
 
-typedef struct tree_table
-{
-	leaf_table *leaves; /* NULL: the tree is walked */
-	uint32_t n_leaves;
-	uint32_t n_tests;
-	uint32_t tests[MAX_TESTS]; /* node of each bit */
-} tree_table;
+		for (int round = 0; round < 20; round++)
+		{
+			double p = 1, before = 0, move;
 
-struct pe_explainer
-{
-	const pe_env *env;
-	const pe_model *model;
-	tree_table *trees; /* NULL for the linear family */
-};
+			for (int k = 1; k <= n; k++)
+			{
+				double next = ((2 * k - 1) * x * p - (k - 1) * before) / k;
 
-/* ---- making the tables ----------------------------------------------------------------- */
+				before = p;
+				p = next;
+			}
+			slope = n * (x * p - before) / (x * x - 1);
+			move = p / slope;
+			x -= move;
+			if (fabs(move) < 1e-16)
+				break;
+		}
+		points[i] = (pe_point){(1 + x) / 2, 1 / ((1 - x * x) * slope * slope)};
+	}
+}
 
-/* A path from the root: its distinct features with what they let pass. */
+/* The tests from the root to a node, and the distinct features of them. */
 typedef struct leaf_path
 {
-	leaf_table leaf;
-	double zero[MAX_PATH_FEATURES];
+	int n_steps;
+	uint32_t steps[PE_MAX_PATH];
+	uint8_t feature_of[PE_MAX_PATH]; /* by step: index into features */
+	int n_features;
+	uint16_t features[PE_MAX_PATH];
+	double zero[PE_MAX_PATH]; /* share that the feature lets pass */
 } leaf_path;
 
-/* Weight of a coalition of s out of the d - 1 others. */
-static double
-coalition_weight(int s, int d)
+typedef struct builder
 {
-	double weight = 1.0 / d;
+	pe_explainer *explainer;
+	uint32_t root;
+	size_t table_budget;
+	size_t leaf_budget;
+	bool too_big;                         /* the tree is to be walked */
+	double leaf[1 << MAX_BITS][MAX_BITS]; /* one leaf's parts by its own pattern */
+	pe_status status;
+	pe_error *err;
+} builder;
 
-	/* s! (d - 1 - s)! / (d - 1)! is one over "d - 1 choose s". */
-	for (int i = 0; i < s; i++)
-		weight *= (double) (i + 1) / (d - 1 - i);
-	return weight;
-}
-
-/* phi_j for v = 1: the polynomial in y of prod (z_k + o_k y), weighed by degree. */
-static double
-unit_part(const leaf_path *path, unsigned pattern, int j, const double *weights)
+/* The path one node further. Only what is in use is copied. */
+static void
+go(const builder *b, const leaf_path *before, uint32_t at, bool left, leaf_path *further)
 {
-	int d = path->leaf.n_features, degree = 0;
-	double sizes[MAX_PATH_FEATURES] = {1.0};
-	double sum = 0;
-
-	for (int k = 0; k < d; k++)
-	{
-		if (k == j)
-			continue;
-		if ((pattern >> k) & 1)
-		{
-			sizes[degree + 1] = sizes[degree];
-			for (int s = degree; s > 0; s--)
-				sizes[s] = sizes[s] * path->zero[k] + sizes[s - 1];
-			sizes[0] *= path->zero[k];
-			degree++;
-		}
-		else
-			for (int s = 0; s <= degree; s++)
-				sizes[s] *= path->zero[k];
-	}
-	for (int s = 0; s <= degree; s++)
-		sum += sizes[s] * weights[s];
-	return (((pattern >> j) & 1) - path->zero[j]) * sum;
-}
-
-static bool
-fill_leaf(const pe_explainer *explainer, const leaf_path *path, double value, leaf_table *leaf)
-{
-	int d = path->leaf.n_features;
-	double weights[MAX_PATH_FEATURES];
-
-	*leaf = path->leaf;
-	leaf->parts = pe_alloc(explainer->env, ((size_t) d << d) * sizeof(double));
-	if (leaf->parts == NULL)
-		return false;
-	for (int s = 0; s < d; s++)
-		weights[s] = coalition_weight(s, d);
-	for (unsigned pattern = 0; pattern < 1u << d; pattern++)
-		for (int j = 0; j < d; j++)
-			leaf->parts[(size_t) pattern * d + j] = value * unit_part(path, pattern, j, weights);
-	return true;
-}
-
-/* The path one node further, to its left or right child. False when it has too many features. */
-static bool
-step(const pe_model *model, leaf_path *path, uint32_t at, int bit, bool left)
-{
+	const pe_model *model = b->explainer->model;
 	const pe_node *node = &model->nodes[at];
-	leaf_table *leaf = &path->leaf;
 	int j = 0;
 
-	while (j < leaf->n_features && leaf->features[j] != node->feature)
+	further->n_steps = before->n_steps + 1;
+	further->n_features = before->n_features;
+	memcpy(further->steps, before->steps, before->n_steps * sizeof(before->steps[0]));
+	memcpy(further->feature_of, before->feature_of, before->n_steps * sizeof(before->feature_of[0]));
+	memcpy(further->features, before->features, before->n_features * sizeof(before->features[0]));
+	memcpy(further->zero, before->zero, before->n_features * sizeof(before->zero[0]));
+	while (j < before->n_features && before->features[j] != node->feature)
 		j++;
-	if (j == leaf->n_features)
+	if (j == before->n_features)
 	{
-		if (j == MAX_PATH_FEATURES)
-			return false;
-		leaf->features[j] = node->feature;
-		path->zero[j] = 1;
-		leaf->n_features++;
+		further->features[j] = node->feature;
+		further->zero[j] = 1;
+		further->n_features++;
 	}
-	leaf->tests[j] |= UINT64_C(1) << bit;
-	if (left)
-		leaf->left[j] |= UINT64_C(1) << bit;
-	path->zero[j] *= model->covers[node->left + !left] / model->covers[at];
+	further->steps[before->n_steps] = PE_STEP(at - b->root, left);
+	further->feature_of[before->n_steps] = (uint8_t) j;
+	further->zero[j] *= model->covers[node->left + !left] / model->covers[at];
+}
+
+/* Tests below the node, or MAX_BITS + 1 when there are more than MAX_BITS. */
+static int
+count_tests(const pe_model *model, uint32_t at, int limit)
+{
+	int count = 1;
+
+	if (model->nodes[at].left == 0 || limit < 0)
+		return 0;
+	for (int side = 0; side < 2 && count <= limit; side++)
+		count += count_tests(model, model->nodes[at].left + side, limit - count);
+	return count;
+}
+
+static uint32_t *
+add_words(builder *b, uint32_t count)
+{
+	pe_explainer *explainer = b->explainer;
+
+	if (explainer->n_words + count > explainer->words_capacity)
+	{
+		uint32_t capacity = explainer->words_capacity * 2 + count + 1024;
+		uint32_t *grown = NULL;
+
+		/* Places are 32 bits: a forest beyond that is beyond any memory, too. */
+		if (explainer->n_words < UINT32_MAX / 4)
+			grown = pe_realloc(explainer->env, explainer->words, (size_t) capacity * sizeof(uint32_t));
+
+		if (grown == NULL)
+		{
+			b->status = pe_fail_memory(b->err);
+			return NULL;
+		}
+		explainer->words = grown;
+		explainer->words_capacity = capacity;
+	}
+	explainer->n_words += count;
+	return explainer->words + explainer->n_words - count;
+}
+
+static pe_branch *
+add_branch(builder *b, size_t parts)
+{
+	pe_explainer *explainer = b->explainer;
+	pe_branch *added;
+
+	if (explainer->n_branches == explainer->branches_capacity)
+	{
+		uint32_t capacity = explainer->branches_capacity * 2 + 256;
+		pe_branch *grown =
+		    pe_realloc(explainer->env, explainer->branches, (size_t) capacity * sizeof(pe_branch));
+
+		if (grown == NULL)
+		{
+			b->status = pe_fail_memory(b->err);
+			return NULL;
+		}
+		explainer->branches = grown;
+		explainer->branches_capacity = capacity;
+	}
+	added = &explainer->branches[explainer->n_branches];
+	memset(added, 0, sizeof(*added));
+	added->parts = pe_calloc(explainer->env, parts, sizeof(double));
+	if (added->parts == NULL)
+	{
+		b->status = pe_fail_memory(b->err);
+		return NULL;
+	}
+	explainer->n_branches++;
+	if (explainer->n_branches % BRANCHES_A_POLL == 0 &&
+	    pe_stopped(explainer->env, "explain", b->root, explainer->model->n_nodes))
+		b->status = pe_fail(b->err, PE_CANCELLED, "cancelled");
+	return added;
+}
+
+/* The steps of each feature of the path, as the first bits of a branch. */
+static bool
+add_path_bits(builder *b, const leaf_path *path)
+{
+	for (int j = 0; j < path->n_features; j++)
+	{
+		uint32_t *words = add_words(b, 1), first = b->explainer->n_words;
+
+		if (words == NULL)
+			return false;
+		for (int i = 0; i < path->n_steps; i++)
+			if (path->feature_of[i] == j)
+			{
+				words = add_words(b, 1);
+				if (words == NULL)
+					return false;
+				*words = path->steps[i];
+			}
+		b->explainer->words[first - 1] = b->explainer->n_words - first;
+	}
 	return true;
 }
 
-/*
- * Visits the leaves below at. With tables, fills them; without, only adds up the bytes
- * that they would take. False when a path has too many features or memory ran out.
- */
-static bool
-visit(const pe_explainer *explainer, tree_table *tree, uint32_t at, const leaf_path *before, bool fill,
-      size_t *bytes)
+/* b->leaf: what a leaf of value v gives each of its features, by the pattern of those met. */
+static void
+fill_leaf(builder *b, const leaf_path *path, double value)
 {
-	const pe_model *model = explainer->model;
-	int bit;
+	int d = path->n_features, n_points = (d + 1) / 2;
+	const pe_point *points = pe_rule(b->explainer, d);
+
+	for (unsigned pattern = 0; pattern < 1u << d; pattern++)
+	{
+		double *parts = b->leaf[pattern];
+		double before[MAX_BITS + 1];
+
+		for (int j = 0; j < d; j++)
+			parts[j] = 0;
+		for (int p = 0; p < n_points; p++)
+		{
+			double factors[MAX_BITS], after = points[p].weight;
+
+			before[0] = 1;
+			for (int j = 0; j < d; j++)
+			{
+				factors[j] = path->zero[j] * (1 - points[p].t) + (((pattern >> j) & 1) ? points[p].t : 0);
+				before[j + 1] = before[j] * factors[j];
+			}
+			for (int j = d - 1; j >= 0; j--)
+			{
+				parts[j] += before[j] * after;
+				after *= factors[j];
+			}
+		}
+		for (int j = 0; j < d; j++)
+			parts[j] *= (((pattern >> j) & 1) - path->zero[j]) * value;
+	}
+}
+
+/* What leads to a table's node, and the table. */
+typedef struct leaf_table
+{
+	pe_branch *branch;
+	uint16_t features[MAX_BITS];
+	int n_above;              /* steps to the node */
+	int n_bits_above;         /* features of these */
+	uint32_t tests[MAX_BITS]; /* below it: number of the node in the tree */
+	int n_tests;
+} leaf_table;
+
+/* Adds a leaf to the table, for each pattern of it. */
+static void
+add_leaf(builder *b, const leaf_table *table, const leaf_path *path, double value)
+{
+	unsigned masks[MAX_BITS] = {0}, wanted[MAX_BITS] = {0};
+	int d = path->n_features, bits = table->branch->n_bits;
+	double *columns[MAX_BITS];
+
+	fill_leaf(b, path, value);
+	for (int j = 0; j < d; j++)
+	{
+		int column = 0;
+
+		while (table->features[column] != path->features[j])
+			column++;
+		columns[j] = table->branch->parts + ((size_t) column << bits);
+		if (j < table->n_bits_above)
+			masks[j] = wanted[j] = 1u << j;
+	}
+	for (int i = table->n_above; i < path->n_steps; i++)
+	{
+		int j = path->feature_of[i], bit = table->n_bits_above;
+
+		while (table->tests[bit - table->n_bits_above] != path->steps[i] >> 1)
+			bit++;
+		masks[j] |= 1u << bit;
+		wanted[j] |= (path->steps[i] & 1) << bit;
+	}
+	for (unsigned pattern = 0; pattern < 1u << bits; pattern++)
+	{
+		unsigned own = 0;
+
+		for (int j = 0; j < d; j++)
+			own |= (unsigned) ((pattern & masks[j]) == wanted[j]) << j;
+		for (int j = 0; j < d; j++)
+			columns[j][pattern] += b->leaf[own][j];
+	}
+}
+
+/* Lists the tests at and below the node, and their features. */
+static void
+list_tests(const pe_model *model, uint32_t root, uint32_t at, leaf_table *table, int *n_features)
+{
+	const pe_node *node = &model->nodes[at];
+	int column = 0;
+
+	if (node->left == 0)
+		return;
+	while (column < *n_features && table->features[column] != node->feature)
+		column++;
+	if (column == *n_features)
+		table->features[(*n_features)++] = node->feature;
+	table->tests[table->n_tests++] = at - root;
+	list_tests(model, root, node->left, table, n_features);
+	list_tests(model, root, node->left + 1, table, n_features);
+}
+
+static void
+add_leaves(builder *b, const leaf_table *table, const leaf_path *before, uint32_t at)
+{
+	const pe_model *model = b->explainer->model;
 
 	if (model->nodes[at].left == 0)
 	{
-		int d = before->leaf.n_features;
-
-		*bytes += sizeof(leaf_table) + ((size_t) d << d) * sizeof(double);
-		if (fill && !fill_leaf(explainer, before, model->values[at], &tree->leaves[tree->n_leaves]))
-			return false;
-		tree->n_leaves++;
-		return true;
+		add_leaf(b, table, before, model->values[at]);
+		return;
 	}
-	if (tree->n_tests == MAX_TESTS)
-		return false;
-	bit = (int) tree->n_tests++;
-	tree->tests[bit] = at;
 	for (int side = 0; side < 2; side++)
 	{
-		leaf_path further = *before;
+		leaf_path further;
 
-		if (!step(model, &further, at, bit, side == 0) ||
-		    !visit(explainer, tree, model->nodes[at].left + side, &further, fill, bytes))
-			return false;
+		go(b, before, at, side == 0, &further);
+		add_leaves(b, table, &further, model->nodes[at].left + side);
 	}
-	return true;
 }
 
-/* Makes a tree's tables when they fit into what is left of *budget. */
-static pe_status
-make_tree(pe_explainer *explainer, uint32_t root, tree_table *tree, size_t *budget, pe_error *err)
+/* One table for all leaves at and below the node. */
+static void
+make_table(builder *b, const leaf_path *before, uint32_t at)
 {
-	leaf_path nothing;
-	size_t bytes = 0;
-	uint32_t n_leaves;
+	pe_explainer *explainer = b->explainer;
+	leaf_table table = {.n_above = before->n_steps, .n_bits_above = before->n_features};
+	int n_features = before->n_features, bits;
+	uint32_t first = explainer->n_words;
 
-	memset(&nothing, 0, sizeof(nothing));
-	if (explainer->model->nodes[root].left == 0 || !visit(explainer, tree, root, &nothing, false, &bytes) ||
-	    bytes > *budget)
-		return PE_OK;
-	*budget -= bytes;
-	n_leaves = tree->n_leaves;
-	tree->leaves = pe_calloc(explainer->env, n_leaves, sizeof(leaf_table));
-	if (tree->leaves == NULL)
-		return pe_fail_memory(err);
-	tree->n_leaves = tree->n_tests = 0;
-	if (!visit(explainer, tree, root, &nothing, true, &bytes))
+	memcpy(table.features, before->features, before->n_features * sizeof(before->features[0]));
+	list_tests(explainer->model, b->root, at, &table, &n_features);
+	bits = table.n_bits_above + table.n_tests;
+	table.branch = add_branch(b, (size_t) n_features << bits);
+	if (b->status != PE_OK)
+		return;
+	b->table_budget -= ((size_t) n_features << bits) * sizeof(double);
+	table.branch->table = true;
+	table.branch->words = first;
+	table.branch->n_bits = (uint8_t) bits;
+	table.branch->n_features = (uint8_t) n_features;
+	if (!add_path_bits(b, before))
+		return;
+	for (int i = 0; i < table.n_tests; i++)
 	{
-		tree->n_leaves = n_leaves; /* for the free: those not reached are zero */
-		return pe_fail_memory(err);
+		uint32_t *words = add_words(b, 2);
+
+		if (words == NULL)
+			return;
+		words[0] = 1;
+		words[1] = PE_STEP(table.tests[i], true);
 	}
-	return PE_OK;
+	for (int j = 0; j < n_features; j++)
+	{
+		uint32_t *words = add_words(b, 1);
+
+		if (words == NULL)
+			return;
+		*words = table.features[j];
+	}
+	add_leaves(b, &table, before, at);
+}
+
+/* A leaf that each row integrates for itself. */
+static void
+make_leaf(builder *b, const leaf_path *path, uint32_t at)
+{
+	pe_explainer *explainer = b->explainer;
+	uint32_t first = explainer->n_words;
+	size_t bytes = sizeof(pe_branch) + (path->n_steps + 2 * (size_t) path->n_features) * sizeof(uint32_t) +
+	               path->n_features * sizeof(double);
+	pe_branch *leaf;
+
+	if (bytes > b->leaf_budget)
+	{
+		b->too_big = true;
+		return;
+	}
+	b->leaf_budget -= bytes;
+	leaf = add_branch(b, (size_t) path->n_features);
+	if (b->status != PE_OK)
+		return;
+	leaf->words = first;
+	leaf->n_bits = leaf->n_features = (uint8_t) path->n_features;
+	leaf->value = explainer->model->values[at];
+	memcpy(leaf->parts, path->zero, path->n_features * sizeof(double));
+	if (!add_path_bits(b, path))
+		return;
+	for (int j = 0; j < path->n_features; j++)
+	{
+		uint32_t *words = add_words(b, 1);
+
+		if (words == NULL)
+			return;
+		*words = path->features[j];
+	}
+}
+
+static void
+visit(builder *b, const leaf_path *before, uint32_t at)
+{
+	const pe_model *model = b->explainer->model;
+	int bits = before->n_features;
+
+	if (bits <= MAX_BITS)
+		bits += count_tests(model, at, MAX_BITS - bits);
+	if (bits <= MAX_BITS && ((size_t) bits << bits) * sizeof(double) <= b->table_budget)
+		make_table(b, before, at);
+	else if (model->nodes[at].left == 0)
+		make_leaf(b, before, at);
+	else
+		for (int side = 0; side < 2 && b->status == PE_OK && !b->too_big; side++)
+		{
+			leaf_path further;
+
+			go(b, before, at, side == 0, &further);
+			visit(b, &further, model->nodes[at].left + side);
+		}
+}
+
+static void
+make_tree(builder *b, uint32_t tree)
+{
+	pe_explainer *explainer = b->explainer;
+	const pe_model *model = explainer->model;
+	leaf_path root = {.n_steps = 0, .n_features = 0};
+	uint32_t n_words = explainer->n_words;
+
+	explainer->firsts[tree] = explainer->n_branches;
+	b->root = model->roots[tree];
+	b->too_big = false;
+	if (model->nodes[b->root].left != 0)
+		visit(b, &root, b->root);
+	if (b->too_big)
+	{
+		while (explainer->n_branches > explainer->firsts[tree])
+			pe_free(explainer->env, explainer->branches[--explainer->n_branches].parts);
+		explainer->n_words = n_words;
+	}
+	else if (model->roots[tree + 1] - b->root > explainer->most_nodes)
+		explainer->most_nodes = model->roots[tree + 1] - b->root;
+}
+
+static pe_status
+make_trees(pe_explainer *explainer, size_t max_bytes, pe_error *err)
+{
+	const pe_model *model = explainer->model;
+	builder *b = pe_calloc(explainer->env, 1, sizeof(*b));
+	pe_status status;
+
+	if (b == NULL)
+		return pe_fail_memory(err);
+	b->explainer = explainer;
+	b->table_budget = b->leaf_budget = max_bytes;
+	b->err = err;
+	for (uint32_t tree = 0; tree < model->n_trees && b->status == PE_OK; tree++)
+		make_tree(b, tree);
+	explainer->firsts[model->n_trees] = explainer->n_branches;
+	status = b->status;
+	pe_free(explainer->env, b);
+	return status;
+}
+
+static pe_status
+prepare(pe_explainer *explainer, size_t max_bytes, pe_error *err)
+{
+	const pe_model *model = explainer->model;
+
+	explainer->firsts = pe_calloc(explainer->env, (size_t) model->n_trees + 1, sizeof(uint32_t));
+	explainer->places = pe_alloc(explainer->env, (size_t) model->n_features * sizeof(int));
+	if (explainer->firsts == NULL || explainer->places == NULL)
+		return pe_fail_memory(err);
+	for (int i = 0; i < model->n_features; i++)
+		explainer->places[i] = -1;
+	for (uint32_t i = 0; i < model->n_nodes; i++)
+		if (model->nodes[i].left != 0)
+			explainer->places[model->nodes[i].feature] = 0;
+	for (int i = 0; i < model->n_features; i++)
+		if (explainer->places[i] == 0)
+			explainer->places[i] = explainer->n_places++;
+	for (int byte = 0; byte < 256; byte++)
+	{
+		uint8_t bits[8];
+
+		for (int i = 0; i < 8; i++)
+			bits[i] = (uint8_t) ((byte >> i) & 1);
+		memcpy(&explainer->spread[byte], bits, sizeof(bits));
+	}
+	for (int n = 1; n <= (model->max_depth + 1) / 2; n++)
+		make_rule(n, explainer->points + n * (n - 1) / 2);
+	return make_trees(explainer, max_bytes, err);
 }
 
 pe_status
@@ -211,18 +510,7 @@ pe_explainer_create(const pe_env *env, const pe_model *model, size_t max_bytes, 
 	made->env = env;
 	made->model = model;
 	if (model->algorithm == PE_ALGORITHM_BOOSTED_TREES)
-	{
-		made->trees = pe_calloc(env, model->n_trees, sizeof(tree_table));
-		if (made->trees == NULL)
-			status = pe_fail_memory(err);
-		for (uint32_t i = 0; i < model->n_trees && status == PE_OK; i++)
-		{
-			if (pe_stopped(env, "explain", i, model->n_trees))
-				status = pe_fail(err, PE_CANCELLED, "cancelled");
-			else
-				status = make_tree(made, model->roots[i], &made->trees[i], &max_bytes, err);
-		}
-	}
+		status = prepare(made, max_bytes, err);
 	if (status != PE_OK)
 	{
 		pe_explainer_free(made);
@@ -237,119 +525,11 @@ pe_explainer_free(pe_explainer *explainer)
 {
 	if (explainer == NULL)
 		return;
-	for (uint32_t i = 0; explainer->trees != NULL && i < explainer->model->n_trees; i++)
-	{
-		tree_table *tree = &explainer->trees[i];
-
-		for (uint32_t leaf = 0; tree->leaves != NULL && leaf < tree->n_leaves; leaf++)
-			pe_free(explainer->env, tree->leaves[leaf].parts);
-		pe_free(explainer->env, tree->leaves);
-	}
-	pe_free(explainer->env, explainer->trees);
+	for (uint32_t i = 0; i < explainer->n_branches; i++)
+		pe_free(explainer->env, explainer->branches[i].parts);
+	pe_free(explainer->env, explainer->branches);
+	pe_free(explainer->env, explainer->firsts);
+	pe_free(explainer->env, explainer->words);
+	pe_free(explainer->env, explainer->places);
 	pe_free(explainer->env, explainer);
-}
-
-/* ---- explaining ------------------------------------------------------------------------ */
-
-typedef struct explain_job
-{
-	const pe_explainer *explainer;
-	pe_team *team;
-	const double *values;
-	size_t stride;
-	size_t rows;
-	double *contributions;
-	uint8_t *scratch; /* by thread, for the trees that are walked */
-	size_t scratch_bytes;
-} explain_job;
-
-static void
-add_tree(const pe_model *model, const tree_table *tree, const double *values, double *contributions)
-{
-	uint64_t went_left = 0;
-
-	for (uint32_t bit = 0; bit < tree->n_tests; bit++)
-		went_left |= (uint64_t) pe_goes_left(model, &model->nodes[tree->tests[bit]], values) << bit;
-	for (uint32_t i = 0; i < tree->n_leaves; i++)
-	{
-		const leaf_table *leaf = &tree->leaves[i];
-		const double *part = leaf->parts;
-		unsigned pattern = 0;
-
-		for (int j = 0; j < leaf->n_features; j++)
-			pattern |= (unsigned) (((went_left ^ leaf->left[j]) & leaf->tests[j]) == 0) << j;
-		part += (size_t) pattern * leaf->n_features;
-		for (int j = 0; j < leaf->n_features; j++)
-			contributions[leaf->features[j]] += part[j];
-	}
-}
-
-static void
-explain_rows(void *ctx, uint32_t item, int thread)
-{
-	const explain_job *job = ctx;
-	const pe_model *model = job->explainer->model;
-	size_t first = (size_t) item * ROWS_AT_ONCE;
-	size_t count = job->rows - first < ROWS_AT_ONCE ? job->rows - first : ROWS_AT_ONCE;
-	const double *values = job->values + first * job->stride;
-	double *contributions = job->contributions + first * model->n_features;
-	void *scratch = job->scratch + (size_t) thread * job->scratch_bytes;
-
-	if (job->explainer->trees == NULL)
-	{
-		double base;
-
-		for (size_t row = 0; row < count; row++)
-			pe_model_explain(model, values + row * job->stride, NULL, contributions + row * model->n_features,
-			                 &base);
-		return;
-	}
-	memset(contributions, 0, count * model->n_features * sizeof(double));
-	for (uint32_t i = 0; i < model->n_trees; i++)
-	{
-		const tree_table *tree = &job->explainer->trees[i];
-
-		for (size_t row = 0; row < count; row++)
-		{
-			if (tree->leaves != NULL)
-				add_tree(model, tree, values + row * job->stride, contributions + row * model->n_features);
-			else
-				pe_explain_tree(model, i, values + row * job->stride, scratch,
-				                contributions + row * model->n_features);
-		}
-		if (pe_team_poll(job->team, thread))
-			return;
-	}
-}
-
-pe_status
-pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride, size_t rows,
-                     int threads, double *contributions, double *base, pe_error *err)
-{
-	const pe_env *env = explainer->env;
-	const pe_model *model = explainer->model;
-	explain_job job = {.explainer = explainer,
-	                   .values = values,
-	                   .stride = stride,
-	                   .rows = rows,
-	                   .contributions = contributions,
-	                   .scratch_bytes = pe_model_explain_scratch(model)};
-	uint32_t items = (uint32_t) ((rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE);
-	pe_status status = PE_OK;
-
-	*base = model->expected_margin;
-	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES && rows > 0)
-		pe_model_explain(model, values, NULL, contributions, base);
-	job.team = pe_team_create(env, threads < (int) items ? threads : (int) items);
-	if (job.team == NULL)
-		return pe_fail_memory(err);
-	pe_team_phase(job.team, "explain", 0, rows);
-	job.scratch = pe_alloc(env, job.scratch_bytes * (size_t) pe_team_threads(job.team));
-	if (job.scratch == NULL)
-		status = pe_fail_memory(err);
-	else if (!pe_team_run(job.team, explain_rows, &job, items))
-		status = pe_fail(err, PE_CANCELLED, "cancelled");
-	pe_free(env, job.scratch);
-	pe_team_free(job.team);
-	return status;
 }

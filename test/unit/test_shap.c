@@ -52,8 +52,9 @@ factorial(int n)
 }
 
 static void
-compare(pe_task task, const char *first, const char *second)
+compare(pe_task task, const char *first, const char *second, size_t tables)
 {
+	pe_explainer *explainer;
 	pe_evaluation e;
 	pe_model *model;
 	double values[DATA_FEATURES], contributions[DATA_FEATURES], base, worst = 0, worst_sum = 0;
@@ -65,12 +66,17 @@ compare(pe_task task, const char *first, const char *second)
 	if (!OK(model != NULL, "%s %s", first, second))
 		return;
 	scratch = malloc(pe_model_explain_scratch(model));
+	pe_explainer_create(&env, model, tables, &explainer, &err);
 	for (int round = 0; round < 30; round++)
 	{
 		double sum = 0;
 
 		data_row(model, &state, values);
-		pe_model_explain(model, values, scratch, contributions, &base);
+		if (round % 2 == 0)
+			pe_model_explain(model, values, scratch, contributions, &base);
+		else
+			IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, 1, 1, contributions, &base, &err),
+			       PE_OK, "explained by tables");
 		for (int f = 0; f < DATA_FEATURES; f++)
 		{
 			double shapley = 0;
@@ -92,6 +98,7 @@ compare(pe_task task, const char *first, const char *second)
 	}
 	OK(worst < 1e-9, "Shapley values over all coalitions (%g)", worst);
 	OK(worst_sum < 1e-9, "sum to the margin (%g)", worst_sum);
+	pe_explainer_free(explainer);
 	free(scratch);
 	pe_model_free(model);
 }
@@ -147,6 +154,74 @@ compare_explainer(pe_task task, const char *first, const char *second, size_t ma
 	pe_model_free(model);
 }
 
+#define WIDE 14
+
+/* Paths of more features than a table has bits, and many tiles of rows. */
+static void
+compare_wide(const char *shape, size_t max_bytes)
+{
+	pe_feature_spec specs[WIDE];
+	char names[WIDE][8];
+	pe_options options;
+	pe_dataset *dataset;
+	pe_evaluation e;
+	pe_model *model;
+	pe_explainer *explainer;
+	double *values = malloc(MANY * WIDE * sizeof(double)), *many = malloc(MANY * WIDE * sizeof(double));
+	double one[WIDE], base, walked_base, worst = 0, worst_sum = 0;
+	uint64_t state = 77;
+	void *scratch;
+
+	for (int i = 0; i < WIDE; i++)
+	{
+		snprintf(names[i], sizeof(names[i]), "x%d", i);
+		specs[i] = (pe_feature_spec){names[i], "float8", PE_FEATURE_NUMERIC};
+	}
+	pe_options_init(&options, PE_ALGORITHM_BOOSTED_TREES);
+	pe_options_set(&options, "trees", "4", &err);
+	pe_options_set(&options, "min_child_weight", "1", &err);
+	pe_options_set(&options, shape[4] == 'd' ? "max_depth" : "max_leaves", strchr(shape, '=') + 1, &err);
+	pe_dataset_create(&env, PE_ALGORITHM_BOOSTED_TREES, specs, WIDE, false, &dataset, &err);
+	for (int row = 0; row < 3000; row++)
+	{
+		double x[WIDE], target = 0;
+
+		for (int i = 0; i < WIDE; i++)
+		{
+			x[i] = data_uniform(&state) < 0.05 ? NAN : data_uniform(&state);
+			target += isnan(x[i]) ? 0.3 : (i + 1) * (x[i] > 0.5) * (x[(i + 1) % (i + 1)] > 0.3);
+		}
+		pe_dataset_append(dataset, x, target, 1, data_key(row), &err);
+		if (row < MANY)
+			memcpy(values + row * WIDE, x, sizeof(x));
+	}
+	IS_INT(pe_train(&env, dataset, PE_TASK_VALUE, &options, &model, &e, &err), PE_OK, "%s", shape);
+	pe_dataset_free(dataset);
+	OK(model->max_depth > 8, "paths are long: %d", model->max_depth);
+	scratch = malloc(pe_model_explain_scratch(model));
+	IS_INT(pe_explainer_create(&env, model, max_bytes, &explainer, &err), PE_OK, "explainer");
+	pe_explainer_explain(explainer, values, WIDE, MANY, 2, many, &base, &err);
+	for (int row = 0; row < MANY; row++)
+	{
+		double sum = base;
+
+		pe_model_explain(model, values + row * WIDE, scratch, one, &walked_base);
+		for (int f = 0; f < WIDE; f++)
+		{
+			worst = fmax(worst, fabs(one[f] - many[row * WIDE + f]));
+			sum += many[row * WIDE + f];
+		}
+		worst_sum = fmax(worst_sum, fabs(sum - pe_model_margin(model, values + row * WIDE)));
+	}
+	OK(worst < 1e-10, "the same contributions as the walk (%g)", worst);
+	OK(worst_sum < 1e-9, "that sum to the margin (%g)", worst_sum);
+	pe_explainer_free(explainer);
+	free(scratch);
+	free(values);
+	free(many);
+	pe_model_free(model);
+}
+
 static void
 explainer_out_of_memory(void)
 {
@@ -166,7 +241,7 @@ explainer_out_of_memory(void)
 	{
 		memory.calls = 0;
 		memory.fail_at = fail_at;
-		if (pe_explainer_create(&env, model, 1 << 20, &explainer, &err) == PE_OK)
+		if (pe_explainer_create(&env, model, 3 << 10, &explainer, &err) == PE_OK)
 		{
 			done = pe_explainer_explain(explainer, values, DATA_FEATURES, 1, 2, contributions, &base, &err) ==
 			       PE_OK;
@@ -185,13 +260,21 @@ int
 main(void)
 {
 	env = tap_env(&memory);
-	compare(PE_TASK_PROPENSITY, "max_depth=3", "seed=1");
-	compare(PE_TASK_VALUE, "max_depth=6", "min_child_weight=3");
-	compare(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1");
+	compare(PE_TASK_PROPENSITY, "max_depth=3", "seed=1", 64 << 20);
+	compare(PE_TASK_PROPENSITY, "max_depth=3", "seed=1", 6 << 10);
+	compare(PE_TASK_VALUE, "max_depth=6", "min_child_weight=3", 64 << 20);
+	compare(PE_TASK_VALUE, "max_depth=6", "min_child_weight=3", 6 << 10);
+	compare(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1", 64 << 20);
+	compare(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1", 6 << 10);
 	compare_explainer(PE_TASK_PROPENSITY, "max_depth=6", "seed=1", 64 << 20);
 	compare_explainer(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1", 64 << 20);
 	compare_explainer(PE_TASK_VALUE, "max_depth=6", "seed=2", 200 << 10);
 	compare_explainer(PE_TASK_VALUE, "max_depth=6", "seed=2", 0);
+	compare_explainer(PE_TASK_VALUE, "max_depth=6", "seed=2", 50 << 10);
+	compare_explainer(PE_TASK_VALUE, "max_depth=2", "seed=2", 64 << 20);
+	compare_wide("max_depth=14", 64 << 20);
+	compare_wide("max_depth=14", 1 << 20);
+	compare_wide("max_leaves=250", 64 << 20);
 	explainer_out_of_memory();
 	IS_INT(memory.live, 0, "no block is left");
 	return tap_done();
