@@ -1,6 +1,7 @@
 // A sink: answers every streaming batch with as many accepted entries as it holds, at once,
 // without parsing it. usage: node sink.mjs key.pem cert.pem port-file
-// It stands for a platform that is never the bottleneck; GET /count tells the messages taken.
+// It stands for a platform that is never the bottleneck; GET /count tells the messages taken. Its process id
+// stands in port-file.pid.
 import { createServer } from 'node:https';
 import { readFileSync, writeFileSync } from 'node:fs';
 
@@ -44,4 +45,7 @@ const server = createServer({ key: readFileSync(key), cert: readFileSync(cert) }
     response.end(body);
   });
 });
-server.listen(0, '127.0.0.1', () => writeFileSync(portFile, String(server.address().port)));
+server.listen(0, '127.0.0.1', () => {
+  writeFileSync(`${portFile}.pid`, String(process.pid));
+  writeFileSync(portFile, String(server.address().port));
+});
