@@ -11,7 +11,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION)
 MODULE_big  = profenrich
 
 PURE_LAYERS = model platform snapshot
-PURE_OBJS   = $(patsubst %.c,%.o,$(sort $(wildcard $(PURE_LAYERS:%=src/%/*.c))))
+PURE_OBJS   = $(patsubst %.c,%.o,$(sort $(wildcard $(PURE_LAYERS:%=src/%/*.c) $(PURE_LAYERS:%=src/%/*/*.c))))
 GLUE_OBJS   = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c)))
 OBJS        = $(PURE_OBJS) $(GLUE_OBJS)
 

@@ -7,7 +7,7 @@
  * is summed in order by one thread, and parts are added in order. So the result is the
  * same on any number of threads.
  */
-#include "model/design.h"
+#include "model/linear/design.h"
 #include "model/linalg.h"
 
 #define CHUNK_ROWS      256

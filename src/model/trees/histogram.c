@@ -7,7 +7,7 @@
  * not stay in the second-level cache. Sums are integers, so what each thread summed
  * for itself is added up afterwards to the same result however the rows were shared.
  */
-#include "model/trees.h"
+#include "model/trees/trees.h"
 
 #define CHUNK_ROWS  4096
 #define ALONE_CELLS 65536 /* row x column additions below which waking others costs more */

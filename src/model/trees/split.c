@@ -7,7 +7,7 @@
  * sides are worth above the whole. Of equal gains the first found stays, so that the
  * result does not depend on threads.
  */
-#include "model/trees.h"
+#include "model/trees/trees.h"
 
 /* Up to this many levels in a leaf each is tried against the rest. */
 #define ONE_AGAINST_REST 4

@@ -3,7 +3,7 @@
  *		Boosting: gradients of the loss at the margins so far, one tree for them, its
  *		leaves added to the margins, and again.
  */
-#include "model/trees.h"
+#include "model/trees/trees.h"
 
 #define CHUNK_ROWS           8192
 #define EARLY_STOPPING_SHARE 0.1

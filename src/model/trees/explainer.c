@@ -22,7 +22,7 @@
  * out, are integrated for each row; trees of so many of these that even listing their
  * paths takes more than the bound are walked.
  */
-#include "model/explainer.h"
+#include "model/trees/explainer.h"
 
 #define MAX_BITS        8 /* of a pattern: one byte */
 #define BRANCHES_A_POLL 64

@@ -8,7 +8,7 @@
  * the order within. Only the smaller child's histogram is summed, the other's is the
  * parent's less that.
  */
-#include "model/trees.h"
+#include "model/trees/trees.h"
 
 #define PARTITION_ROWS       8192
 #define PARALLEL_SPLIT_CELLS 32768

@@ -7,7 +7,7 @@
  * patterns. Each number of a row is the same sum in the same order on any number of
  * threads, in whatever company the row comes.
  */
-#include "model/explainer.h"
+#include "model/trees/explainer.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>

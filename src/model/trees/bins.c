@@ -2,7 +2,7 @@
  * bins.c
  *		From columns of floats to the byte matrix that trees are grown on.
  */
-#include "model/trees.h"
+#include "model/trees/trees.h"
 
 #define SAMPLE_ROWS 200000 /* for quantiles; fewer rows are all looked at */
 #define CHUNK_ROWS  4096

@@ -8,7 +8,7 @@
  * (dropped, the later one first, as R does), and classes that a column separates (a small
  * ridge keeps the coefficients finite).
  */
-#include "model/design.h"
+#include "model/linear/design.h"
 #include "model/linalg.h"
 
 #define ALIAS_TOLERANCE 1e-10 /* of a column's variance, left over by the columns before it */
