@@ -164,7 +164,9 @@ ROLLBACK;
 
 -- An artifact that is not whole, or not ours, is refused.
 UPDATE profenrich.model_artifact SET bytes = substr(bytes, 1, 100);
+\set VERBOSITY terse
 SELECT profenrich.predict('churn', p) FROM profiles p LIMIT 1;
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 UPDATE profenrich.model_version SET artifact_bytes = 100;
 SELECT profenrich.predict('churn', p) FROM profiles p LIMIT 1;

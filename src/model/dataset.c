@@ -144,6 +144,7 @@ pe_dataset_free(pe_dataset *dataset)
 		pe_free(dataset->env, dataset->features[i].source_type);
 		free_dictionary(dataset->env, &dataset->features[i].levels);
 	}
+	free_dictionary(dataset->env, &dataset->classes);
 	for (uint32_t i = 0; i < dataset->n_blocks; i++)
 	{
 		pe_free(dataset->env, dataset->blocks[i].values);
@@ -214,19 +215,15 @@ grow_texts(pe_dataset *dataset, pe_dictionary *levels, size_t length)
 	return true;
 }
 
-pe_status
-pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code,
-                 pe_error *err)
+/* The text's code in the dictionary, made if it is new; beyond most texts all new ones share code most. */
+static pe_status
+find_text(pe_dataset *dataset, pe_dictionary *levels, const char *text, size_t length, uint32_t most,
+          int32_t *code, pe_error *err)
 {
-	pe_dictionary *levels;
 	uint64_t hash;
 	uint32_t at;
 
-	if (feature < 0 || feature >= dataset->n_features ||
-	    dataset->features[feature].kind != PE_FEATURE_CATEGORICAL)
-		return pe_fail(err, PE_INTERNAL, "feature %d is not categorical", feature);
 	length = strnlen(text, length < PE_MAX_LEVEL_LENGTH ? length : PE_MAX_LEVEL_LENGTH);
-	levels = &dataset->features[feature].levels;
 	if (levels->table_size < (levels->count + 1) * 2 && !grow_table(dataset, levels))
 		return pe_fail_memory(err);
 	hash = pe_hash_bytes(text, length, 0);
@@ -242,10 +239,10 @@ pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t leng
 			return PE_OK;
 		}
 	}
-	if (levels->count >= PE_MAX_DISTINCT_LEVELS)
+	*code = (int32_t) levels->count;
+	if (levels->count >= most)
 	{
 		levels->overflowed = true;
-		*code = (int32_t) levels->count;
 		return PE_OK;
 	}
 	if (!grow_texts(dataset, levels, length))
@@ -253,9 +250,31 @@ pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t leng
 	memcpy(levels->arena + levels->arena_used, text, length);
 	levels->arena_used += length;
 	levels->starts[levels->count + 1] = (uint32_t) levels->arena_used;
-	*code = (int32_t) levels->count;
 	levels->table[at] = ++levels->count;
 	return PE_OK;
+}
+
+pe_status
+pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length, int32_t *code,
+                 pe_error *err)
+{
+	if (feature < 0 || feature >= dataset->n_features ||
+	    dataset->features[feature].kind != PE_FEATURE_CATEGORICAL)
+		return pe_fail(err, PE_INTERNAL, "feature %d is not categorical", feature);
+	return find_text(dataset, &dataset->features[feature].levels, text, length, PE_MAX_DISTINCT_LEVELS, code,
+	                 err);
+}
+
+pe_status
+pe_dataset_class(pe_dataset *dataset, const char *text, size_t length, int32_t *code, pe_error *err)
+{
+	pe_status status = find_text(dataset, &dataset->classes, text, length, PE_MAX_CLASSES, code, err);
+
+	if (status != PE_OK || !dataset->classes.overflowed)
+		return status;
+	pe_fail(err, PE_LIMIT, "the target has more than %d classes", PE_MAX_CLASSES);
+	pe_error_hint(err, "Group the rare ones under one name in the source.");
+	return PE_LIMIT;
 }
 
 /* ---- rows ----------------------------------------------------------------------------- */

@@ -58,6 +58,7 @@ struct pe_dataset
 	bool with_weights;
 	int n_features;
 	pe_dataset_feature *features;
+	pe_dictionary classes;
 	unsigned block_shift; /* rows in a block: 1 << block_shift */
 	uint64_t rows;
 	uint32_t n_blocks;
@@ -166,6 +167,12 @@ struct pe_model
 	pe_algorithm algorithm;
 	int n_features;
 	pe_feature *features;
+	pe_objective objective;
+	double objective_parameter; /* the quantile, or the variance's power; else 0 */
+	const struct pe_family *family;
+	void *own;      /* what a family that is neither trees nor linear learnt; its release frees it */
+	int n_classes;  /* affinity, else 0 */
+	char **classes; /* sorted by bytes, none twice */
 	int64_t training_rows;
 	double base_rate;
 	int n_notes;
@@ -173,6 +180,7 @@ struct pe_model
 
 	/* boosted trees */
 	double base_margin;
+	double *class_margins;  /* affinity: the base by class */
 	double expected_margin; /* the mean margin by cover: base of explain; computed, not stored */
 	uint32_t n_trees;
 	uint32_t n_nodes;
@@ -247,6 +255,7 @@ pe_model_add_note(pe_model *model, pe_error *err, const char *format, ...);
 extern void pe_model_finish_trees(pe_model *model);
 /* The link: margin to prediction, calibrated. */
 extern double pe_model_link(const pe_model *model, double margin);
+extern void pe_softmax(double *margins, int count); /* margins become probabilities in place */
 static inline double
 pe_sigmoid(double margin)
 {
@@ -309,8 +318,9 @@ typedef struct pe_fit
 	pe_split_rows *rows;
 	pe_slot_map *map;
 	pe_model *model;
-	double *train_margins;   /* n_train, filled by the learner; NULL: not wanted */
-	double *holdout_margins; /* n_holdout, filled by the learner */
+	int n_margins;           /* of a row, one after another: the classes, or 1 */
+	double *train_margins;   /* [n_train][n_margins], filled by the learner; NULL: not wanted */
+	double *holdout_margins; /* [n_holdout][n_margins], filled by the learner */
 	pe_strongest strongest;
 	pe_error *err;
 } pe_fit;

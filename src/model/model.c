@@ -2,7 +2,7 @@
  * model.c
  *		A model's life and what can be asked about it.
  */
-#include "model/internal.h"
+#include "model/family.h"
 
 pe_status
 pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **out, pe_error *err)
@@ -15,6 +15,8 @@ pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_m
 	model->env.allocator = env->allocator;
 	model->task = task;
 	model->algorithm = dataset->algorithm;
+	model->family = pe_family_of(dataset->algorithm);
+	model->objective = pe_default_objective(task, dataset->algorithm);
 	model->log_likelihood = model->null_deviance = model->deviance = NAN;
 	model->features = pe_calloc(env, dataset->n_features, sizeof(*model->features));
 	if (model->features == NULL)
@@ -50,7 +52,6 @@ free_feature(const pe_env *env, pe_feature *feature)
 		for (int i = 0; i < feature->n_levels; i++)
 			pe_free(env, feature->levels[i]);
 	pe_free(env, feature->levels);
-	pe_free(env, feature->terms);
 }
 
 void
@@ -61,18 +62,17 @@ pe_model_free(pe_model *model)
 	if (model == NULL)
 		return;
 	env = model->env;
+	if (model->family != NULL && model->family->release != NULL)
+		model->family->release(model);
+	for (int i = 0; i < model->n_classes; i++)
+		pe_free(&env, model->classes[i]);
+	pe_free(&env, model->classes);
 	for (int i = 0; i < model->n_features; i++)
 		free_feature(&env, &model->features[i]);
 	for (int i = 0; i < model->n_notes; i++)
 		pe_free(&env, model->notes[i]);
 	pe_free(&env, model->features);
 	pe_free(&env, model->notes);
-	pe_free(&env, model->roots);
-	pe_free(&env, model->nodes);
-	pe_free(&env, model->values);
-	pe_free(&env, model->covers);
-	pe_free(&env, model->sets);
-	pe_free(&env, model->terms);
 	pe_free(&env, model->calibration_x);
 	pe_free(&env, model->calibration_y);
 	pe_free(&env, model->distribution);
@@ -104,6 +104,30 @@ pe_model_task(const pe_model *model)
 	return model->task;
 }
 
+pe_objective
+pe_model_objective(const pe_model *model)
+{
+	return model->objective;
+}
+
+int
+pe_model_class_count(const pe_model *model)
+{
+	return model->n_classes;
+}
+
+const char *
+pe_model_class(const pe_model *model, int class)
+{
+	return class >= 0 && class < model->n_classes ? model->classes[class] : NULL;
+}
+
+bool
+pe_model_explains(const pe_model *model)
+{
+	return model->family->explains;
+}
+
 pe_algorithm
 pe_model_algorithm(const pe_model *model)
 {
@@ -122,14 +146,13 @@ pe_model_bytes(const pe_model *model)
 		bytes += sizeof(*feature) + strlen(feature->name) + strlen(feature->source_type) + 2;
 		for (int level = 0; level < feature->n_levels; level++)
 			bytes += sizeof(char *) + strlen(feature->levels[level]) + 1;
-		if (feature->terms != NULL)
-			bytes += (feature->n_levels + 2) * sizeof(double);
 	}
 	for (int i = 0; i < model->n_notes; i++)
 		bytes += sizeof(char *) + strlen(model->notes[i]) + 1;
-	bytes += (size_t) model->n_nodes * (sizeof(pe_node) + 2 * sizeof(double));
-	bytes += (size_t) model->n_sets * sizeof(pe_level_set) + ((size_t) model->n_trees + 1) * sizeof(uint32_t);
-	bytes += (size_t) model->n_terms * sizeof(pe_term);
+	for (int i = 0; i < model->n_classes; i++)
+		bytes += sizeof(char *) + strlen(model->classes[i]) + 1;
+	if (model->family->bytes != NULL)
+		bytes += model->family->bytes(model);
 	bytes += ((size_t) model->n_calibration * 2 + model->n_distribution) * sizeof(double);
 	return bytes;
 }

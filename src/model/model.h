@@ -18,16 +18,47 @@
 
 typedef enum pe_task
 {
-	PE_TASK_PROPENSITY = 1, /* target 0 or 1; predictions are probabilities */
-	PE_TASK_VALUE = 2       /* target any finite number; predictions are expected values */
+	PE_TASK_PROPENSITY = 1,     /* target 0 or 1; predictions are probabilities */
+	PE_TASK_VALUE = 2,          /* target any finite number; predictions are expected values */
+	PE_TASK_AFFINITY = 3,       /* target one of several classes; the outputs are their probabilities */
+	PE_TASK_LIFETIME_VALUE = 4, /* from purchase histories; no target */
+	PE_TASK_SEGMENT = 5,        /* clusters of alike rows; no target */
+	PE_TASK_ENGAGEMENT = 6,     /* decayed points from events; no target */
+	PE_TASK_RECOMMENDATION = 7  /* items for users; no pe_model */
 } pe_task;
 
 typedef enum pe_algorithm
 {
-	PE_ALGORITHM_LOGISTIC = 1,     /* propensity only */
-	PE_ALGORITHM_LINEAR = 2,       /* value only */
-	PE_ALGORITHM_BOOSTED_TREES = 3 /* both */
+	PE_ALGORITHM_LOGISTIC = 1,
+	PE_ALGORITHM_LINEAR = 2,
+	PE_ALGORITHM_BOOSTED_TREES = 3,
+	PE_ALGORITHM_GLM = 4,
+	PE_ALGORITHM_MULTINOMIAL = 5,
+	PE_ALGORITHM_BG_NBD = 6,
+	PE_ALGORITHM_PARETO_NBD = 7,
+	PE_ALGORITHM_MBG_NBD = 8,
+	PE_ALGORITHM_BG_BB = 9,
+	PE_ALGORITHM_SBG = 10,
+	PE_ALGORITHM_KMEANS = 11,
+	PE_ALGORITHM_DECAYED_POINTS = 12,
+	PE_ALGORITHM_IMPLICIT_ALS = 13,
+	PE_ALGORITHM_ITEM_ITEM = 14,
+	PE_ALGORITHM_POPULARITY = 15
 } pe_algorithm;
+
+/* What training makes small, and with it the link: log for the last three numbers, else the identity. */
+typedef enum pe_objective
+{
+	PE_OBJECTIVE_DEFAULT = 0, /* as pe_default_objective says */
+	PE_OBJECTIVE_LOGISTIC = 1,
+	PE_OBJECTIVE_SQUARED = 2,
+	PE_OBJECTIVE_ABSOLUTE = 3,
+	PE_OBJECTIVE_QUANTILE = 4, /* parameter: the quantile */
+	PE_OBJECTIVE_POISSON = 5,
+	PE_OBJECTIVE_GAMMA = 6,
+	PE_OBJECTIVE_TWEEDIE = 7, /* parameter: the variance's power, between 1 and 2 */
+	PE_OBJECTIVE_MULTICLASS = 8
+} pe_objective;
 
 typedef enum pe_feature_kind
 {
@@ -41,12 +72,18 @@ typedef enum pe_feature_kind
 #define PE_MAX_DISTINCT_LEVELS 65535 /* levels a dataset tells apart in one feature */
 #define PE_MAX_MODEL_LEVELS    254   /* the most frequent ones, which a model keeps; the rest is pooled */
 #define PE_MAX_ROWS            2000000000
+#define PE_MAX_CLASSES         256
 
 /* Names as SQL spells them; NULL for a value that is none, 0 for an unknown name. */
 extern const char *pe_task_name(pe_task task);
 extern const char *pe_algorithm_name(pe_algorithm algorithm);
 extern pe_task pe_task_from_name(const char *name);
 extern pe_algorithm pe_algorithm_from_name(const char *name);
+extern const char *pe_objective_name(pe_objective objective);
+extern pe_objective pe_objective_from_name(const char *name);
+extern pe_objective pe_default_objective(pe_task task, pe_algorithm algorithm);
+/* The names of the algorithms that serve the task, for hints: "boosted_trees, logistic". */
+extern void pe_task_algorithms(pe_task task, char *names, size_t size);
 /* PE_OK, or PE_INVALID_OPTION with a hint that names the algorithms of the task. */
 extern pe_status pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err);
 
@@ -84,6 +121,14 @@ extern void pe_dataset_free(pe_dataset *dataset); /* NULL is fine */
  */
 extern pe_status pe_dataset_level(pe_dataset *dataset, int feature, const char *text, size_t length,
                                   int32_t *code, pe_error *err);
+
+/*
+ * The code of a class of PE_TASK_AFFINITY, made if it is new; this is what append takes
+ * as the target. Classes beyond PE_MAX_CLASSES are PE_LIMIT. A model numbers its
+ * classes in the order of their bytes, whatever order the rows came in.
+ */
+extern pe_status pe_dataset_class(pe_dataset *dataset, const char *text, size_t length, int32_t *code,
+                                  pe_error *err);
 
 /*
  * Append one row. values[n_features]: numbers, level codes, NaN for missing. target:
@@ -135,6 +180,9 @@ typedef struct pe_options
 	double holdout; /* share of the rows, by hash of the key */
 	uint64_t seed;
 	int threads; /* including the calling one */
+	pe_objective objective;
+	double quantile;      /* of PE_OBJECTIVE_QUANTILE */
+	double tweedie_power; /* of PE_OBJECTIVE_TWEEDIE */
 	pe_calibration_kind calibrate;
 	/* boosted trees */
 	int trees;
@@ -294,7 +342,11 @@ extern void pe_model_free(pe_model *model); /* NULL is fine; the env it was made
 
 extern pe_task pe_model_task(const pe_model *model);
 extern pe_algorithm pe_model_algorithm(const pe_model *model);
-extern size_t pe_model_bytes(const pe_model *model); /* memory it takes, for a cache */
+extern pe_objective pe_model_objective(const pe_model *model);
+extern int pe_model_class_count(const pe_model *model);              /* 0 but for affinity */
+extern const char *pe_model_class(const pe_model *model, int class); /* NULL: no such class */
+extern bool pe_model_explains(const pe_model *model); /* may pe_model_margin and explain be called? */
+extern size_t pe_model_bytes(const pe_model *model);  /* memory it takes, for a cache */
 extern int pe_model_tree_count(const pe_model *model);
 extern int64_t pe_model_training_rows(const pe_model *model);
 extern double pe_model_base_rate(const pe_model *model); /* mean target of the training rows */
@@ -357,6 +409,19 @@ extern int pe_model_iterations(const pe_model *model);
  */
 extern double pe_model_margin(const pe_model *model, const double *values);
 extern double pe_model_predict(const pe_model *model, const double *values);
+
+/* Affinity has a margin for each class, all else one; pe_model_margin is the largest. */
+extern int pe_model_margin_count(const pe_model *model);
+extern void pe_model_margins(const pe_model *model, const double *values, double *margins);
+
+/*
+ * Named numbers beside the prediction: the classes' probabilities of affinity, the
+ * cluster and distance of a segment, ... 0 of them for propensity and value.
+ * outputs[pe_model_output_count]; NaN where a number is not defined for the row.
+ */
+extern int pe_model_output_count(const pe_model *model);
+extern const char *pe_model_output_name(const pe_model *model, int output);
+extern void pe_model_outputs(const pe_model *model, const double *values, double *outputs);
 
 /*
  * The same predictions, bit by bit, for rows one after another, stride doubles apart:

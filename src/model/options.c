@@ -89,6 +89,8 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->row_sample = 1;
 	options->column_sample = 1;
 	options->early_stopping = 0;
+	options->quantile = 0.5;
+	options->tweedie_power = 1.5;
 	options->max_iterations = 100;
 	options->tolerance = 1e-10;
 }
@@ -186,24 +188,26 @@ set_calibrate(pe_options *options, const option_entry *entry, const char *value,
 	return PE_OK;
 }
 
-/* What each algorithm fits anyway may be named; the design's other objectives are not built. */
+/* What each algorithm fits anyway may be named. */
 static pe_status
-set_objective(const pe_options *options, const char *value, pe_error *err)
+set_objective(pe_options *options, const char *value, pe_error *err)
 {
-	static const char *const later[] = {"absolute", "quantile", "poisson", "gamma", "tweedie", "multiclass"};
+	pe_objective objective = pe_objective_from_name(value);
 	bool binary = options->algorithm != PE_ALGORITHM_LINEAR;
 	bool squared = options->algorithm != PE_ALGORITHM_LOGISTIC;
 
-	if ((binary && strcmp(value, "logistic") == 0) || (squared && strcmp(value, "squared") == 0))
+	if ((binary && objective == PE_OBJECTIVE_LOGISTIC) || (squared && objective == PE_OBJECTIVE_SQUARED))
+	{
+		options->objective = objective;
 		return PE_OK;
-	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-		if (strcmp(value, later[i]) == 0)
-		{
-			pe_fail(err, PE_UNSUPPORTED, "objective \"%s\" is not available", value);
-			pe_error_hint(
-			    err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
-			return PE_UNSUPPORTED;
-		}
+	}
+	if (objective != PE_OBJECTIVE_DEFAULT)
+	{
+		pe_fail(err, PE_UNSUPPORTED, "objective \"%s\" is not available", value);
+		pe_error_hint(
+		    err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
+		return PE_UNSUPPORTED;
+	}
 	pe_fail(err, PE_INVALID_OPTION, "invalid value \"%.80s\" for option \"objective\"", value);
 	pe_error_hint(err, "It must be %s.",
 	              binary && squared ? "logistic or squared"
@@ -277,70 +281,5 @@ pe_options_set_monotone(pe_options *options, const char *feature, const char *di
 	monotone = &options->monotone[options->n_monotone++];
 	snprintf(monotone->feature, sizeof(monotone->feature), "%s", feature);
 	monotone->direction = sign;
-	return PE_OK;
-}
-
-const char *
-pe_task_name(pe_task task)
-{
-	switch (task)
-	{
-		case PE_TASK_PROPENSITY:
-			return "propensity";
-		case PE_TASK_VALUE:
-			return "value";
-	}
-	return NULL;
-}
-
-const char *
-pe_algorithm_name(pe_algorithm algorithm)
-{
-	switch (algorithm)
-	{
-		case PE_ALGORITHM_LOGISTIC:
-			return "logistic";
-		case PE_ALGORITHM_LINEAR:
-			return "linear";
-		case PE_ALGORITHM_BOOSTED_TREES:
-			return "boosted_trees";
-	}
-	return NULL;
-}
-
-pe_task
-pe_task_from_name(const char *name)
-{
-	for (int task = PE_TASK_PROPENSITY; task <= PE_TASK_VALUE; task++)
-		if (strcmp(pe_task_name((pe_task) task), name) == 0)
-			return (pe_task) task;
-	return (pe_task) 0;
-}
-
-pe_algorithm
-pe_algorithm_from_name(const char *name)
-{
-	for (int algorithm = PE_ALGORITHM_LOGISTIC; algorithm <= PE_ALGORITHM_BOOSTED_TREES; algorithm++)
-		if (strcmp(pe_algorithm_name((pe_algorithm) algorithm), name) == 0)
-			return (pe_algorithm) algorithm;
-	return (pe_algorithm) 0;
-}
-
-pe_status
-pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err)
-{
-	const char *task_name = pe_task_name(task);
-	const char *algorithm_name = pe_algorithm_name(algorithm);
-
-	if (task_name == NULL || algorithm_name == NULL)
-		return pe_fail(err, PE_INVALID_OPTION, "unknown task or algorithm");
-	if ((algorithm == PE_ALGORITHM_LOGISTIC && task != PE_TASK_PROPENSITY) ||
-	    (algorithm == PE_ALGORITHM_LINEAR && task != PE_TASK_VALUE))
-	{
-		pe_fail(err, PE_INVALID_OPTION, "algorithm %s does not serve task %s", algorithm_name, task_name);
-		pe_error_hint(err, "The algorithms of %s are: boosted_trees, %s.", task_name,
-		              task == PE_TASK_PROPENSITY ? "logistic" : "linear");
-		return PE_INVALID_OPTION;
-	}
 	return PE_OK;
 }

@@ -2,48 +2,35 @@
  * predict.c
  *		From a row of values to a margin, a prediction and a score.
  */
-#include "model/internal.h"
+#include "model/family.h"
 
-static inline double
-tree_value(const pe_model *model, uint32_t tree, const double *values)
+#define LARGEST_LOG 700.0 /* so that a prediction stays finite */
+
+int
+pe_model_margin_count(const pe_model *model)
 {
-	uint32_t at = model->roots[tree];
-
-	while (model->nodes[at].left != 0)
-		at = model->nodes[at].left + !pe_goes_left(model, &model->nodes[at], values);
-	return model->values[at];
+	return model->n_classes > 0 ? model->n_classes : 1;
 }
 
-/* What one feature adds to a linear margin. */
-static inline double
-linear_term(const pe_feature *feature, double value)
+void
+pe_model_margins(const pe_model *model, const double *values, double *margins)
 {
-	if (feature->kind == PE_FEATURE_CATEGORICAL)
-		return feature->terms[pe_feature_slot(feature, value)];
-	return feature->slope * (isnan(value) ? feature->fill : value);
-}
-
-static double
-linear_margin(const pe_model *model, const double *values)
-{
-	double margin = model->intercept;
-
-	for (int i = 0; i < model->n_features; i++)
-		if (model->features[i].used)
-			margin += linear_term(&model->features[i], values[i]);
-	return margin;
+	if (model->family->margins != NULL)
+		model->family->margins(model, values, margins);
+	else
+		margins[0] = model->family->predict(model, values);
 }
 
 double
 pe_model_margin(const pe_model *model, const double *values)
 {
-	double margin = model->base_margin;
+	double margins[PE_MAX_CLASSES], largest;
 
-	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
-		return linear_margin(model, values);
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
-		margin += tree_value(model, tree, values);
-	return margin;
+	pe_model_margins(model, values, margins);
+	largest = margins[0];
+	for (int i = 1; i < model->n_classes; i++)
+		largest = margins[i] > largest ? margins[i] : largest;
+	return largest;
 }
 
 static double
@@ -75,8 +62,6 @@ isotonic(const pe_model *model, double margin)
 double
 pe_model_link(const pe_model *model, double margin)
 {
-	if (model->task != PE_TASK_PROPENSITY)
-		return margin;
 	switch (model->calibration)
 	{
 		case PE_CALIBRATION_NONE:
@@ -86,13 +71,80 @@ pe_model_link(const pe_model *model, double margin)
 		case PE_CALIBRATION_ISOTONIC:
 			return isotonic(model, margin);
 	}
-	return pe_sigmoid(margin);
+	switch (model->objective)
+	{
+		case PE_OBJECTIVE_LOGISTIC:
+			return pe_sigmoid(margin);
+		case PE_OBJECTIVE_POISSON:
+		case PE_OBJECTIVE_GAMMA:
+		case PE_OBJECTIVE_TWEEDIE:
+			return exp(margin < LARGEST_LOG ? margin : LARGEST_LOG);
+		case PE_OBJECTIVE_DEFAULT:
+		case PE_OBJECTIVE_SQUARED:
+		case PE_OBJECTIVE_ABSOLUTE:
+		case PE_OBJECTIVE_QUANTILE:
+		case PE_OBJECTIVE_MULTICLASS:
+			break;
+	}
+	return margin;
+}
+
+/* Margins become probabilities in place. */
+void
+pe_softmax(double *margins, int count)
+{
+	double largest = margins[0], sum = 0;
+
+	for (int i = 1; i < count; i++)
+		largest = margins[i] > largest ? margins[i] : largest;
+	for (int i = 0; i < count; i++)
+		sum += margins[i] = exp(margins[i] - largest);
+	for (int i = 0; i < count; i++)
+		margins[i] /= sum;
 }
 
 double
 pe_model_predict(const pe_model *model, const double *values)
 {
-	return pe_model_link(model, pe_model_margin(model, values));
+	double margins[PE_MAX_CLASSES], largest;
+
+	if (model->family->predict != NULL)
+		return model->family->predict(model, values);
+	pe_model_margins(model, values, margins);
+	if (model->n_classes == 0)
+		return pe_model_link(model, margins[0]);
+	pe_softmax(margins, model->n_classes);
+	largest = margins[0];
+	for (int i = 1; i < model->n_classes; i++)
+		largest = margins[i] > largest ? margins[i] : largest;
+	return largest;
+}
+
+int
+pe_model_output_count(const pe_model *model)
+{
+	return model->family->output_count != NULL ? model->family->output_count(model) : model->n_classes;
+}
+
+const char *
+pe_model_output_name(const pe_model *model, int output)
+{
+	if (output < 0 || output >= pe_model_output_count(model))
+		return NULL;
+	return model->family->output_name != NULL ? model->family->output_name(model, output)
+	                                          : model->classes[output];
+}
+
+void
+pe_model_outputs(const pe_model *model, const double *values, double *outputs)
+{
+	if (model->family->outputs != NULL)
+		model->family->outputs(model, values, outputs);
+	else if (model->n_classes > 0)
+	{
+		pe_model_margins(model, values, outputs);
+		pe_softmax(outputs, model->n_classes);
+	}
 }
 
 /* Points below x (or_equal: or at x). */

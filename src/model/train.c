@@ -304,6 +304,7 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 	pe_options own = *options;
 	pe_status status = check_call(dataset, task, options, err);
 
+	t.fit.n_margins = 1;
 	*model = NULL;
 	clear_evaluation(evaluation, task);
 	if (status != PE_OK)

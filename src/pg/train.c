@@ -151,19 +151,16 @@ need_argument(FunctionCallInfo fcinfo, int argument, const char *name, const cha
 static pe_task
 parse_task(const char *name)
 {
-	static const char *const later[] = {"affinity", "recommendation", "lifetime_value", "engagement",
-	                                    "segment"};
 	pe_task task = pe_task_from_name(name);
+	char algorithms[256];
 
-	for (int i = 0; i < lengthof(later) && task == 0; i++)
-	{
-		if (strcmp(later[i], name) == 0)
-			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("task %s is not available", name),
-			                errhint("This version has the tasks propensity and value.")));
-	}
 	if (task == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown task \"%s\"", name),
 		                errhint("Valid tasks are propensity and value.")));
+	pe_task_algorithms(task, algorithms, sizeof(algorithms));
+	if (algorithms[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("task %s is not available", name),
+		                errhint("This version has the tasks propensity and value.")));
 	return task;
 }
 
@@ -172,14 +169,15 @@ parse_algorithm(const char *name, pe_task task)
 {
 	pe_algorithm algorithm;
 	pe_error error;
+	char algorithms[256];
 
 	if (name == NULL || strcmp(name, "auto") == 0)
 		return PE_ALGORITHM_BOOSTED_TREES;
 	algorithm = pe_algorithm_from_name(name);
+	pe_task_algorithms(task, algorithms, sizeof(algorithms));
 	if (algorithm == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown algorithm \"%s\"", name),
-		                errhint("Valid algorithms for %s are auto, boosted_trees and %s.", pe_task_name(task),
-		                        task == PE_TASK_PROPENSITY ? "logistic" : "linear")));
+		                errhint("Valid algorithms for %s are auto, %s.", pe_task_name(task), algorithms)));
 	pe_check(pe_check_task(task, algorithm, &error), &error);
 	return algorithm;
 }
@@ -471,7 +469,7 @@ store(Training *training, Jsonb *options, const pe_model *model, const pe_evalua
 	    .model = training->model,
 	    .task = training->task,
 	    .algorithm = training->algorithm,
-	    .objective = training->task == PE_TASK_PROPENSITY ? "logistic" : "squared",
+	    .objective = pe_objective_name(pe_model_objective(model)),
 	    .target = training->target_name,
 	    .key = training->options.key,
 	    .source = training->source->text,

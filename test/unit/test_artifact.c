@@ -137,7 +137,7 @@ check(pe_algorithm algorithm, pe_task task, const char *first, const char *secon
 int
 main(void)
 {
-	uint8_t later[24] = "PEMODEL\n\2";
+	uint8_t later[24] = "PEMODEL\n\377";
 	pe_model *model;
 
 	env = tap_env(&memory);

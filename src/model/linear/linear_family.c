@@ -1,0 +1,130 @@
+/*
+ * linear_family.c
+ *		The linear models as a family: their margin, and their part of an artifact.
+ */
+#include "model/family.h"
+
+static void
+write_terms(pe_writer *w, const pe_model *model)
+{
+	pe_write_double(w, model->intercept);
+	pe_write_int(w, model->n_terms, 4);
+	for (uint32_t i = 0; i < model->n_terms; i++)
+	{
+		const pe_term *term = &model->terms[i];
+
+		pe_write_int(w, (uint32_t) term->feature, 4);
+		pe_write_int(w, (uint32_t) term->slot, 4);
+		pe_write_int(w, term->aliased, 1);
+		pe_write_double(w, term->estimate);
+		pe_write_double(w, term->standard_error);
+		pe_write_double(w, term->statistic);
+		pe_write_double(w, term->p_value);
+	}
+	pe_write_double(w, model->log_likelihood);
+	pe_write_double(w, model->null_deviance);
+	pe_write_double(w, model->deviance);
+	pe_write_int(w, (uint32_t) model->iterations, 4);
+}
+
+static void
+read_terms(pe_reader *r, pe_model *model)
+{
+	uint32_t count;
+
+	model->intercept = pe_read_finite(r, "a coefficient is not finite");
+	count = pe_read_count(r, 41, UINT32_MAX / 2);
+	if (pe_reader_bad(r) || (model->terms = pe_read_array(r, count, sizeof(pe_term))) == NULL)
+		return;
+	model->n_terms = count;
+	for (uint32_t i = 0; i < count && !pe_reader_bad(r); i++)
+	{
+		pe_term *term = &model->terms[i];
+
+		term->feature = (int32_t) (uint32_t) pe_read_int(r, 4);
+		term->slot = (int32_t) (uint32_t) pe_read_int(r, 4);
+		term->aliased = pe_read_bool(r);
+		term->estimate = pe_read_finite(r, "a coefficient is not finite");
+		term->standard_error = pe_read_double(r);
+		term->statistic = pe_read_double(r);
+		term->p_value = pe_read_double(r);
+		if (term->feature < -1 || term->feature >= model->n_features || term->slot < -1 ||
+		    (term->feature >= 0 && term->slot > model->features[term->feature].n_levels + 1))
+			pe_reader_fail(r, "a coefficient is of no feature");
+	}
+	model->log_likelihood = pe_read_double(r);
+	model->null_deviance = pe_read_double(r);
+	model->deviance = pe_read_double(r);
+	model->iterations = (int) (pe_read_int(r, 4) & INT32_MAX);
+}
+
+
+static void
+write_linear_feature(pe_writer *w, const pe_feature *feature)
+{
+	pe_write_double(w, feature->fill);
+	pe_write_double(w, feature->mean);
+	pe_write_double(w, feature->slope);
+	if (feature->kind == PE_FEATURE_CATEGORICAL)
+		pe_write_doubles(w, feature->terms, feature->n_levels + 2);
+}
+
+static void
+read_linear_feature(pe_reader *r, pe_feature *feature)
+{
+	feature->fill = pe_read_finite(r, "a coefficient is not finite");
+	feature->mean = pe_read_finite(r, "a coefficient is not finite");
+	feature->slope = pe_read_finite(r, "a coefficient is not finite");
+	if (feature->kind == PE_FEATURE_CATEGORICAL && !pe_reader_bad(r))
+		feature->terms = pe_read_doubles(r, (size_t) feature->n_levels + 2, "a coefficient is not finite");
+}
+
+/* What one feature adds to a linear margin. */
+static inline double
+linear_term(const pe_feature *feature, double value)
+{
+	if (feature->kind == PE_FEATURE_CATEGORICAL)
+		return feature->terms[pe_feature_slot(feature, value)];
+	return feature->slope * (isnan(value) ? feature->fill : value);
+}
+
+static void
+linear_margins(const pe_model *model, const double *values, double *margins)
+{
+	double margin = model->intercept;
+
+	for (int i = 0; i < model->n_features; i++)
+		if (model->features[i].used)
+			margin += linear_term(&model->features[i], values[i]);
+	margins[0] = margin;
+}
+
+static void
+release_linear(pe_model *model)
+{
+	for (int i = 0; i < model->n_features; i++)
+		pe_free(&model->env, model->features[i].terms);
+	pe_free(&model->env, model->terms);
+}
+
+static size_t
+linear_bytes(const pe_model *model)
+{
+	size_t bytes = (size_t) model->n_terms * sizeof(pe_term);
+
+	for (int i = 0; i < model->n_features; i++)
+		if (model->features[i].terms != NULL)
+			bytes += (model->features[i].n_levels + 2) * sizeof(double);
+	return bytes;
+}
+
+const pe_family pe_linear_family = {
+    .explains = true,
+    .margins = linear_margins,
+    .write_feature = write_linear_feature,
+    .read_feature = read_linear_feature,
+    .write = write_terms,
+    .read = read_terms,
+    .release = release_linear,
+    .bytes = linear_bytes,
+};

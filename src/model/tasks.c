@@ -1,0 +1,144 @@
+/*
+ * tasks.c
+ *		Tasks, algorithms and objectives by name, and which go together.
+ */
+#include "model/family.h"
+
+static const char *const task_names[] = {
+    [PE_TASK_PROPENSITY] = "propensity",
+    [PE_TASK_VALUE] = "value",
+    [PE_TASK_AFFINITY] = "affinity",
+    [PE_TASK_LIFETIME_VALUE] = "lifetime_value",
+    [PE_TASK_SEGMENT] = "segment",
+    [PE_TASK_ENGAGEMENT] = "engagement",
+    [PE_TASK_RECOMMENDATION] = "recommendation",
+};
+
+static const char *const objective_names[] = {
+    [PE_OBJECTIVE_LOGISTIC] = "logistic", [PE_OBJECTIVE_SQUARED] = "squared",
+    [PE_OBJECTIVE_ABSOLUTE] = "absolute", [PE_OBJECTIVE_QUANTILE] = "quantile",
+    [PE_OBJECTIVE_POISSON] = "poisson",   [PE_OBJECTIVE_GAMMA] = "gamma",
+    [PE_OBJECTIVE_TWEEDIE] = "tweedie",   [PE_OBJECTIVE_MULTICLASS] = "multiclass",
+};
+
+#define TASK(task) (1u << (task))
+
+/* Every algorithm: the tasks it serves, and the family that knows it; no family: not a pe_model. */
+typedef struct algorithm_entry
+{
+	const char *name;
+	unsigned tasks;
+	const pe_family *family;
+} algorithm_entry;
+
+static const algorithm_entry algorithms[] = {
+    [PE_ALGORITHM_BOOSTED_TREES] = {"boosted_trees", TASK(PE_TASK_PROPENSITY) | TASK(PE_TASK_VALUE),
+                                    &pe_trees_family},
+    [PE_ALGORITHM_LOGISTIC] = {"logistic", TASK(PE_TASK_PROPENSITY), &pe_linear_family},
+    [PE_ALGORITHM_LINEAR] = {"linear", TASK(PE_TASK_VALUE), &pe_linear_family},
+};
+
+#define COUNT(array) ((int) (sizeof(array) / sizeof((array)[0])))
+
+const char *
+pe_task_name(pe_task task)
+{
+	return (int) task > 0 && (int) task < COUNT(task_names) ? task_names[task] : NULL;
+}
+
+const char *
+pe_objective_name(pe_objective objective)
+{
+	return (int) objective > 0 && (int) objective < COUNT(objective_names) ? objective_names[objective]
+	                                                                       : NULL;
+}
+
+const char *
+pe_algorithm_name(pe_algorithm algorithm)
+{
+	return (int) algorithm > 0 && (int) algorithm < COUNT(algorithms) ? algorithms[algorithm].name : NULL;
+}
+
+pe_task
+pe_task_from_name(const char *name)
+{
+	for (int task = 1; task < COUNT(task_names); task++)
+		if (strcmp(task_names[task], name) == 0)
+			return (pe_task) task;
+	return (pe_task) 0;
+}
+
+pe_objective
+pe_objective_from_name(const char *name)
+{
+	for (int objective = 1; objective < COUNT(objective_names); objective++)
+		if (strcmp(objective_names[objective], name) == 0)
+			return (pe_objective) objective;
+	return PE_OBJECTIVE_DEFAULT;
+}
+
+pe_algorithm
+pe_algorithm_from_name(const char *name)
+{
+	for (int algorithm = 1; algorithm < COUNT(algorithms); algorithm++)
+		if (algorithms[algorithm].name != NULL && strcmp(algorithms[algorithm].name, name) == 0)
+			return (pe_algorithm) algorithm;
+	return (pe_algorithm) 0;
+}
+
+const pe_family *
+pe_family_of(pe_algorithm algorithm)
+{
+	return (int) algorithm > 0 && (int) algorithm < COUNT(algorithms) ? algorithms[algorithm].family : NULL;
+}
+
+pe_objective
+pe_default_objective(pe_task task, pe_algorithm algorithm)
+{
+	if (algorithm == PE_ALGORITHM_GLM)
+		return PE_OBJECTIVE_POISSON;
+	switch (task)
+	{
+		case PE_TASK_PROPENSITY:
+			return PE_OBJECTIVE_LOGISTIC;
+		case PE_TASK_VALUE:
+			return PE_OBJECTIVE_SQUARED;
+		case PE_TASK_AFFINITY:
+			return PE_OBJECTIVE_MULTICLASS;
+		case PE_TASK_LIFETIME_VALUE:
+		case PE_TASK_SEGMENT:
+		case PE_TASK_ENGAGEMENT:
+		case PE_TASK_RECOMMENDATION:
+			break;
+	}
+	return PE_OBJECTIVE_DEFAULT;
+}
+
+void
+pe_task_algorithms(pe_task task, char *names, size_t size)
+{
+	size_t used = 0;
+
+	names[0] = '\0';
+	for (int algorithm = COUNT(algorithms) - 1; algorithm > 0; algorithm--)
+		if ((algorithms[algorithm].tasks & TASK(task)) != 0 && used < size)
+			used += snprintf(names + used, size - used, "%s%s", used > 0 ? ", " : "",
+			                 algorithms[algorithm].name);
+}
+
+pe_status
+pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err)
+{
+	const char *task_name = pe_task_name(task);
+	const char *algorithm_name = pe_algorithm_name(algorithm);
+	char names[256];
+
+	if (task_name == NULL || algorithm_name == NULL)
+		return pe_fail(err, PE_INVALID_OPTION, "unknown task or algorithm");
+	if ((algorithms[algorithm].tasks & TASK(task)) != 0)
+		return PE_OK;
+	pe_task_algorithms(task, names, sizeof(names));
+	pe_fail(err, PE_INVALID_OPTION, "algorithm %s does not serve task %s", algorithm_name, task_name);
+	pe_error_hint(err, "The algorithms of %s are: %s.", task_name, names);
+	return PE_INVALID_OPTION;
+}
