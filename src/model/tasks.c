@@ -122,8 +122,8 @@ pe_task_algorithms(pe_task task, char *names, size_t size)
 	names[0] = '\0';
 	for (int algorithm = COUNT(algorithms) - 1; algorithm > 0; algorithm--)
 		if ((algorithms[algorithm].tasks & TASK(task)) != 0 && used < size)
-			used += snprintf(names + used, size - used, "%s%s", used > 0 ? ", " : "",
-			                 algorithms[algorithm].name);
+			used +=
+			    snprintf(names + used, size - used, "%s%s", used > 0 ? ", " : "", algorithms[algorithm].name);
 }
 
 pe_status

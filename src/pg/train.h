@@ -9,11 +9,64 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "portability/instr_time.h"
 #include "utils/jsonb.h"
 
 #include "model/model.h"
 #include "pg/features.h"
 #include "pg/source.h"
+
+#define PE_TIMING_PHASES 16
+
+/* How long each phase took, for model_version.seconds. */
+typedef struct PeTiming
+{
+	pe_env env; /* whose tick is wrapped */
+	int n;
+	const char *names[PE_TIMING_PHASES];
+	double seconds[PE_TIMING_PHASES];
+	instr_time since; /* the current phase */
+	instr_time started;
+} PeTiming;
+
+/* Closes the phase before; the name must be static. */
+extern void pe_enter_phase(PeTiming *timing, const char *phase);
+extern double pe_total_seconds(const PeTiming *timing);
+/* {"read": 0.5, ..., "total": 2.5}; counts the running phase up to now. */
+extern char *pe_seconds_json(PeTiming *timing);
+/* Allocates in context; ticks go to the progress slot and to timing. */
+extern pe_env pe_timed_env(PeTiming *timing, MemoryContext context);
+
+/* What was asked of train(); each family looks at the options, target and algorithm itself. */
+typedef struct PeTrainRequest
+{
+	const char *model; /* the caller may train it */
+	pe_task task;
+	const char *algorithm; /* NULL: the family's choice */
+	const char *target;    /* NULL: none was named */
+	const PeSource *source;
+	Jsonb *options; /* NULL: none */
+	PeTiming timing;
+	pe_env env; /* of the training's memory context, with timing */
+} PeTrainRequest;
+
+/* What train() says about the version that was stored. */
+typedef struct PeTrained
+{
+	int version;
+	pe_algorithm algorithm;
+	int64 rows;
+	int features;
+	const char *metric; /* the headline figure's name; NULL: none */
+	double headline;    /* NaN: none */
+	const char *quality;
+} PeTrained;
+
+/* The algorithm that was asked for, or automatic. Raises when the task has none of that name. */
+extern pe_algorithm pe_train_algorithm(const PeTrainRequest *request, pe_algorithm automatic);
+
+/* The families: read the source, learn, store the version. */
+extern PeTrained pe_train_supervised(PeTrainRequest *request); /* propensity, value, affinity */
 
 typedef struct PeWantedTreatment
 {

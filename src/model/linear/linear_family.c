@@ -58,7 +58,6 @@ read_terms(pe_reader *r, pe_model *model)
 	model->iterations = (int) (pe_read_int(r, 4) & INT32_MAX);
 }
 
-
 static void
 write_linear_feature(pe_writer *w, const pe_feature *feature)
 {

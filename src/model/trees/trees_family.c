@@ -134,7 +134,6 @@ read_trees(pe_reader *r, pe_model *model)
 		pe_model_finish_trees(model);
 }
 
-
 static void
 release_trees(pe_model *model)
 {
