@@ -318,12 +318,12 @@ add_block(pe_dataset *dataset)
 }
 
 static pe_status
-bad_row(pe_dataset *dataset, pe_error *err, const char *column, const char *what)
+bad_row(uint64_t row, pe_error *err, const char *column, const char *what)
 {
-	pe_fail(err, PE_INVALID_DATA, "row %llu: %s", (unsigned long long) dataset->rows + 1, what);
+	pe_fail(err, PE_INVALID_DATA, "row %llu: %s", (unsigned long long) row, what);
 	if (err != NULL)
 	{
-		err->row = (int64_t) dataset->rows + 1;
+		err->row = (int64_t) row;
 		snprintf(err->column, sizeof(err->column), "%s", column);
 	}
 	return PE_INVALID_DATA;
@@ -339,52 +339,86 @@ to_float(double value)
 	return (float) value;
 }
 
+/* What is wrong with the rows, if anything is; *good: how many come before it. */
+static pe_status
+check_rows(pe_dataset *dataset, const double *values, size_t stride, const double *targets,
+           const double *weights, size_t rows, size_t *good, pe_error *err)
+{
+	if (dataset->used_up)
+		return pe_fail(err, PE_INTERNAL, "the dataset was already trained on");
+	for (*good = 0; *good < rows; (*good)++)
+	{
+		const double *row = values + *good * stride;
+		uint64_t number = dataset->rows + *good + 1;
+
+		if (!isfinite(targets[*good]))
+			return bad_row(number, err, "", "the target is missing or infinite");
+		if (dataset->with_weights && !(weights[*good] >= 0 && isfinite(weights[*good])))
+			return bad_row(number, err, "", "the weight is negative, missing or infinite");
+		if (number > PE_MAX_ROWS)
+			return pe_fail(err, PE_LIMIT, "more than %d rows", PE_MAX_ROWS);
+		for (int i = 0; dataset->exact && i < dataset->n_features; i++)
+			if (isinf(row[i]))
+			{
+				bad_row(number, err, dataset->features[i].name, "the value is infinite");
+				pe_error_hint(err, "Replace infinite values by NULL or a number, or use boosted_trees.");
+				return PE_INVALID_DATA;
+			}
+	}
+	return PE_OK;
+}
+
+/* Cells of count rows from at on: column by column, since a block's columns lie far apart. */
+static void
+put_cells(const pe_dataset *dataset, pe_block *block, size_t at, const double *values, size_t stride,
+          size_t count)
+{
+	for (int i = 0; i < dataset->n_features; i++)
+	{
+		size_t cell = ((size_t) i << dataset->block_shift) + at;
+
+		if (dataset->exact)
+			for (size_t row = 0; row < count; row++)
+				((double *) block->values)[cell + row] = values[row * stride + i];
+		else
+			for (size_t row = 0; row < count; row++)
+				((float *) block->values)[cell + row] = to_float(values[row * stride + i]);
+	}
+}
+
+pe_status
+pe_dataset_append_rows(pe_dataset *dataset, const double *values, size_t stride, const double *targets,
+                       const double *weights, const uint64_t *key_hashes, size_t rows, pe_error *err)
+{
+	size_t good = 0;
+	pe_status status = check_rows(dataset, values, stride, targets, weights, rows, &good, err);
+
+	for (size_t done = 0, count; done < good; done += count)
+	{
+		size_t at = dataset->rows & (((size_t) 1 << dataset->block_shift) - 1);
+		pe_block *block;
+
+		if (at == 0 && !add_block(dataset))
+			return pe_fail_memory(err);
+		block = &dataset->blocks[dataset->n_blocks - 1];
+		count = ((size_t) 1 << dataset->block_shift) - at;
+		count = good - done < count ? good - done : count;
+		put_cells(dataset, block, at, values + done * stride, stride, count);
+		memcpy(block->targets + at, targets + done, count * sizeof(double));
+		memcpy(block->hashes + at, key_hashes + done, count * sizeof(uint64_t));
+		if (dataset->with_weights)
+			memcpy(block->weights + at, weights + done, count * sizeof(double));
+		dataset->rows += count;
+	}
+	return status;
+}
+
 pe_status
 pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight, uint64_t key_hash,
                   pe_error *err)
 {
-	size_t at = dataset->rows & (((size_t) 1 << dataset->block_shift) - 1);
-	pe_block *block;
-
-	if (dataset->used_up)
-		return pe_fail(err, PE_INTERNAL, "the dataset was already trained on");
-	if (!isfinite(target))
-		return bad_row(dataset, err, "", "the target is missing or infinite");
-	if (dataset->with_weights && !(weight >= 0 && isfinite(weight)))
-		return bad_row(dataset, err, "", "the weight is negative, missing or infinite");
-	if (dataset->rows >= PE_MAX_ROWS)
-		return pe_fail(err, PE_LIMIT, "more than %d rows", PE_MAX_ROWS);
-	if (dataset->exact)
-		for (int i = 0; i < dataset->n_features; i++)
-			if (isinf(values[i]))
-			{
-				bad_row(dataset, err, dataset->features[i].name, "the value is infinite");
-				pe_error_hint(err, "Replace infinite values by NULL or a number, or use boosted_trees.");
-				return PE_INVALID_DATA;
-			}
-	if (at == 0 && !add_block(dataset))
-		return pe_fail_memory(err);
-	block = &dataset->blocks[dataset->n_blocks - 1];
-	if (dataset->exact)
-	{
-		double *cells = (double *) block->values + at;
-
-		for (int i = 0; i < dataset->n_features; i++)
-			cells[(size_t) i << dataset->block_shift] = values[i];
-	}
-	else
-	{
-		float *cells = (float *) block->values + at;
-
-		for (int i = 0; i < dataset->n_features; i++)
-			cells[(size_t) i << dataset->block_shift] = to_float(values[i]);
-	}
-	block->targets[at] = target;
-	block->hashes[at] = key_hash;
-	if (dataset->with_weights)
-		block->weights[at] = weight;
-	dataset->rows++;
-	return PE_OK;
+	return pe_dataset_append_rows(dataset, values, (size_t) dataset->n_features, &target, &weight, &key_hash,
+	                              1, err);
 }
 
 uint64_t

@@ -140,6 +140,14 @@ extern pe_status pe_dataset_class(pe_dataset *dataset, const char *text, size_t 
 extern pe_status pe_dataset_append(pe_dataset *dataset, const double *values, double target, double weight,
                                    uint64_t key_hash, pe_error *err);
 
+/*
+ * The same for some rows, stride doubles apart, and quicker: an error is about the
+ * first bad one, and those before it are kept. weights may be NULL without weights.
+ */
+extern pe_status pe_dataset_append_rows(pe_dataset *dataset, const double *values, size_t stride,
+                                        const double *targets, const double *weights,
+                                        const uint64_t *key_hashes, size_t rows, pe_error *err);
+
 extern uint64_t pe_dataset_rows(const pe_dataset *dataset);
 extern size_t pe_dataset_bytes(const pe_dataset *dataset); /* allocated right now */
 

@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include <float.h>
-#include <math.h>
 
 #include "utils/builtins.h"
 
@@ -57,6 +56,22 @@ bind_input(const PeModel *model, TupleDesc desc, int column, PeTreatment treatme
 		         errhint("Cast the column, or train a new version on the rows as they are now.")));
 }
 
+static int32
+code_of_level(void *arg, int feature, const char *text, size_t length)
+{
+	return pe_model_level(((const PeModel *) arg)->core, feature, text, length);
+}
+
+static void
+make_reader(PeBinding *binding)
+{
+	const PeModel *model = binding->model;
+
+	binding->reader =
+	    pe_row_reader_create(model->n_features, model->features, binding->inputs, binding->column,
+	                         binding->snapshot, &binding->snapshot_input, code_of_level, (void *) model);
+}
+
 PeBinding *
 pe_bind(const PeModel *model, TupleDesc desc, const char *what)
 {
@@ -78,6 +93,7 @@ pe_bind(const PeModel *model, TupleDesc desc, const char *what)
 		binding->snapshot = need_column(model, desc, PE_SNAPSHOT_COLUMN, what);
 		bind_input(model, desc, binding->snapshot, PE_TREAT_AGE, what, &binding->snapshot_input);
 	}
+	make_reader(binding);
 	return binding;
 }
 
@@ -111,49 +127,45 @@ pe_bind_source(const PeModel *model, const PeSource *source, const int *extra, i
 	}
 	if (binding->snapshot >= 0)
 		binding->snapshot = slot_of(binding->snapshot, n_extra, *columns, n_columns);
+	make_reader(binding); /* the columns are others now */
 	return binding;
 }
 
-/*
- * Within what a float holds, as trees are trained: an infinite input would make the
- * margin of a linear model infinite, or none at all, and its contribution no JSON number.
- */
-static double
-within_range(double number)
+/* The row's text of a category: the model's own where it knows it. */
+static char *
+text_of_level(const PeBinding *binding, int feature, Datum value, double code)
 {
-	if (number > FLT_MAX)
-		return FLT_MAX;
-	return number < -FLT_MAX ? -FLT_MAX : number;
+	const char *text = pe_model_level_text(binding->model->core, feature, (int32) code);
+	size_t length;
+
+	if (text != NULL)
+		return (char *) text;
+	text = pe_input_level(&binding->inputs[feature], value, &length);
+	return pnstrdup(text, length);
 }
 
 void
 pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls, double *out, char **texts)
 {
 	const PeModel *model = binding->model;
-	double snapshot = NAN;
 
-	if (binding->snapshot >= 0 && !nulls[binding->snapshot])
-		snapshot = pe_input_number(&binding->snapshot_input, values[binding->snapshot]);
+	pe_row_read(binding->reader, values, nulls, out);
+	/*
+	 * Within what a float holds, as trees are trained: an infinite input would make the
+	 * margin of a linear model infinite, or none at all, and its contribution no JSON
+	 * number. NaN stays.
+	 */
 	for (int i = 0; i < model->n_features; i++)
 	{
-		const PeFeature *feature = &model->features[i];
+		out[i] = out[i] > FLT_MAX ? FLT_MAX : out[i];
+		out[i] = out[i] < -FLT_MAX ? -FLT_MAX : out[i];
+	}
+	for (int i = 0; texts != NULL && i < model->n_features; i++)
+	{
 		int column = binding->column[i];
 
-		if (texts != NULL)
-			texts[i] = NULL;
-		if (feature->treatment != PE_TREAT_CATEGORY)
-			out[i] = within_range(
-			    pe_feature_number(feature, &binding->inputs[i], values[column], nulls[column], snapshot));
-		else if (nulls[column])
-			out[i] = NAN;
-		else
-		{
-			size_t length;
-			const char *text = pe_input_level(&binding->inputs[i], values[column], &length);
-
-			out[i] = pe_model_level(model->core, i, text, length);
-			if (texts != NULL)
-				texts[i] = pnstrdup(text, length);
-		}
+		texts[i] = NULL;
+		if (model->features[i].treatment == PE_TREAT_CATEGORY && !nulls[column])
+			texts[i] = text_of_level(binding, i, values[column], out[i]);
 	}
 }

@@ -179,8 +179,7 @@ pe_input_init(PeInput *input, Oid type, PeTreatment treatment)
 	if (!fits)
 		return false;
 	input->kind = kind;
-	if (treatment == PE_TREAT_CATEGORY && kind != PE_INPUT_TEXT && kind != PE_INPUT_BOOL &&
-	    kind != PE_INPUT_FLOAT4 && kind != PE_INPUT_FLOAT8)
+	if (treatment == PE_TREAT_CATEGORY && (kind == PE_INPUT_NUMERIC || kind == PE_INPUT_OUTPUT))
 	{
 		Oid function;
 		bool is_varlena;
@@ -227,10 +226,33 @@ pe_input_number(const PeInput *input, Datum value)
 	return NAN;
 }
 
+static inline bool
+is_integer(const PeInput *input)
+{
+	return input->kind == PE_INPUT_INT2 || input->kind == PE_INPUT_INT4 || input->kind == PE_INPUT_INT8;
+}
+
+const char *
+pe_input_key(const PeInput *input, Datum value, char *buffer, size_t *length)
+{
+	int64 number;
+
+	if (!is_integer(input))
+		return pe_input_text(input, value, length);
+	number = input->kind == PE_INPUT_INT8   ? DatumGetInt64(value)
+	         : input->kind == PE_INPUT_INT4 ? DatumGetInt32(value)
+	                                        : DatumGetInt16(value);
+	*length = (size_t) pg_lltoa(number, buffer);
+	return buffer;
+}
+
 const char *
 pe_input_text(const PeInput *input, Datum value, size_t *length)
 {
 	const char *text;
+
+	if (is_integer(input))
+		return pe_input_key(input, value, palloc(PE_KEY_BUFFER), length);
 
 	if (input->kind == PE_INPUT_TEXT)
 	{

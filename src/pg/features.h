@@ -77,6 +77,12 @@ extern bool pe_input_init(PeInput *input, Oid type, PeTreatment treatment);
 extern double pe_input_number(const PeInput *input, Datum value);
 /* The text of any value; palloc'd or inside value, not terminated. */
 extern const char *pe_input_text(const PeInput *input, Datum value, size_t *length);
+/*
+ * The same where a key is told by its text, row after row: integers are written into
+ * buffer and nothing is allocated for them.
+ */
+#define PE_KEY_BUFFER 32
+extern const char *pe_input_key(const PeInput *input, Datum value, char *buffer, size_t *length);
 /* The same for a category: what a model tells apart of it, cut between two characters. */
 extern const char *pe_input_level(const PeInput *input, Datum value, size_t *length);
 

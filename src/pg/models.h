@@ -18,6 +18,7 @@
 
 #include "model/model.h"
 #include "pg/features.h"
+#include "pg/row_reader.h"
 #include "pg/source.h"
 
 /* A loaded version. Read only; lives until the context given to pe_model_open is reset. */
@@ -97,6 +98,7 @@ typedef struct PeBinding
 	PeInput *inputs; /* [n_features] */
 	int snapshot;    /* index of the snapshot date, -1: not needed */
 	PeInput snapshot_input;
+	PeRowReader *reader;
 } PeBinding;
 
 /*
@@ -116,7 +118,7 @@ extern PeBinding *pe_bind_source(const PeModel *model, const PeSource *source, c
 
 /*
  * The model's inputs for one row. texts, if not NULL, gets for each category feature
- * the row's text (palloc'd, NULL when missing), for others NULL.
+ * the row's text (the model's own or palloc'd, NULL when missing), for others NULL.
  */
 extern void pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls, double *out,
                            char **texts);

@@ -17,11 +17,13 @@
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
+#include "pg/row_reader.h"
 #include "pg/source.h"
 #include "pg/target.h"
 #include "pg/train.h"
 
 #define ROWS_PER_CHECK 1024
+#define PENDING_ROWS   32
 
 typedef struct Training
 {
@@ -31,7 +33,12 @@ typedef struct Training
 	PeTrainColumns columns;
 	PeTarget target;
 	pe_dataset *dataset;
-	double *values;
+	PeRowReader *reader;
+	int n_pending;   /* rows read and not yet in the dataset */
+	double *pending; /* [PENDING_ROWS][n_features] */
+	double pending_targets[PENDING_ROWS];
+	double pending_weights[PENDING_ROWS];
+	uint64 pending_hashes[PENDING_ROWS];
 	uint64 rows; /* read */
 	uint64 without_target;
 	uint64 positives;
@@ -122,43 +129,35 @@ key_hash_of_row(const Training *training, const TupleTableSlot *slot)
 	int column = training->columns.key;
 	size_t length;
 	const char *text;
+	char buffer[PE_KEY_BUFFER];
 
 	if (column < 0 || slot->tts_isnull[column])
 		return pe_hash_bytes(&training->rows, sizeof(training->rows), 0);
-	text = pe_input_text(&training->columns.key_input, slot->tts_values[column], &length);
+	text = pe_input_key(&training->columns.key_input, slot->tts_values[column], buffer, &length);
 	return pe_hash_bytes(text, length, 0);
 }
 
-static void
-features_of_row(Training *training, const TupleTableSlot *slot)
+static int32
+code_of_level(void *arg, int feature, const char *text, size_t length)
 {
-	const PeTrainColumns *columns = &training->columns;
-	double snapshot = NAN;
+	Training *training = (Training *) arg;
+	int32_t code;
 	pe_error error;
 
-	if (columns->snapshot >= 0 && !slot->tts_isnull[columns->snapshot])
-		snapshot = pe_input_number(&columns->snapshot_input, slot->tts_values[columns->snapshot]);
-	for (int i = 0; i < columns->n_features; i++)
-	{
-		int column = columns->slots[i];
-		Datum value = slot->tts_values[column];
-		bool isnull = slot->tts_isnull[column];
+	pe_check(pe_dataset_level(training->dataset, feature, text, length, &code, &error), &error);
+	return code;
+}
 
-		if (columns->features[i].treatment != PE_TREAT_CATEGORY)
-			training->values[i] =
-			    pe_feature_number(&columns->features[i], &columns->inputs[i], value, isnull, snapshot);
-		else if (isnull)
-			training->values[i] = NAN;
-		else
-		{
-			size_t length;
-			const char *text = pe_input_level(&columns->inputs[i], value, &length);
-			int32_t code;
+static void
+append_pending(Training *training)
+{
+	pe_error error;
 
-			pe_check(pe_dataset_level(training->dataset, i, text, length, &code, &error), &error);
-			training->values[i] = code;
-		}
-	}
+	pe_check(pe_dataset_append_rows(training->dataset, training->pending, training->columns.n_features,
+	                                training->pending_targets, training->pending_weights,
+	                                training->pending_hashes, training->n_pending, &error),
+	         &error);
+	training->n_pending = 0;
 }
 
 static bool
@@ -166,8 +165,8 @@ read_row(void *arg, TupleTableSlot *slot)
 {
 	Training *training = (Training *) arg;
 	int column = training->columns.target;
+	int at = training->n_pending;
 	double target;
-	pe_error error;
 
 	training->rows++;
 	if (training->rows % ROWS_PER_CHECK == 0)
@@ -182,10 +181,13 @@ read_row(void *arg, TupleTableSlot *slot)
 		return true;
 	}
 	target = pe_target_value(&training->target, slot->tts_values[column], training->rows);
-	features_of_row(training, slot);
-	pe_check(pe_dataset_append(training->dataset, training->values, target, weight_of_row(training, slot),
-	                           key_hash_of_row(training, slot), &error),
-	         &error);
+	pe_row_read(training->reader, slot->tts_values, slot->tts_isnull,
+	            training->pending + (size_t) at * training->columns.n_features);
+	training->pending_targets[at] = target;
+	training->pending_weights[at] = weight_of_row(training, slot);
+	training->pending_hashes[at] = key_hash_of_row(training, slot);
+	if (++training->n_pending == PENDING_ROWS)
+		append_pending(training);
 	if (target == 1)
 		training->positives++;
 	return true;
@@ -208,7 +210,10 @@ create_dataset(Training *training)
 	pe_check(pe_dataset_create(&training->request->env, training->algorithm, specs, columns->n_features,
 	                           columns->weight >= 0, &training->dataset, &error),
 	         &error);
-	training->values = palloc(sizeof(double) * columns->n_features);
+	training->pending = palloc(sizeof(double) * PENDING_ROWS * columns->n_features);
+	training->reader =
+	    pe_row_reader_create(columns->n_features, columns->features, columns->inputs, columns->slots,
+	                         columns->snapshot, &columns->snapshot_input, code_of_level, training);
 	training->rows_that_fit =
 	    pe_training_memory_rows(&training->options.core, columns->n_features, columns->weight >= 0,
 	                            (size_t) pe_training_memory_limit * 1024 * 1024);
@@ -222,6 +227,7 @@ read_rows(Training *training)
 
 	pe_source_read(training->request->source, training->columns.columns, training->columns.n_columns,
 	               PE_SOURCE_ORDERED, read_row, training);
+	append_pending(training);
 	if (training->rows == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
 		                errmsg("%s has no rows to train on", training->request->source->name)));
