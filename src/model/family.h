@@ -38,5 +38,6 @@ extern const pe_family *pe_family_of(pe_algorithm algorithm);
 
 extern const pe_family pe_trees_family;
 extern const pe_family pe_linear_family;
+extern const pe_family pe_lifetime_family;
 
 #endif /* PE_MODEL_FAMILY_H */

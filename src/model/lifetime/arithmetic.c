@@ -13,8 +13,8 @@ const double pe_gauss_nodes[PE_GAUSS_POINTS / 2] = {
     0.095012509837637454, 0.28160355077925892, 0.45801677765722737, 0.61787624440264377,
     0.755404408355003,    0.86563120238783176, 0.9445750230732326,  0.98940093499164994};
 const double pe_gauss_weights[PE_GAUSS_POINTS / 2] = {
-    0.18945061045506859,  0.18260341504492361,  0.16915651939500262,  0.14959598881657674,
-    0.12462897125553403,  0.095158511682492591, 0.062253523938647706, 0.027152459411754037};
+    0.18945061045506859, 0.18260341504492361,  0.16915651939500262,  0.14959598881657674,
+    0.12462897125553403, 0.095158511682492591, 0.062253523938647706, 0.027152459411754037};
 
 /* ---- gamma and beta ------------------------------------------------------------------- */
 
@@ -249,7 +249,8 @@ orders_by_quadrature(double r, double alpha, double a, double b, double t)
 	mode = mode < lo ? lo : mode > hi ? hi : mode;
 	l.orders = false;
 	shift = leaving_log_value(&l, mode);
-	below = pe_integrate(&integrand, lo, hi, mode, shift) + exp(a * lo - shift) / a + exp(-b * hi - shift) / b;
+	below =
+	    pe_integrate(&integrand, lo, hi, mode, shift) + exp(a * lo - shift) / a + exp(-b * hi - shift) / b;
 	l.orders = true;
 	above = pe_integrate(&integrand, lo, hi, mode, shift) + start * exp(a * lo - shift) / a +
 	        -expm1(-r * log1p(t / alpha)) * exp(-b * hi - shift) / b;

@@ -58,7 +58,8 @@ static void
 history_next(history *h)
 {
 	const double *p = h->p;
-	double not_bought = p[1] + h->k - h->x, all = p[0] + p[1] + h->k, stayed = p[3] + h->k, chance = p[2] + stayed;
+	double not_bought = p[1] + h->k - h->x, all = p[0] + p[1] + h->k, stayed = p[3] + h->k,
+	       chance = p[2] + stayed;
 
 	h->buying += log(not_bought / all);
 	h->staying += log(stayed / chance);

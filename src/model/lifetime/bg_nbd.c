@@ -34,8 +34,8 @@ log_likelihood(const double *p, const pe_customer *customer, int first, double *
 
 		gradient[0] +=
 		    r * (pe_rising_slope(r, x) + log(alpha) - share * until_end - (1 - share) * until_last);
-		gradient[1] += r - alpha * count *
-		                       (share / (alpha + customer->age) + (1 - share) / (alpha + customer->recency));
+		gradient[1] +=
+		    r - alpha * count * (share / (alpha + customer->age) + (1 - share) / (alpha + customer->recency));
 		gradient[2] += (1 - share) - a * both;
 		gradient[3] += b * (pe_rising_slope(b, n) - both - (n > 0 ? (1 - share) / (b + n - 1) : 0));
 	}
@@ -141,10 +141,6 @@ mbg_count_probability(const double *p, double t, uint32_t n)
 	return count_probability(p, t, n, 1);
 }
 
-const pe_process pe_mbg_nbd_process = {4,
-                                       {"r", "alpha", "a", "b"},
-                                       mbg_log_likelihood,
-                                       mbg_alive,
-                                       mbg_new_orders,
-                                       mbg_orders,
-                                       mbg_count_probability};
+const pe_process pe_mbg_nbd_process = {
+    4,          {"r", "alpha", "a", "b"}, mbg_log_likelihood, mbg_alive, mbg_new_orders,
+    mbg_orders, mbg_count_probability};

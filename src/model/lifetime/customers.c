@@ -75,7 +75,8 @@ check(pe_customers *customers, pe_customer *c, double spend, double weight, pe_e
 		return wrong(customers, err, "weight", "the weight is NULL, negative or infinite",
 		             "A weight is a number of at least 0.");
 	if (!(c->frequency >= 0 && c->frequency <= PE_LARGEST_COUNT) || c->frequency != floor(c->frequency))
-		return wrong(customers, err, "frequency", "the frequency is not a whole number of at least 0", summary);
+		return wrong(customers, err, "frequency", "the frequency is not a whole number of at least 0",
+		             summary);
 	if (renewals)
 		c->recency = c->frequency;
 	if (!(c->recency >= 0 && c->recency <= PE_LARGEST_COUNT))
@@ -83,10 +84,12 @@ check(pe_customers *customers, pe_customer *c, double spend, double weight, pe_e
 	if (!(c->age >= 0 && c->age <= PE_LARGEST_COUNT))
 		return wrong(customers, err, "age", "the age is NULL, negative or too large", summary);
 	if (discrete && (c->recency != floor(c->recency) || c->age != floor(c->age)))
-		return wrong(customers, err, "age", "recency and age must be whole numbers of opportunities", summary);
+		return wrong(customers, err, "age", "recency and age must be whole numbers of opportunities",
+		             summary);
 	if (c->recency > c->age * (1 + ROUNDING))
 		return wrong(customers, err, "recency",
-		             renewals ? "more renewals than were due" : "the recency is larger than the age", summary);
+		             renewals ? "more renewals than were due" : "the recency is larger than the age",
+		             summary);
 	if (!renewals && c->frequency == 0 && c->recency != 0)
 		return wrong(customers, err, "recency", "a recency without a repeat order", summary);
 	if (!renewals && c->frequency > 0 && c->recency == 0)

@@ -146,9 +146,8 @@ choose_starts(pe_algorithm process, const totals *all, double starts[STARTS][N])
 	double mean = all->age / all->weight, rate = all->orders / fmax(all->age, 1e-300);
 	double counted[STARTS][N] = {
 	    {1, 0.7 / rate, 1, 3}, {0.3, 0.2 / rate, 0.5, 2}, {0.7, 0.7 / rate, 0.02, 1}};
-	double timed[STARTS][N] = {{1, 0.7 / rate, 1, mean},
-	                           {0.4, 0.2 / rate, 0.5, 0.3 * mean},
-	                           {0.7, 0.7 / rate, 1, 50 * mean}};
+	double timed[STARTS][N] = {
+	    {1, 0.7 / rate, 1, mean}, {0.4, 0.2 / rate, 0.5, 0.3 * mean}, {0.7, 0.7 / rate, 1, 50 * mean}};
 	double discrete[STARTS][N] = {{1, 1, 0.5, 3}, {0.5, 1, 1, 10}, {2, 1, 0.2, 1}};
 	double contracts[STARTS][N] = {{1, 1}, {0.5, 3}, {3, 6}};
 

@@ -99,7 +99,7 @@ pe_lifetime_log_likelihood(const pe_lifetime *lifetime, const pe_customer *custo
 }
 
 static double
-finite(double value)
+within_doubles(double value)
 {
 	return value < LARGEST_VALUE ? value : LARGEST_VALUE;
 }
@@ -107,7 +107,8 @@ finite(double value)
 double
 pe_lifetime_new_orders(const pe_lifetime *lifetime, double t)
 {
-	return finite(pe_process_of(lifetime->process)->new_orders(lifetime->parameters, sane(t, PE_LARGEST_COUNT)));
+	return within_doubles(
+	    pe_process_of(lifetime->process)->new_orders(lifetime->parameters, sane(t, PE_LARGEST_COUNT)));
 }
 
 double
@@ -115,14 +116,15 @@ pe_lifetime_orders(const pe_lifetime *lifetime, const pe_customer *customer, dou
 {
 	pe_customer clean = pe_customer_clean(lifetime->process, *customer);
 
-	return finite(
+	return within_doubles(
 	    pe_process_of(lifetime->process)->orders(lifetime->parameters, &clean, sane(t, PE_LARGEST_COUNT)));
 }
 
 double
 pe_lifetime_count_probability(const pe_lifetime *lifetime, double t, uint32_t n)
 {
-	return pe_process_of(lifetime->process)->count_probability(lifetime->parameters, sane(t, PE_LARGEST_COUNT), n);
+	return pe_process_of(lifetime->process)
+	    ->count_probability(lifetime->parameters, sane(t, PE_LARGEST_COUNT), n);
 }
 
 double
@@ -135,7 +137,7 @@ pe_lifetime_value(const pe_lifetime *lifetime, const pe_customer *customer, doub
 
 	t = sane(t, PE_LARGEST_COUNT);
 	if (!(discount_rate > 0) || !(discount_period > 0))
-		return finite(worth * pe_lifetime_orders(lifetime, &clean, t));
+		return within_doubles(worth * pe_lifetime_orders(lifetime, &clean, t));
 	periods = ceil(t / discount_period * (1 - 1e-12));
 	for (int i = 1; i <= periods && i <= MOST_PERIODS; i++)
 	{
@@ -146,7 +148,7 @@ pe_lifetime_value(const pe_lifetime *lifetime, const pe_customer *customer, doub
 		value += factor * fmax(so_far - orders, 0);
 		orders = so_far;
 	}
-	return finite(worth * value);
+	return within_doubles(worth * value);
 }
 
 double

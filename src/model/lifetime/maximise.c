@@ -44,7 +44,8 @@ update_inverse(double inverse[N][N], const double *step, const double *change, i
 	scale = (1 + dot(change, product, n) / curvature) / curvature;
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < n; j++)
-			inverse[i][j] += scale * step[i] * step[j] - (step[i] * product[j] + product[i] * step[j]) / curvature;
+			inverse[i][j] +=
+			    scale * step[i] * step[j] - (step[i] * product[j] + product[i] * step[j]) / curvature;
 }
 
 static void
@@ -111,8 +112,8 @@ pe_climb(pe_likelihood function, void *ctx, int n, int most_steps, pe_optimum *o
 		int moved;
 
 		direction_of(inverse, gradient, n, direction);
-		moved = search_line(function, ctx, n, direction, gradient, optimum->value, optimum->x, next, &next_value,
-		                    next_gradient);
+		moved = search_line(function, ctx, n, direction, gradient, optimum->value, optimum->x, next,
+		                    &next_value, next_gradient);
 		optimum->stopped = moved < 0;
 		if (moved <= 0)
 		{
@@ -210,8 +211,8 @@ flat_errors(const double information[N][N], int n, pe_optimum *optimum)
 		for (int j = 0; j <= m; j++)
 			kept[m][j] = kept[j][m] = information[i][index[j]];
 		/* A direction in which the likelihood hardly bends is left out. */
-		if (information[i][i] * FLAT_ERROR * FLAT_ERROR > 1 && invert((const double(*)[N]) kept, m + 1, inverse) &&
-		    sqrt(inverse[m][m]) < FLAT_ERROR)
+		if (information[i][i] * FLAT_ERROR * FLAT_ERROR > 1 &&
+		    invert((const double(*)[N]) kept, m + 1, inverse) && sqrt(inverse[m][m]) < FLAT_ERROR)
 			m++;
 	}
 	for (int i = 0; i < n; i++)
