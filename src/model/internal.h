@@ -330,6 +330,8 @@ extern pe_status pe_fit_linear(pe_fit *fit);
 /* Fills in fit->strongest from a dataset that still has its values. */
 extern pe_status pe_find_strongest(pe_fit *fit);
 
+/* Everything to 0, NaN where a figure may not apply. */
+extern void pe_evaluation_clear(pe_evaluation *e, pe_task task);
 extern void pe_judge(pe_evaluation *evaluation, double strongest, const char *feature);
 
 /* Fit calibration on (margins, targets, weights) and store it in the model. */

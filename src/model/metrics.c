@@ -291,14 +291,15 @@ check_rows(pe_task task, const double *predictions, const double *targets, const
 	return PE_OK;
 }
 
-static void
-clear_evaluation(pe_evaluation *e, pe_task task, size_t rows)
+void
+pe_evaluation_clear(pe_evaluation *e, pe_task task)
 {
 	memset(e, 0, sizeof(*e));
 	e->task = task;
-	e->rows = (int64_t) rows;
 	e->auc = e->log_loss = e->brier = e->ks = e->average_precision = e->ece = NAN;
 	e->rmse = e->mae = e->r2 = e->gini = e->base_rate = e->strongest_auc = NAN;
+	e->deviance = e->deviance_explained = e->coverage = NAN;
+	e->accuracy = e->top3_accuracy = e->macro_auc = e->null_log_loss = NAN;
 }
 
 static pe_status
@@ -338,7 +339,8 @@ pe_evaluate(const pe_env *env, pe_task task, const double *predictions, const do
 	uint32_t *order_scratch = NULL, *order = NULL;
 	pe_status status;
 
-	clear_evaluation(evaluation, task, rows);
+	pe_evaluation_clear(evaluation, task);
+	evaluation->rows = (int64_t) rows;
 	status = check_rows(task, predictions, targets, weights, rows, evaluation, err);
 	if (status != PE_OK)
 		return status;

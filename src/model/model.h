@@ -204,6 +204,9 @@ typedef struct pe_options
 	double l2; /* also: the ridge penalty of logistic and linear, default 0 there */
 	double row_sample;
 	double column_sample;
+	bool goss;          /* each tree on the rows of the largest gradients and a sample of the others */
+	double goss_top;    /* share of the rows that is kept whole */
+	double goss_other;  /* share that is drawn from the others, and weighs as much as they do */
 	int early_stopping; /* rounds without progress; 0: never */
 	int n_monotone;
 	pe_monotone monotone[PE_MAX_MONOTONE];
@@ -211,6 +214,7 @@ typedef struct pe_options
 	int max_iterations;
 	double tolerance;
 	bool max_depth_given;
+	int expected_classes; /* affinity, for pe_training_memory: how many classes to reckon with */
 } pe_options;
 
 extern void pe_options_init(pe_options *options, pe_algorithm algorithm);
@@ -276,6 +280,20 @@ typedef struct pe_calibration_bin
 	double mean_target;
 } pe_calibration_bin;
 
+/* One class of affinity: how well its rows are told from all others. */
+typedef struct pe_class_evaluation
+{
+	char name[64]; /* cut, where the name is longer */
+	int64_t rows;  /* evaluated rows that are of the class */
+	double share;  /* of the weight */
+	double mean_prediction;
+	double auc;       /* one against the rest, by the class's probability; NaN without both */
+	double precision; /* of the rows that are predicted to be of the class; NaN when there are none */
+	double recall;
+} pe_class_evaluation;
+
+#define PE_CONFUSION_CLASSES 20
+
 /*
  * Metrics are NaN where they do not apply (regression ones for propensity, AUC with
  * one class only). All weigh rows by their weight.
@@ -288,7 +306,7 @@ typedef struct pe_evaluation
 	int64_t training_positives;
 	int64_t rows; /* evaluated */
 	int64_t positives;
-	double base_rate; /* weighted mean of the target */
+	double base_rate; /* weighted mean of the target; affinity: the largest class's share */
 	/* propensity */
 	double auc; /* exact, ties count half */
 	double log_loss;
@@ -305,7 +323,25 @@ typedef struct pe_evaluation
 	double mae;
 	double r2;
 	double gini; /* normalised: 1 is the perfect order, 0 a random one */
-	/* both */
+	pe_objective objective;
+	double deviance;           /* mean, by the objective; quantile, absolute: twice the mean pinball loss */
+	double deviance_explained; /* 1 - deviance / that of the best constant */
+	double coverage;           /* quantile: share of the rows that are at most the prediction */
+	/* affinity; log_loss and brier too, over all classes */
+	double accuracy; /* share of the rows whose most probable class is theirs */
+	double top3_accuracy;
+	double macro_auc;     /* mean of the classes' AUC */
+	double null_log_loss; /* of predicting the classes' shares for everybody */
+	int n_classes;
+	pe_class_evaluation classes[PE_MAX_CLASSES]; /* in the model's order */
+	/*
+	 * Weight by actual (first index) and most probable class, the most frequent classes first;
+	 * what confusion_class does not name falls under index n_confusion.
+	 */
+	int n_confusion;
+	int confusion_class[PE_CONFUSION_CLASSES];
+	double confusion[PE_CONFUSION_CLASSES + 1][PE_CONFUSION_CLASSES + 1];
+	/* all */
 	int n_deciles;
 	pe_decile deciles[10];
 	/* in words */
@@ -317,7 +353,7 @@ typedef struct pe_evaluation
 } pe_evaluation;
 
 extern const char *pe_verdict_name(pe_verdict verdict); /* "good", "leakage suspected", ... */
-/* The figure the task is judged by, for headlines: "auc" or "gini", and its value. */
+/* The figure the task is judged by, for headlines: "auc", "gini" or "macro_auc", and its value. */
 extern const char *pe_evaluation_headline(const pe_evaluation *evaluation, double *value);
 
 /*
@@ -329,6 +365,23 @@ extern pe_status pe_evaluate(const pe_env *env, pe_task task, const double *pred
                              const double *targets, const double *weights, size_t rows,
                              pe_evaluation *evaluation, pe_error *err);
 
+/*
+ * The same for PE_TASK_AFFINITY: probabilities[rows][n_classes], targets are classes 0 to
+ * n_classes - 1, named by names. Allocates about 40 bytes a row while it runs.
+ */
+extern pe_status pe_evaluate_classes(const pe_env *env, int n_classes, const char *const *names,
+                                     const double *probabilities, const double *targets,
+                                     const double *weights, size_t rows, pe_evaluation *evaluation,
+                                     pe_error *err);
+
+/*
+ * Add what depends on the objective to an evaluation of PE_TASK_VALUE: deviance, its
+ * share explained, coverage. parameter: the quantile, or Tweedie's power.
+ */
+extern void pe_evaluate_deviance(pe_objective objective, double parameter, const double *predictions,
+                                 const double *targets, const double *weights, size_t rows,
+                                 pe_evaluation *evaluation);
+
 /* ---- training ------------------------------------------------------------------------- */
 
 typedef struct pe_model pe_model;
@@ -337,7 +390,7 @@ typedef struct pe_model pe_model;
  * Learn a model and evaluate it on the rows that were held out. options->algorithm
  * must be the dataset's. The dataset's columns are used up: afterwards, also after
  * a failure, only pe_dataset_free may be called on it. Ticks with the phases "bin",
- * "fit", "evaluate". evaluation must not be NULL. *model is NULL unless PE_OK.
+ * "fit", "explain", "evaluate". evaluation must not be NULL. *model is NULL unless PE_OK.
  *
  * PE_INVALID_DATA: no rows, one class only, a target that is not 0 or 1, a constant
  * target, no feature with two different values, ... each naming the cause.

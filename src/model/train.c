@@ -232,15 +232,6 @@ distribute(training *t)
 
 /* ---- the whole ------------------------------------------------------------------------ */
 
-static void
-clear_evaluation(pe_evaluation *e, pe_task task)
-{
-	memset(e, 0, sizeof(*e));
-	e->task = task;
-	e->auc = e->log_loss = e->brier = e->ks = e->average_precision = e->ece = NAN;
-	e->rmse = e->mae = e->r2 = e->gini = e->base_rate = e->strongest_auc = NAN;
-}
-
 static pe_status
 train(training *t)
 {
@@ -306,7 +297,7 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 
 	t.fit.n_margins = 1;
 	*model = NULL;
-	clear_evaluation(evaluation, task);
+	pe_evaluation_clear(evaluation, task);
 	if (status != PE_OK)
 		return status;
 	/* Best leaf first without a stated depth goes as deep as leaves are worth it. */

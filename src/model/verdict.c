@@ -6,6 +6,7 @@
 
 /* Below these nothing can be said (10), or only with this warning (50). */
 #define LEAST_POSITIVES  50
+#define LEAST_CLASS_ROWS 20
 #define LEAST_VALUE_ROWS 100
 #define LEAKAGE_AUC      0.99
 #define LEAKAGE_R2       0.99
@@ -41,6 +42,11 @@ pe_evaluation_headline(const pe_evaluation *evaluation, double *value)
 		*value = evaluation->auc;
 		return "auc";
 	}
+	if (evaluation->task == PE_TASK_AFFINITY)
+	{
+		*value = evaluation->macro_auc;
+		return "macro_auc";
+	}
 	*value = evaluation->gini;
 	return "gini";
 }
@@ -51,6 +57,15 @@ grade(double figure, double fair, double good, double excellent)
 	if (!(figure >= fair))
 		return PE_VERDICT_POOR;
 	return figure < good ? PE_VERDICT_FAIR : figure < excellent ? PE_VERDICT_GOOD : PE_VERDICT_EXCELLENT;
+}
+
+static const char *
+grade_word(pe_verdict verdict)
+{
+	return verdict == PE_VERDICT_POOR   ? "Poor"
+	       : verdict == PE_VERDICT_FAIR ? "Fair"
+	       : verdict == PE_VERDICT_GOOD ? "Good"
+	                                    : "Excellent";
 }
 
 static void
@@ -74,12 +89,8 @@ judge_propensity(pe_evaluation *e)
 	snprintf(e->sentence, sizeof(e->sentence),
 	         "%s: AUC is %.3f on %lld evaluated rows, of which %lld are positive. The highest tenth of the "
 	         "predictions holds %.0f %% of all positives (lift %.1f).%s",
-	         e->verdict == PE_VERDICT_POOR   ? "Poor"
-	         : e->verdict == PE_VERDICT_FAIR ? "Fair"
-	         : e->verdict == PE_VERDICT_GOOD ? "Good"
-	                                         : "Excellent",
-	         e->auc, (long long) e->rows, (long long) e->positives, 100 * e->deciles[0].cumulative_gain,
-	         e->deciles[0].lift,
+	         grade_word(e->verdict), e->auc, (long long) e->rows, (long long) e->positives,
+	         100 * e->deciles[0].cumulative_gain, e->deciles[0].lift,
 	         e->verdict == PE_VERDICT_POOR ? " Below 0.65 the order of profiles is hardly better than chance."
 	                                       : "");
 }
@@ -107,29 +118,55 @@ judge_value(pe_evaluation *e)
 	         "%s: the normalised Gini is %s and R squared %s on %lld evaluated rows; the mean error is "
 	         "%.6g, the "
 	         "mean value %.6g.%s",
-	         e->verdict == PE_VERDICT_POOR   ? "Poor"
-	         : e->verdict == PE_VERDICT_FAIR ? "Fair"
-	         : e->verdict == PE_VERDICT_GOOD ? "Good"
-	                                         : "Excellent",
-	         gini, r2, (long long) e->rows, e->mae, e->base_rate,
+	         grade_word(e->verdict), gini, r2, (long long) e->rows, e->mae, e->base_rate,
 	         e->verdict == PE_VERDICT_POOR ? " The order of profiles is hardly better than chance." : "");
 }
 
+static void
+judge_affinity(pe_evaluation *e)
+{
+	int scarce = 0, fewest = 0;
+
+	e->verdict = grade(e->macro_auc, 0.65, 0.75, 0.9);
+	for (int c = 0; c < e->n_classes; c++)
+	{
+		scarce += e->classes[c].rows < LEAST_CLASS_ROWS;
+		fewest = e->classes[c].rows < e->classes[fewest].rows ? c : fewest;
+	}
+	/* A few rare classes among many do not spoil what the others show. */
+	if (scarce * 2 > e->n_classes || e->rows < LEAST_VALUE_ROWS)
+	{
+		e->verdict = PE_VERDICT_TOO_FEW;
+		snprintf(e->sentence, sizeof(e->sentence),
+		         "Too few to tell: of the %lld evaluated rows \"%s\" has %lld, and at least %d of most "
+		         "classes are needed for figures to rely on.",
+		         (long long) e->rows, e->classes[fewest].name, (long long) e->classes[fewest].rows,
+		         LEAST_CLASS_ROWS);
+		return;
+	}
+	snprintf(e->sentence, sizeof(e->sentence),
+	         "%s: the mean AUC of the %d classes is %.3f on %lld evaluated rows. The most probable class is "
+	         "right for %.0f %% of the rows; always naming the most frequent one would be for %.0f %%.%s",
+	         grade_word(e->verdict), e->n_classes, e->macro_auc, (long long) e->rows, 100 * e->accuracy,
+	         100 * e->base_rate,
+	         e->verdict == PE_VERDICT_POOR ? " Below 0.65 the classes are hardly told apart." : "");
+}
+
 /*
- * strongest: AUC (value: share of variance) of the feature that alone tells most;
- * NaN when that was not looked at.
+ * strongest: AUC (affinity: mean of the classes'; value: share of variance) of the feature that alone tells
+ * most; NaN when that was not looked at.
  */
 void
 pe_judge(pe_evaluation *e, double strongest, const char *feature)
 {
-	bool binary = e->task == PE_TASK_PROPENSITY;
+	bool value = e->task == PE_TASK_VALUE;
 
 	e->strongest_auc = strongest;
 	if (feature == NULL)
 		feature = "";
 	snprintf(e->strongest_feature, sizeof(e->strongest_feature), "%.*s",
 	         pe_clipped(feature, sizeof(e->strongest_feature) - 1), feature);
-	if (strongest > (binary ? LEAKAGE_AUC : LEAKAGE_R2))
+	if (strongest > (value ? LEAKAGE_R2 : LEAKAGE_AUC))
 	{
 		e->verdict = PE_VERDICT_LEAKAGE;
 		snprintf(e->sentence, sizeof(e->sentence),
@@ -137,8 +174,8 @@ pe_judge(pe_evaluation *e, double strongest, const char *feature)
 		         "in after "
 		         "the fact. Exclude it and train again.",
 		         e->strongest_feature,
-		         binary ? "orders the rows with an AUC above 0.99"
-		                : "explains more than 99 % of the target's variance");
+		         value ? "explains more than 99 % of the target's variance"
+		               : "orders the rows with an AUC above 0.99");
 		return;
 	}
 	if (!e->evaluated)
@@ -147,8 +184,10 @@ pe_judge(pe_evaluation *e, double strongest, const char *feature)
 		snprintf(e->sentence, sizeof(e->sentence), "Not evaluated: no row was held out.");
 		return;
 	}
-	if (binary)
-		judge_propensity(e);
-	else
+	if (value)
 		judge_value(e);
+	else if (e->task == PE_TASK_AFFINITY)
+		judge_affinity(e);
+	else
+		judge_propensity(e);
 }

@@ -101,16 +101,15 @@ parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 	if (request->algorithm != NULL && strcmp(request->algorithm, "auto") == 0)
 		request->algorithm = NULL;
 	request->options = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
-	request->source =
-	    pe_source_open(need_argument(fcinfo, 2, "source",
-	                                 "Name the table, view or SELECT with the rows to learn from."),
-	                   "source");
+	request->source = pe_source_open(
+	    need_argument(fcinfo, 2, "source", "Name the table, view or SELECT with the rows to learn from."),
+	    "source");
 	if (request->task == 0)
 		request->task = task_of_target(request);
 	if (pe_model_check_owner(request->model, &existing) && existing != request->task)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		                errmsg("model \"%s\" has the task %s, not %s", request->model,
-		                       pe_task_name(existing), pe_task_name(request->task)),
+		                errmsg("model \"%s\" has the task %s, not %s", request->model, pe_task_name(existing),
+		                       pe_task_name(request->task)),
 		                errhint("Train under another name, or drop the model first.")));
 	pe_enter_phase(&request->timing, "read");
 	request->env = pe_timed_env(&request->timing, context);
