@@ -494,9 +494,52 @@ typedef struct pe_predictor pe_predictor;
 
 extern pe_status pe_predictor_create(const pe_env *env, const pe_model *model, pe_predictor **predictor,
                                      pe_error *err);
-extern void pe_predictor_free(pe_predictor *predictor); /* NULL is fine */
+extern void pe_predictor_free(pe_predictor *predictor); /* NULL is fine; stops what was begun */
 extern pe_status pe_predictor_predict(const pe_predictor *predictor, const double *values, size_t stride,
                                       size_t rows, int threads, double *predictions, pe_error *err);
+
+typedef enum pe_bucket
+{
+	PE_BUCKET_VERY_LOW = 1,
+	PE_BUCKET_LOW,
+	PE_BUCKET_MEDIUM,
+	PE_BUCKET_HIGH,
+	PE_BUCKET_VERY_HIGH
+} pe_bucket;
+
+/*
+ * Where a prediction stands among those that the model made when it was trained: on
+ * its held-out rows when they were 1,000 or more, else on all its rows. score 0-100
+ * is the share of them below it, ties counted half, in percent, rounded; percentile
+ * is 1 for the lowest hundredth and 100 for the highest; bucket is the percentile's
+ * fifth. Depends on the model and the prediction alone.
+ */
+typedef struct pe_score
+{
+	int score;
+	int percentile;
+	pe_bucket bucket;
+} pe_score;
+
+/* Rows to predict, and where to put what is wanted of them. */
+typedef struct pe_prediction_block
+{
+	const double *values;
+	size_t stride;
+	size_t rows;
+	double *predictions; /* [rows] */
+	pe_score *scores;    /* [rows]; may be NULL */
+	double *outputs;     /* [rows][pe_model_output_count]; may be NULL */
+} pe_prediction_block;
+
+/*
+ * Block after block on threads of the predictor's own, which work on one while the
+ * caller prepares the next. start once; then begin and finish in turn. With one thread
+ * all is done in finish. Between them the block's arrays must stay where they are.
+ */
+extern pe_status pe_predictor_start(pe_predictor *predictor, int threads, pe_error *err);
+extern void pe_predictor_begin(pe_predictor *predictor, const pe_prediction_block *block);
+extern pe_status pe_predictor_finish(pe_predictor *predictor, pe_error *err);
 
 /*
  * The signed contribution of each feature to the margin of this row; contributions
@@ -527,29 +570,6 @@ extern void pe_explainer_free(pe_explainer *explainer); /* NULL is fine */
 extern pe_status pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride,
                                       size_t rows, int threads, double *contributions, double *base,
                                       pe_error *err);
-
-typedef enum pe_bucket
-{
-	PE_BUCKET_VERY_LOW = 1,
-	PE_BUCKET_LOW,
-	PE_BUCKET_MEDIUM,
-	PE_BUCKET_HIGH,
-	PE_BUCKET_VERY_HIGH
-} pe_bucket;
-
-/*
- * Where a prediction stands among those that the model made when it was trained: on
- * its held-out rows when they were 1,000 or more, else on all its rows. score 0-100
- * is the share of them below it, ties counted half, in percent, rounded; percentile
- * is 1 for the lowest hundredth and 100 for the highest; bucket is the percentile's
- * fifth. Depends on the model and the prediction alone.
- */
-typedef struct pe_score
-{
-	int score;
-	int percentile;
-	pe_bucket bucket;
-} pe_score;
 
 extern pe_score pe_model_score(const pe_model *model, double prediction);
 extern const char *pe_bucket_name(pe_bucket bucket); /* "very low", "low", "medium", "high", "very high" */

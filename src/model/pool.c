@@ -182,20 +182,17 @@ await_others(pe_team *pool)
 	pthread_mutex_unlock(&pool->mutex);
 }
 
-bool
-pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items)
+void
+pe_team_begin(pe_team *pool, pe_work work, void *ctx, uint32_t items)
 {
 	if (atomic_load(&pool->stop))
-		return false;
+		return;
 	pool->work = work;
 	pool->ctx = ctx;
 	pool->items = items;
 	atomic_store(&pool->next, 0);
-	if (pool->threads == 1 || items <= 1)
-	{
-		take_items(pool, 0);
-		return !atomic_load(&pool->stop);
-	}
+	if (pool->threads == 1 || items == 0)
+		return;
 	atomic_store(&pool->open, true);
 	atomic_fetch_add(&pool->generation, 1);
 	if (atomic_load(&pool->sleepers) > 0)
@@ -204,9 +201,37 @@ pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items)
 		pthread_cond_broadcast(&pool->wake);
 		pthread_mutex_unlock(&pool->mutex);
 	}
+}
+
+bool
+pe_team_end(pe_team *pool)
+{
+	if (atomic_load(&pool->stop) && !atomic_load(&pool->open))
+		return false;
 	take_items(pool, 0);
-	atomic_store(&pool->open, false);
-	await_others(pool);
+	if (atomic_load(&pool->open))
+	{
+		atomic_store(&pool->open, false);
+		await_others(pool);
+	}
+	return !atomic_load(&pool->stop);
+}
+
+bool
+pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items)
+{
+	if (atomic_load(&pool->stop))
+		return false;
+	if (items > 1)
+	{
+		pe_team_begin(pool, work, ctx, items);
+		return pe_team_end(pool);
+	}
+	pool->work = work; /* one item wakes nobody */
+	pool->ctx = ctx;
+	pool->items = items;
+	atomic_store(&pool->next, 0);
+	take_items(pool, 0);
 	return !atomic_load(&pool->stop);
 }
 
@@ -263,6 +288,7 @@ pe_team_free(pe_team *pool)
 {
 	if (pool == NULL)
 		return;
+	atomic_store(&pool->stop, true); /* a run that began and never ended is cut short */
 	pthread_mutex_lock(&pool->mutex);
 	atomic_store(&pool->quit, true);
 	pthread_cond_broadcast(&pool->wake);

@@ -36,6 +36,14 @@ extern void pe_team_phase(pe_team *pool, const char *phase, uint64_t done, uint6
 extern bool pe_team_run(pe_team *pool, pe_work work, void *ctx, uint32_t items);
 
 /*
+ * The same in two calls, between which the others work and the caller does something
+ * else: what the work reads and writes is theirs until end returns, or the team is
+ * freed. The caller takes part in end. Alone, all is done there.
+ */
+extern void pe_team_begin(pe_team *pool, pe_work work, void *ctx, uint32_t items);
+extern bool pe_team_end(pe_team *pool);
+
+/*
  * Should the work stop? Cheap; to be called by every thread at least every few
  * milliseconds. On the calling thread this is what ticks. Once true, always true.
  */

@@ -147,36 +147,40 @@ pe_model_outputs(const pe_model *model, const double *values, double *outputs)
 	}
 }
 
-/* Points below x (or_equal: or at x). */
-static uint32_t
+/*
+ * Points below x (or_equal: or at x). No branch depends on the data, so that the search
+ * of one row runs ahead while that of the row before it still waits.
+ */
+static inline uint32_t
 count_below(const double *points, uint32_t count, double x, bool or_equal)
 {
-	uint32_t low = 0, high = count;
+	const double *base = points;
 
-	while (low < high)
+	while (count > 1)
 	{
-		uint32_t middle = (low + high) / 2;
+		uint32_t half = count / 2;
+		bool below = or_equal ? base[half - 1] <= x : base[half - 1] < x;
 
-		if (points[middle] < x || (or_equal && points[middle] == x))
-			low = middle + 1;
-		else
-			high = middle;
+		base += below ? half : 0;
+		count -= half;
 	}
-	return low;
+	return (uint32_t) (base - points) + (count == 1 && (or_equal ? *base <= x : *base < x));
 }
 
 pe_score
 pe_model_score(const pe_model *model, double prediction)
 {
+	const double *points = model->distribution;
 	pe_score score = {50, 50, PE_BUCKET_MEDIUM};
+	uint32_t below, not_above;
 	double share;
 
 	if (model->n_distribution == 0 || isnan(prediction))
 		return score;
-	share = 0.5 *
-	        ((double) count_below(model->distribution, model->n_distribution, prediction, false) +
-	         (double) count_below(model->distribution, model->n_distribution, prediction, true)) /
-	        model->n_distribution;
+	below = not_above = count_below(points, model->n_distribution, prediction, false);
+	if (below < model->n_distribution && points[below] == prediction)
+		not_above += count_below(points + below, model->n_distribution - below, prediction, true);
+	share = 0.5 * ((double) below + (double) not_above) / model->n_distribution;
 	score.score = (int) floor(100 * share + 0.5);
 	score.percentile = 1 + (int) floor(100 * share);
 	if (score.percentile > 100)

@@ -11,10 +11,21 @@
 
 typedef struct PeKeySet PeKeySet;
 
+typedef struct PeKeyHash
+{
+	uint64 first;
+	uint64 second;
+} PeKeyHash;
+
 /* Empty, in the current context. */
 extern PeKeySet *pe_key_set_create(void);
 
-/* Adds a key; false when it was there already. */
-extern bool pe_key_set_add(PeKeySet *set, const void *key, size_t length);
+extern PeKeyHash pe_key_hash(const void *key, size_t length);
+
+/*
+ * Adds keys one after another; is_new[i] says whether the i-th was not there yet.
+ * Returns how many were new. Many at once, since each lies somewhere else in memory.
+ */
+extern int pe_key_set_add(PeKeySet *set, const PeKeyHash *keys, int n, bool *is_new);
 
 #endif /* PE_KEY_SET_H */

@@ -25,11 +25,11 @@ typedef enum StepKind
 	STEP_LEVEL   /* a category by the text of any other type */
 } StepKind;
 
-#define FIRST_SLOTS     64
-#define MOST_SLOTS      8192
-#define DIRECT_LENGTH   16  /* texts up to here are known by their ends alone */
-#define LONGEST_CACHED  128 /* bytes; longer ones are asked for every time */
-#define UNUSED_LENGTH   UINT32_MAX
+#define FIRST_SLOTS    64
+#define MOST_SLOTS     8192
+#define DIRECT_LENGTH  16  /* texts up to here are known by their ends alone */
+#define LONGEST_CACHED 128 /* bytes; longer ones are asked for every time */
+#define UNUSED_LENGTH  UINT32_MAX
 
 /* A text and its code. Up to DIRECT_LENGTH bytes, first, last and length say all of it. */
 typedef struct LevelSlot

@@ -2,8 +2,9 @@
  * score.c
  *		score(): a source in, a row of scores for each of its rows out.
  *
- * Rows are buffered as blocks of inputs and predicted block by block. What a profile
- * gets depends on its row and the model version alone, never on the other rows.
+ * Rows are buffered in two blocks: while one is filled from the source, other threads
+ * predict the one before it. What a profile gets depends on its row and the model
+ * version alone, never on the other rows.
  */
 #include "postgres.h"
 
@@ -14,9 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "pg/env.h"
@@ -28,11 +27,28 @@
 #include "pg/score.h"
 #include "pg/source.h"
 
-#define BLOCK_ROWS 1024
-#define BUCKETS    5
+#define BLOCK_BYTES ((size_t) 4 << 20) /* of inputs; wide rows make shorter blocks */
+#define FEWEST_ROWS 128
+#define BUCKETS     5
+#define KEY_BYTES   32768 /* of keys allocated at once */
 
 /* Tables that make reasons quick: room for 300 trees of depth 6. */
 #define MAX_EXPLAINER_BYTES ((size_t) 64 << 20)
+
+typedef struct Block
+{
+	MemoryContext memory; /* keys, texts, reasons: reset when the block was handed out */
+	char *room;           /* for keys, and how much of it is left */
+	size_t room_left;
+	int filled;
+	double *values; /* [block_rows][n_features] */
+	double *predictions;
+	pe_score *scores;
+	double *outputs; /* [block_rows][n_outputs] */
+	Datum *keys;
+	PeKeyHash *hashes;
+	char **texts; /* [block_rows][n_features], with reasons only */
+} Block;
 
 typedef struct Scoring
 {
@@ -40,18 +56,17 @@ typedef struct Scoring
 	const PeModel *model;
 	PeBinding *binding;
 	PeInput key_input; /* of slot 0 */
-	pe_score_sink sink;
-	void *arg;
-	PeKeySet *keys;
-	MemoryContext block; /* reset after each block: keys, texts, reasons */
-	int filled;
-	double *values;      /* [BLOCK_ROWS][n_features] */
-	double *predictions; /* [BLOCK_ROWS] */
-	text **block_keys;   /* [BLOCK_ROWS] */
-	char **texts;        /* [BLOCK_ROWS][n_features], with reasons only */
+	const PeScoreSink *sink;
+	PeKeySet *keys; /* NULL: none can come twice, or it does not matter */
+	int block_rows;
+	int n_outputs;
+	Block blocks[2];
+	Block *filling;
+	Block *ahead; /* being predicted; NULL: none */
+	bool *is_new; /* [block_rows] */
 	pe_predictor *predictor;
 	pe_explainer *explainer; /* with reasons only, as is the next */
-	double *contributions;   /* [BLOCK_ROWS][n_features] */
+	double *contributions;   /* [block_rows][n_features] */
 	pe_env env;              /* of the two */
 	Datum buckets[BUCKETS + 1];
 	Datum scored_at;
@@ -61,146 +76,173 @@ typedef struct Scoring
 	uint64 repeated;
 } Scoring;
 
-/* ---- reasons -------------------------------------------------------------------------- */
-
-static void
-push_pair(JsonbParseState **state, const char *name, JsonbValue *value)
-{
-	JsonbValue key = {.type = jbvString};
-
-	key.val.string.val = (char *) name;
-	key.val.string.len = (int) strlen(name);
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-static void
-push_text(JsonbParseState **state, const char *name, const char *text)
-{
-	JsonbValue value = {.type = jbvString};
-
-	value.val.string.val = (char *) text;
-	value.val.string.len = (int) strlen(text);
-	push_pair(state, name, &value);
-}
-
-/* Six decimals: more would make a delivered value change without meaning anything. */
-static void
-push_contribution(JsonbParseState **state, double contribution)
-{
-	JsonbValue value = {.type = jbvNumeric};
-	Datum rounded = DirectFunctionCall2(
-	    numeric_round, DirectFunctionCall1(float8_numeric, Float8GetDatum(contribution)), Int32GetDatum(6));
-
-	value.val.numeric = DatumGetNumeric(rounded);
-	push_pair(state, "contribution", &value);
-}
-
-/* The feature with the largest contribution not yet taken; -1 when only zeros are left. */
-static int
-next_reason(const double *contributions, const bool *taken, int n)
-{
-	int best = -1;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (!taken[i] && contributions[i] != 0 &&
-		    (best < 0 || fabs(contributions[i]) > fabs(contributions[best])))
-			best = i;
-	}
-	return best;
-}
-
-/* [{"feature": ..., "value": ..., "contribution": ...}, ...], the largest first. */
-static Datum
-reasons_of_row(Scoring *scoring, int row)
-{
-	const PeModel *model = scoring->model;
-	const double *values = scoring->values + (size_t) row * model->n_features;
-	char **texts = scoring->texts + (size_t) row * model->n_features;
-	const double *contributions = scoring->contributions + (size_t) row * model->n_features;
-	bool *taken = palloc0(Max(model->n_features, 1));
-	JsonbParseState *state = NULL;
-
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < scoring->request->reasons; i++)
-	{
-		int feature = next_reason(contributions, taken, model->n_features);
-		const char *value;
-
-		if (feature < 0)
-			break;
-		taken[feature] = true;
-		value = model->features[feature].treatment == PE_TREAT_CATEGORY
-		            ? texts[feature]
-		            : pe_feature_display(&model->features[feature], values[feature]);
-		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-		push_text(&state, "feature", model->features[feature].name);
-		push_text(&state, "value", value != NULL ? value : "(missing)");
-		push_contribution(&state, contributions[feature]);
-		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
-}
-
 /* ---- blocks --------------------------------------------------------------------------- */
 
 static void
-predict_block(Scoring *scoring)
+explain_block(Scoring *scoring, const Block *block)
 {
-	size_t stride = scoring->model->n_features;
 	double base;
 	pe_error err = {0};
 
-	pe_check(pe_predictor_predict(scoring->predictor, scoring->values, stride, scoring->filled, pe_threads,
-	                              scoring->predictions, &err),
+	pe_check(pe_explainer_explain(scoring->explainer, block->values, scoring->model->n_features,
+	                              block->filled, pe_threads, scoring->contributions, &base, &err),
 	         &err);
-	if (scoring->explainer != NULL)
-		pe_check(pe_explainer_explain(scoring->explainer, scoring->values, stride, scoring->filled,
-		                              pe_threads, scoring->contributions, &base, &err),
-		         &err);
 }
 
+/* A block whose predictions are there goes to the sink, and is empty afterwards. */
 static void
-hand_out_block(Scoring *scoring)
+hand_out(Scoring *scoring, Block *block)
 {
-	MemoryContext before = MemoryContextSwitchTo(scoring->block);
+	MemoryContext before = MemoryContextSwitchTo(block->memory);
+	const PeModel *model = scoring->model;
+	int n_reasons = scoring->request->reasons;
 	Datum values[PE_SCORE_COLUMNS];
 	bool nulls[PE_SCORE_COLUMNS] = {false};
 
-	predict_block(scoring);
-	nulls[PE_SCORE_DETAIL] = true;
-	nulls[PE_SCORE_REASONS] = scoring->request->reasons == 0;
+	if (scoring->explainer != NULL)
+		explain_block(scoring, block);
+	nulls[PE_SCORE_DETAIL] = scoring->n_outputs == 0;
+	nulls[PE_SCORE_REASONS] = n_reasons == 0;
 	values[PE_SCORE_DETAIL] = values[PE_SCORE_REASONS] = (Datum) 0;
-	values[PE_SCORE_MODEL_VERSION] = Int32GetDatum(scoring->model->version);
+	values[PE_SCORE_MODEL_VERSION] = Int32GetDatum(model->version);
 	values[PE_SCORE_SCORED_AT] = scoring->scored_at;
-	for (int row = 0; row < scoring->filled; row++)
+	for (int row = 0; row < block->filled; row++)
 	{
-		pe_score score = pe_model_score(scoring->model->core, scoring->predictions[row]);
+		size_t at = (size_t) row * model->n_features;
 
 		CHECK_FOR_INTERRUPTS();
-		values[PE_SCORE_KEY] = PointerGetDatum(scoring->block_keys[row]);
-		values[PE_SCORE_PREDICTION] = Float8GetDatum(scoring->predictions[row]);
-		values[PE_SCORE_SCORE] = Int32GetDatum(score.score);
-		values[PE_SCORE_PERCENTILE] = Int32GetDatum(score.percentile);
-		values[PE_SCORE_BUCKET] = scoring->buckets[score.bucket];
-		if (scoring->request->reasons > 0)
-			values[PE_SCORE_REASONS] = reasons_of_row(scoring, row);
-		scoring->sink(scoring->arg, values, nulls);
+		values[PE_SCORE_KEY] = block->keys[row];
+		values[PE_SCORE_PREDICTION] = Float8GetDatum(block->predictions[row]);
+		values[PE_SCORE_SCORE] = Int32GetDatum(block->scores[row].score);
+		values[PE_SCORE_PERCENTILE] = Int32GetDatum(block->scores[row].percentile);
+		values[PE_SCORE_BUCKET] = scoring->buckets[block->scores[row].bucket];
+		if (scoring->n_outputs > 0)
+			values[PE_SCORE_DETAIL] =
+			    pe_score_detail(model, block->outputs + (size_t) row * scoring->n_outputs);
+		if (n_reasons > 0)
+			values[PE_SCORE_REASONS] = pe_score_reasons(model, n_reasons, block->values + at,
+			                                            block->texts + at, scoring->contributions + at);
+		scoring->sink->row(scoring->sink->arg, values, nulls);
 	}
-	scoring->handed_out += scoring->filled;
-	scoring->filled = 0;
+	if (scoring->sink->block_end != NULL)
+		scoring->sink->block_end(scoring->sink->arg);
+	scoring->handed_out += block->filled;
+	block->filled = 0;
+	block->room_left = 0;
 	MemoryContextSwitchTo(before);
-	MemoryContextReset(scoring->block);
+	MemoryContextReset(block->memory);
 	pe_progress_publish("score", scoring->rows, 0);
+}
+
+/* Row by row to the front, where a row was taken out. */
+static void
+move_row(const Scoring *scoring, Block *block, int from, int to)
+{
+	size_t n = scoring->model->n_features;
+
+	if (from == to)
+		return;
+	memcpy(block->values + to * n, block->values + from * n, sizeof(double) * n);
+	if (block->texts != NULL)
+		memcpy(block->texts + to * n, block->texts + from * n, sizeof(char *) * n);
+	block->keys[to] = block->keys[from];
+}
+
+/* Takes out the rows whose key was there before. */
+static void
+drop_repeated(Scoring *scoring, Block *block)
+{
+	int kept = 0;
+
+	if (scoring->keys == NULL ||
+	    pe_key_set_add(scoring->keys, block->hashes, block->filled, scoring->is_new) == block->filled)
+		return;
+	for (int row = 0; row < block->filled; row++)
+	{
+		if (scoring->is_new[row])
+			move_row(scoring, block, row, kept++);
+	}
+	scoring->repeated += block->filled - kept;
+	block->filled = kept;
+}
+
+/* Once the call is bound to fail, rows are only counted. */
+static bool
+is_lost(const Scoring *scoring)
+{
+	return scoring->without_key > 0 ||
+	       (scoring->repeated > 0 && scoring->request->on_duplicate == PE_DUPLICATE_ERROR);
+}
+
+/*
+ * The block that is being filled goes to be predicted, and the one before it, which
+ * was, out. Twice in a row hands out all.
+ */
+static void
+turn_over(Scoring *scoring)
+{
+	Block *full = scoring->filling;
+	Block *done = scoring->ahead;
+	pe_error err = {0};
+
+	drop_repeated(scoring, full);
+	if (is_lost(scoring))
+	{
+		full->filled = 0;
+		full->room_left = 0;
+		MemoryContextReset(full->memory);
+		return;
+	}
+	if (done != NULL)
+		pe_check(pe_predictor_finish(scoring->predictor, &err), &err);
+	scoring->ahead = NULL;
+	if (full->filled > 0)
+	{
+		pe_prediction_block block = {.values = full->values,
+		                             .stride = scoring->model->n_features,
+		                             .rows = full->filled,
+		                             .predictions = full->predictions,
+		                             .scores = full->scores,
+		                             .outputs = full->outputs};
+
+		pe_predictor_begin(scoring->predictor, &block);
+		scoring->ahead = full;
+		scoring->filling = &scoring->blocks[full == &scoring->blocks[0]];
+	}
+	if (done != NULL)
+		hand_out(scoring, done);
+}
+
+/* A text datum of the key that lasts as long as the block. */
+static Datum
+keep_key(Block *block, const char *key, size_t length)
+{
+	bool is_short = length + VARHDRSZ_SHORT <= VARATT_SHORT_MAX;
+	size_t bytes = length + (is_short ? VARHDRSZ_SHORT : VARHDRSZ);
+	char *datum;
+
+	if (!is_short || bytes > block->room_left)
+	{
+		if (!is_short)
+			return PointerGetDatum(cstring_to_text_with_len(key, (int) length));
+		block->room = MemoryContextAlloc(block->memory, KEY_BYTES);
+		block->room_left = KEY_BYTES;
+	}
+	datum = block->room;
+	SET_VARSIZE_SHORT(datum, bytes);
+	memcpy(VARDATA_SHORT(datum), key, length);
+	block->room += bytes;
+	block->room_left -= bytes;
+	return PointerGetDatum(datum);
 }
 
 static bool
 score_row(void *arg, TupleTableSlot *slot)
 {
 	Scoring *scoring = (Scoring *) arg;
-	int n_features = scoring->model->n_features;
-	char **texts = NULL;
+	Block *block = scoring->filling;
+	size_t at = (size_t) block->filled * scoring->model->n_features;
+	char buffer[PE_KEY_BUFFER];
 	size_t length;
 	const char *key;
 	MemoryContext before;
@@ -211,27 +253,21 @@ score_row(void *arg, TupleTableSlot *slot)
 		scoring->without_key++;
 		return true;
 	}
-	key = pe_input_text(&scoring->key_input, slot->tts_values[0], &length);
-	if (scoring->keys != NULL && !pe_key_set_add(scoring->keys, key, length))
+	key = pe_input_key(&scoring->key_input, slot->tts_values[0], buffer, &length);
+	if (scoring->keys != NULL)
+		block->hashes[block->filled] = pe_key_hash(key, length);
+	if (!is_lost(scoring))
 	{
-		scoring->repeated++;
-		return true;
-	}
-	/* Once the call is bound to fail, the rows are only counted. */
-	if (scoring->without_key > 0 ||
-	    (scoring->repeated > 0 && scoring->request->on_duplicate == PE_DUPLICATE_ERROR))
-		return true;
-	before = MemoryContextSwitchTo(scoring->block);
-	scoring->block_keys[scoring->filled] = cstring_to_text_with_len(key, (int) length);
-	if (scoring->texts != NULL)
-		texts = scoring->texts + (size_t) scoring->filled * n_features;
-	if (texts == NULL)
+		before = MemoryContextSwitchTo(block->memory);
+		block->keys[block->filled] = keep_key(block, key, length);
+		if (block->texts == NULL)
+			MemoryContextSwitchTo(before);
+		pe_bind_values(scoring->binding, slot->tts_values, slot->tts_isnull, block->values + at,
+		               block->texts != NULL ? block->texts + at : NULL);
 		MemoryContextSwitchTo(before);
-	pe_bind_values(scoring->binding, slot->tts_values, slot->tts_isnull,
-	               scoring->values + (size_t) scoring->filled * n_features, texts);
-	MemoryContextSwitchTo(before);
-	if (++scoring->filled == BLOCK_ROWS)
-		hand_out_block(scoring);
+	}
+	if (++block->filled == scoring->block_rows)
+		turn_over(scoring);
 	return true;
 }
 
@@ -255,22 +291,68 @@ check_keys(const Scoring *scoring, const char *source_name)
 }
 
 static void
+allocate_block(const Scoring *scoring, Block *block)
+{
+	size_t rows = scoring->block_rows;
+	size_t cells = rows * Max(scoring->model->n_features, 1);
+
+	block->memory =
+	    AllocSetContextCreate(CurrentMemoryContext, "profenrich score block", ALLOCSET_DEFAULT_SIZES);
+	block->values = palloc_extended(sizeof(double) * cells, MCXT_ALLOC_HUGE);
+	block->predictions = palloc(sizeof(double) * rows);
+	block->scores = palloc(sizeof(pe_score) * rows);
+	if (scoring->n_outputs > 0)
+		block->outputs = palloc_extended(sizeof(double) * rows * scoring->n_outputs, MCXT_ALLOC_HUGE);
+	block->keys = palloc(sizeof(Datum) * rows);
+	block->hashes = palloc(sizeof(PeKeyHash) * rows);
+	if (scoring->request->reasons > 0)
+		block->texts = palloc_extended(sizeof(char *) * cells, MCXT_ALLOC_HUGE);
+}
+
+/* However the scoring ends: its threads are gone before the memory that they work on. */
+static void
+stop_predicting(void *arg)
+{
+	Scoring *scoring = (Scoring *) arg;
+
+	pe_predictor_free(scoring->predictor);
+	scoring->predictor = NULL;
+}
+
+static void
+start_predicting(Scoring *scoring)
+{
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	pe_error err = {0};
+
+	scoring->env = pe_quiet_env(CurrentMemoryContext);
+	callback->func = stop_predicting;
+	callback->arg = scoring;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	pe_check(pe_predictor_create(&scoring->env, scoring->model->core, &scoring->predictor, &err), &err);
+	pe_check(pe_predictor_start(scoring->predictor, pe_threads, &err), &err);
+}
+
+static void
 allocate(Scoring *scoring)
 {
 	int n_features = Max(scoring->model->n_features, 1);
 	pe_error err = {0};
 
-	scoring->env = pe_quiet_env(CurrentMemoryContext);
-	pe_check(pe_predictor_create(&scoring->env, scoring->model->core, &scoring->predictor, &err), &err);
-	scoring->block =
-	    AllocSetContextCreate(CurrentMemoryContext, "profenrich score block", ALLOCSET_DEFAULT_SIZES);
-	scoring->values = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
-	scoring->predictions = palloc(sizeof(double) * BLOCK_ROWS);
-	scoring->block_keys = palloc(sizeof(text *) * BLOCK_ROWS);
+	scoring->n_outputs = pe_model_output_count(scoring->model->core);
+	scoring->block_rows = PE_SCORE_BLOCK;
+	while (scoring->block_rows > FEWEST_ROWS &&
+	       sizeof(double) * n_features * scoring->block_rows > BLOCK_BYTES)
+		scoring->block_rows /= 2;
+	allocate_block(scoring, &scoring->blocks[0]);
+	allocate_block(scoring, &scoring->blocks[1]);
+	scoring->filling = &scoring->blocks[0];
+	scoring->is_new = palloc(sizeof(bool) * scoring->block_rows);
+	start_predicting(scoring);
 	if (scoring->request->reasons > 0)
 	{
-		scoring->texts = palloc_extended(sizeof(char *) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
-		scoring->contributions = palloc_extended(sizeof(double) * BLOCK_ROWS * n_features, MCXT_ALLOC_HUGE);
+		scoring->contributions =
+		    palloc_extended(sizeof(double) * scoring->block_rows * n_features, MCXT_ALLOC_HUGE);
 		pe_check(pe_explainer_create(&scoring->env, scoring->model->core, MAX_EXPLAINER_BYTES,
 		                             &scoring->explainer, &err),
 		         &err);
@@ -278,12 +360,10 @@ allocate(Scoring *scoring)
 	scoring->scored_at = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	for (int i = 1; i <= BUCKETS; i++)
 		scoring->buckets[i] = CStringGetTextDatum(pe_bucket_name((pe_bucket) i));
-	if (scoring->request->on_duplicate != PE_DUPLICATE_KEEP)
-		scoring->keys = pe_key_set_create();
 }
 
 static uint64
-score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg)
+score_source(const PeScoreRequest *request, const PeScoreSink *sink)
 {
 	Scoring *scoring = palloc0(sizeof(Scoring));
 	PeSource *source;
@@ -293,7 +373,6 @@ score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg)
 
 	scoring->request = request;
 	scoring->sink = sink;
-	scoring->arg = arg;
 	scoring->model = pe_model_open(request->model, request->version, CurrentMemoryContext);
 	source = pe_source_open(request->source, "source");
 	key = pe_source_need_column(source, request->key, "key");
@@ -303,16 +382,24 @@ score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg)
 		                       format_type_be(TupleDescAttr(source->desc, key)->atttypid)),
 		                errhint("A key is a text, a number or a uuid.")));
 	scoring->binding = pe_bind_source(scoring->model, source, &key, 1, &columns, &n_columns);
+	if (request->reasons > 0 && !pe_model_explains(scoring->model->core))
+		ereport(ERROR,
+		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		         errmsg("model \"%s\" has the algorithm %s, which gives no reasons", scoring->model->name,
+		                pe_algorithm_name(pe_model_algorithm(scoring->model->core))),
+		         errhint("Call it without reasons.")));
+	if (request->on_duplicate != PE_DUPLICATE_KEEP && !pe_source_is_unique(source, key))
+		scoring->keys = pe_key_set_create();
 	allocate(scoring);
 	pe_source_read(source, columns, n_columns, 0, score_row, scoring);
+	turn_over(scoring);
 	check_keys(scoring, source->name);
-	if (scoring->filled > 0)
-		hand_out_block(scoring);
+	turn_over(scoring);
 	return scoring->handed_out;
 }
 
 uint64
-pe_score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg)
+pe_score_source(const PeScoreRequest *request, const PeScoreSink *sink)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(caller, "profenrich scoring", ALLOCSET_DEFAULT_SIZES);
@@ -322,13 +409,18 @@ pe_score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg)
 	pe_progress_begin(PE_PROGRESS_SCORE, request->model);
 	PG_TRY();
 	{
-		rows = score_source(request, sink, arg);
+		rows = score_source(request, sink);
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
+		/* The transaction may go on after an error (a savepoint): slot and threads must not. */
 		pe_progress_end();
+		MemoryContextSwitchTo(caller);
+		MemoryContextDelete(context);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	pe_progress_end();
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 	return rows;
@@ -388,9 +480,10 @@ pe_score_rows(PG_FUNCTION_ARGS)
 	    .on_duplicate = PG_ARGISNULL(5) ? PE_DUPLICATE_ERROR
 	                                    : pe_on_duplicate_from_name(TextDatumGetCString(PG_GETARG_DATUM(5))),
 	};
+	PeScoreSink sink = {.row = put_row, .arg = fcinfo->resultinfo};
 
 	pe_score_check_request(&request);
 	InitMaterializedSRF(fcinfo, 0);
-	(void) pe_score_source(&request, put_row, fcinfo->resultinfo);
+	(void) pe_score_source(&request, &sink);
 	return (Datum) 0;
 }

@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "pg/models.h"
+
 /* The columns of score(), in order. */
 typedef enum PeScoreColumn
 {
@@ -43,14 +45,35 @@ typedef struct PeScoreRequest
 extern PeOnDuplicate pe_on_duplicate_from_name(const char *name);
 extern void pe_score_check_request(const PeScoreRequest *request);
 
-/* Takes one row; values live until it returns. Called from our own frame: may ereport. */
-typedef void (*pe_score_sink)(void *arg, Datum *values, bool *nulls);
+/* Rows of a block, at most. */
+#define PE_SCORE_BLOCK 1024
+
+/* What takes the rows. Called from our own frame: may ereport. */
+typedef struct PeScoreSink
+{
+	void (*row)(void *arg, Datum *values, bool *nulls); /* what values point to lives until block_end */
+	void (*block_end)(void *arg);                       /* after at most PE_SCORE_BLOCK rows; may be NULL */
+	void *arg;
+} PeScoreSink;
 
 /*
  * Reads the source as the current user, scores its rows in order and hands each to
  * sink. Raises at the end when keys are NULL or, unless allowed, repeated: the sink
  * must then undo its work (an aborted transaction does). Returns the rows handed out.
  */
-extern uint64 pe_score_source(const PeScoreRequest *request, pe_score_sink sink, void *arg);
+extern uint64 pe_score_source(const PeScoreRequest *request, const PeScoreSink *sink);
+
+/* ---- score_json.c --------------------------------------------------------------------- */
+
+/*
+ * [{"feature": ..., "value": ..., "contribution": ...}, ...], the largest n first, of a
+ * row with these inputs, texts (of categories, as pe_bind_values gives them) and
+ * contributions. Palloc'd, like all that it takes on the way.
+ */
+extern Datum pe_score_reasons(const PeModel *model, int n, const double *values, char **texts,
+                              const double *contributions);
+
+/* {"name": number, ...} of the model's outputs; null for those that are not finite. */
+extern Datum pe_score_detail(const PeModel *model, const double *outputs);
 
 #endif /* PE_SCORE_H */

@@ -31,8 +31,6 @@
 
 #include "pg/score.h"
 
-#define BLOCK_SLOTS 1000
-
 static const struct
 {
 	const char *name;
@@ -54,13 +52,12 @@ static const struct
 typedef struct Filling
 {
 	Relation relation;
-	TupleTableSlot *slots[BLOCK_SLOTS];
+	TupleTableSlot *slots[PE_SCORE_BLOCK];
 	int filled;
 	int score_column[PE_SCORE_COLUMNS]; /* by attribute: which of our columns it is */
 	BulkInsertState bulk;
 	CommandId command;
 	int options;
-	MemoryContext values;  /* the rows of the block */
 	MemoryContext scratch; /* of the insert itself */
 } Filling;
 
@@ -110,8 +107,9 @@ is_plain(Relation relation, bool is_new, bool with_reasons)
 }
 
 static void
-flush(Filling *filling)
+flush(void *arg)
 {
+	Filling *filling = (Filling *) arg;
 	MemoryContext before;
 
 	if (filling->filled == 0)
@@ -123,41 +121,24 @@ flush(Filling *filling)
 	MemoryContextReset(filling->scratch);
 	for (int i = 0; i < filling->filled; i++)
 		ExecClearTuple(filling->slots[i]);
-	MemoryContextReset(filling->values);
 	filling->filled = 0;
 }
 
-static Datum
-keep(Filling *filling, int column, Datum value)
-{
-	struct varlena *from = (struct varlena *) DatumGetPointer(value);
-	struct varlena *copy;
-
-	if (column != PE_SCORE_KEY && column != PE_SCORE_BUCKET && column != PE_SCORE_REASONS)
-		return value;
-	copy = MemoryContextAlloc(filling->values, VARSIZE_ANY(from));
-	memcpy(copy, from, VARSIZE_ANY(from));
-	return PointerGetDatum(copy);
-}
-
+/* The values live until the block's end, where the rows are written. */
 static void
 put_row(void *arg, Datum *values, bool *nulls)
 {
 	Filling *filling = (Filling *) arg;
-	TupleTableSlot *slot = filling->slots[filling->filled];
-	int natts = RelationGetDescr(filling->relation)->natts;
+	TupleTableSlot *slot = filling->slots[filling->filled++];
 
-	ExecClearTuple(slot);
-	for (int i = 0; i < natts; i++)
+	for (int i = 0; i < PE_SCORE_COLUMNS; i++)
 	{
 		int column = filling->score_column[i];
 
 		slot->tts_isnull[i] = nulls[column];
-		slot->tts_values[i] = nulls[column] ? (Datum) 0 : keep(filling, column, values[column]);
+		slot->tts_values[i] = values[column];
 	}
 	ExecStoreVirtualTuple(slot);
-	if (++filling->filled == BLOCK_SLOTS)
-		flush(filling);
 }
 
 static uint64
@@ -165,23 +146,21 @@ fill_blocks(const PeScoreRequest *request, Relation relation, bool is_new)
 {
 	Filling *filling = palloc0(sizeof(Filling));
 	TupleDesc desc = RelationGetDescr(relation);
+	PeScoreSink sink = {.row = put_row, .block_end = flush, .arg = filling};
 	uint64 rows;
 
 	filling->relation = relation;
 	for (int i = 0; i < desc->natts; i++)
 		filling->score_column[i] = score_column_of(NameStr(TupleDescAttr(desc, i)->attname));
-	for (int i = 0; i < BLOCK_SLOTS; i++)
+	for (int i = 0; i < PE_SCORE_BLOCK; i++)
 		filling->slots[i] = table_slot_create(relation, NULL);
 	filling->bulk = GetBulkInsertState();
 	filling->command = GetCurrentCommandId(true);
 	filling->options = is_new ? TABLE_INSERT_SKIP_FSM : 0;
-	filling->values =
-	    AllocSetContextCreate(CurrentMemoryContext, "profenrich score rows", ALLOCSET_DEFAULT_SIZES);
 	filling->scratch =
 	    AllocSetContextCreate(CurrentMemoryContext, "profenrich score insert", ALLOCSET_DEFAULT_SIZES);
-	rows = pe_score_source(request, put_row, filling);
-	flush(filling);
-	for (int i = 0; i < BLOCK_SLOTS; i++)
+	rows = pe_score_source(request, &sink);
+	for (int i = 0; i < PE_SCORE_BLOCK; i++)
 		ExecDropSingleTupleTableSlot(filling->slots[i]);
 	FreeBulkInsertState(filling->bulk);
 	table_finish_bulk_insert(relation, filling->options);

@@ -8,8 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -21,6 +26,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 #include "pg/source.h"
@@ -245,6 +253,77 @@ pe_source_need_column(const PeSource *source, const char *name, const char *role
 	                errmsg("%s has no column \"%s\", wanted as %s", source->name, name, role),
 	                nearest != NULL ? errhint("Perhaps you meant the column \"%s\".", nearest) : 0));
 	pg_unreachable();
+}
+
+/* Types whose values are the same when their texts are, whichever index compares them. */
+static bool
+text_tells_apart(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Unique on this column alone, of all rows, checked at once, by the server's own
+ * comparison, and made before anything that our snapshots could still see.
+ */
+static bool
+index_guards(Oid index, AttrNumber column)
+{
+	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	Form_pg_index form;
+	bool guards;
+	bool isnull;
+	Datum classes;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	classes = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indclass, &isnull);
+	guards = form->indisunique && form->indisvalid && form->indimmediate && form->indnkeyatts == 1 &&
+	         form->indkey.values[0] == column && heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
+	         !isnull && ((oidvector *) DatumGetPointer(classes))->values[0] < FirstNormalObjectId &&
+	         TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple->t_data), TransactionXmin);
+	ReleaseSysCache(tuple);
+	return guards;
+}
+
+bool
+pe_source_is_unique(const PeSource *source, int column)
+{
+	Form_pg_attribute attribute = TupleDescAttr(source->desc, column);
+	Relation relation;
+	AttrNumber number;
+	List *indexes;
+	ListCell *cell;
+	bool unique = false;
+
+	if (!OidIsValid(source->relid) || !text_tells_apart(attribute->atttypid))
+		return false;
+	number = get_attnum(source->relid, NameStr(attribute->attname));
+	/* Locked since the name was looked up. An inheritance parent's index knows nothing of the children. */
+	relation = relation_open(source->relid, NoLock);
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE || !relation->rd_rel->relhassubclass)
+	{
+		indexes = RelationGetIndexList(relation);
+		foreach (cell, indexes)
+			unique = unique || index_guards(lfirst_oid(cell), number);
+		list_free(indexes);
+	}
+	relation_close(relation, NoLock);
+	return unique;
 }
 
 static bool

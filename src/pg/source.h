@@ -53,6 +53,12 @@ extern int pe_source_column(const PeSource *source, const char *name);
 extern int pe_source_need_column(const PeSource *source, const char *name, const char *role);
 
 /*
+ * Does an index make sure that no two rows of the source have the same text in this
+ * column? False where that is not known.
+ */
+extern bool pe_source_is_unique(const PeSource *source, int column);
+
+/*
  * Runs the source under the active snapshot as the current user, privileges, row
  * security and all, and calls row for each row. columns lists which of desc's
  * columns to read, in slot order; NULL reads all. Returns the number of rows given

@@ -247,6 +247,27 @@ monotone(void)
 	   "an unknown feature: %s", err.message);
 }
 
+/* The percentile by its definition, at, below and above each point of the distribution. */
+static void
+scores_by_counting(const pe_model *model)
+{
+	int different = 0;
+
+	for (uint32_t i = 0; i < 3 * model->n_distribution; i++)
+	{
+		double at = model->distribution[i / 3];
+		double x = i % 3 == 0 ? at : nextafter(at, i % 3 == 1 ? -INFINITY : INFINITY);
+		double share = 0;
+
+		for (uint32_t p = 0; p < model->n_distribution; p++)
+			share += model->distribution[p] < x ? 1 : model->distribution[p] == x ? 0.5 : 0;
+		share /= model->n_distribution;
+		different += pe_model_score(model, x).score != (int) floor(100 * share + 0.5);
+		different += pe_model_score(model, x).percentile != (int) fmin(100, 1 + floor(100 * share));
+	}
+	OK(model->n_distribution > 100 && different == 0, "scores are what counting gives");
+}
+
 static void
 predictions_agree(void)
 {
@@ -281,6 +302,7 @@ predictions_agree(void)
 		worst = fmax(worst, fabs(sum + base - pe_model_margin(model, rows[i])));
 	}
 	OK(worst < 1e-9, "block, row and contributions agree (%g)", worst);
+	scores_by_counting(model);
 	IS_INT(pe_model_score(model, -1).percentile, 1, "lowest percentile");
 	IS_INT(pe_model_score(model, 2).percentile, 100, "highest percentile");
 	IS_INT(pe_model_score(model, 2).score, 100, "highest score");
@@ -338,6 +360,47 @@ compare_predictor(pe_task task, const char *first, const char *second)
 	pe_model_free(model);
 }
 
+/* Two blocks in turn on threads of the predictor's own: the same bits, and the scores. */
+static void
+check_blocks(const pe_model *model, const double *values, int rows, int threads)
+{
+	pe_predictor *predictor;
+	double *predictions[2] = {malloc(rows * sizeof(double)), malloc(rows * sizeof(double))};
+	pe_score *scores = malloc(rows * sizeof(pe_score));
+	int different = 0;
+
+	IS_INT(pe_predictor_create(&env, model, &predictor, &err), PE_OK, "a predictor for blocks");
+	IS_INT(pe_predictor_start(predictor, threads, &err), PE_OK, "%d threads of its own", threads);
+	for (int turn = 0; turn < 5; turn++)
+	{
+		int count = turn == 4 ? rows % 100 : rows;
+		pe_prediction_block block = {.values = values,
+		                             .stride = DATA_FEATURES,
+		                             .rows = (size_t) count,
+		                             .predictions = predictions[turn % 2],
+		                             .scores = turn % 2 == 0 ? scores : NULL};
+
+		pe_predictor_begin(predictor, &block);
+		different += pe_predictor_finish(predictor, &err) != PE_OK;
+		for (int i = 0; i < count; i++)
+		{
+			double one = pe_model_predict(model, values + i * DATA_FEATURES);
+			pe_score score = pe_model_score(model, one);
+
+			different += memcmp(&one, &predictions[turn % 2][i], sizeof(one)) != 0;
+			different += turn % 2 == 0 && memcmp(&score, &scores[i], sizeof(score)) != 0;
+		}
+	}
+	IS_INT(different, 0, "blocks on %d threads are as row by row", threads);
+	/* Begun and never finished: freeing waits until nobody works any more. */
+	pe_predictor_begin(predictor, &(pe_prediction_block){values, DATA_FEATURES, (size_t) rows, predictions[0],
+	                                                     scores, NULL});
+	pe_predictor_free(predictor);
+	free(predictions[0]);
+	free(predictions[1]);
+	free(scores);
+}
+
 /* Enough rows and trees for threads to take part. */
 static void
 predict_on_threads(void)
@@ -365,6 +428,8 @@ predict_on_threads(void)
 	}
 	IS_INT(different, 0, "the same bits as row by row");
 	pe_predictor_free(predictor);
+	check_blocks(model, values, rows, 3);
+	check_blocks(model, values, rows, 1);
 	free(values);
 	free(block);
 	pe_model_free(model);
@@ -391,7 +456,8 @@ predictor_out_of_memory(void)
 		memory.fail_at = fail_at;
 		if (pe_predictor_create(&env, model, &predictor, &err) == PE_OK)
 		{
-			done = pe_predictor_predict(predictor, values, DATA_FEATURES, 1, 2, &prediction, &err) == PE_OK;
+			done = pe_predictor_predict(predictor, values, DATA_FEATURES, 1, 2, &prediction, &err) == PE_OK &&
+			       pe_predictor_start(predictor, 2, &err) == PE_OK;
 			pe_predictor_free(predictor);
 		}
 		memory.fail_at = 0;
