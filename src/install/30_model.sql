@@ -21,7 +21,7 @@ CREATE TABLE @extschema@.model_version (
 	algorithm			text NOT NULL,
 	task				text NOT NULL,
 	objective			text NOT NULL,
-	target				text NOT NULL,
+	target				text,
 	key					text,
 	source				text NOT NULL,
 	rows				bigint NOT NULL,
@@ -44,6 +44,7 @@ CREATE TABLE @extschema@.model_version (
 	UNIQUE (model, version)
 );
 COMMENT ON TABLE @extschema@.model_version IS 'trained versions: what they learnt from and how good they are; rows are never changed';
+COMMENT ON COLUMN @extschema@.model_version.target IS 'column that was learnt to be predicted; null for tasks without a target';
 COMMENT ON COLUMN @extschema@.model_version.key IS 'column whose hash decided which rows were held out; null: the row number';
 COMMENT ON COLUMN @extschema@.model_version.features IS 'the features, in the order of the artifact, with their importance';
 COMMENT ON COLUMN @extschema@.model_version.evaluation IS 'rows of evaluation, lift_table, roc_curve and calibration_table';

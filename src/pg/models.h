@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "fmgr.h"
 #include "utils/palloc.h"
 
 #include "model/model.h"
@@ -61,7 +62,7 @@ typedef struct PeNewVersion
 	pe_task task;
 	pe_algorithm algorithm;
 	const char *objective;
-	const char *target;
+	const char *target; /* NULL: the task has none */
 	const char *key; /* NULL: the row's number */
 	const char *source;
 	int64 rows;
@@ -122,5 +123,11 @@ extern PeBinding *pe_bind_source(const PeModel *model, const PeSource *source, c
  */
 extern void pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls, double *out,
                            char **texts);
+
+/*
+ * For functions of (model, profile, ..., version): the model and its inputs from the
+ * profile, kept at the call site as predict does. NULL when model or profile is NULL.
+ */
+extern const PeModel *pe_profile_inputs(FunctionCallInfo fcinfo, int version_argument, double **values);
 
 #endif /* PE_MODELS_H */

@@ -116,6 +116,17 @@ prepare(FunctionCallInfo fcinfo, int version_argument, char ***texts)
 	return site;
 }
 
+const PeModel *
+pe_profile_inputs(FunctionCallInfo fcinfo, int version_argument, double **values)
+{
+	CallSite *site = prepare(fcinfo, version_argument, NULL);
+
+	if (site == NULL)
+		return NULL;
+	*values = site->values;
+	return site->model;
+}
+
 PG_FUNCTION_INFO_V1(pe_predict);
 
 /* predict(model, profile, version) -> probability or value. */

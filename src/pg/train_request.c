@@ -147,6 +147,7 @@ train_family(PeTrainRequest *request)
 		case PE_TASK_AFFINITY:
 			return pe_train_supervised(request);
 		case PE_TASK_LIFETIME_VALUE:
+			return pe_train_lifetime(request);
 		case PE_TASK_SEGMENT:
 		case PE_TASK_ENGAGEMENT:
 		case PE_TASK_RECOMMENDATION:

@@ -128,7 +128,7 @@ pe_lifetime_count_probability(const pe_lifetime *lifetime, double t, uint32_t n)
 }
 
 double
-pe_lifetime_value(const pe_lifetime *lifetime, const pe_customer *customer, double spend, double t,
+pe_lifetime_worth(const pe_lifetime *lifetime, const pe_customer *customer, double spend, double t,
                   double discount_rate, double discount_period)
 {
 	pe_customer clean = pe_customer_clean(lifetime->process, *customer);

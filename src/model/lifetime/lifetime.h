@@ -135,12 +135,29 @@ extern double pe_lifetime_spend(const pe_lifetime *lifetime, double frequency, d
  * Orders (with money: times expected spend) in the next t, those of the i-th discount
  * period counted as 1 / (1 + rate)^i: they come at its end, as it is usual.
  */
-extern double pe_lifetime_value(const pe_lifetime *lifetime, const pe_customer *customer, double spend,
+extern double pe_lifetime_worth(const pe_lifetime *lifetime, const pe_customer *customer, double spend,
                                 double t, double discount_rate, double discount_period);
 /* sbg: the share of customers still there after so many renewals, and that of renewal number n. */
 extern double pe_lifetime_survival(const pe_lifetime *lifetime, double n);
 extern double pe_lifetime_retention(const pe_lifetime *lifetime, double n);
 /* sbg: renewals still to come of a customer with n of them; infinite when alpha <= 1. */
 extern double pe_lifetime_tenure(const pe_lifetime *lifetime, double n);
+
+/* ---- a forecast and what happened ---------------------------------------------------- */
+
+typedef struct pe_agreement
+{
+	double forecast; /* sums */
+	double actual;
+	double mae; /* by customer */
+	double rmse;
+	double pearson;  /* correlation; NaN when one of both does not vary */
+	double spearman; /* of ranks, ties with their mean rank */
+	double gini;     /* normalised: of the order by forecast over that of the perfect one */
+} pe_agreement;
+
+/* n > 0 finite numbers each. Allocates about 40 bytes a customer while it runs. */
+extern pe_status pe_compare_forecast(const pe_env *env, const double *forecast, const double *actual,
+                                     size_t n, pe_agreement *agreement, pe_error *err);
 
 #endif /* PE_MODEL_LIFETIME_H */

@@ -63,7 +63,7 @@ predict(const pe_model *model, const double *values)
 
 	if (!lifetime->with_spend)
 		return pe_lifetime_orders(lifetime, &customer, lifetime->horizon);
-	return pe_lifetime_value(lifetime, &customer, spend, lifetime->horizon, lifetime->discount_rate,
+	return pe_lifetime_worth(lifetime, &customer, spend, lifetime->horizon, lifetime->discount_rate,
 	                         lifetime->discount_period);
 }
 
@@ -253,7 +253,7 @@ predict_block(void *ctx, uint32_t item, int thread)
 		if (i % 8 == 0 && pe_team_poll(job->team, thread))
 			return;
 		job->predictions[i] = lifetime->with_spend
-		                          ? pe_lifetime_value(lifetime, c, row->spend, lifetime->horizon,
+		                          ? pe_lifetime_worth(lifetime, c, row->spend, lifetime->horizon,
 		                                              lifetime->discount_rate, lifetime->discount_period)
 		                          : pe_lifetime_orders(lifetime, c, lifetime->horizon);
 		sum += row->weight * pe_lifetime_alive(lifetime, c);
