@@ -234,6 +234,7 @@ read_model(pe_reader *r, pe_model *model)
 	model->algorithm = (pe_algorithm) algorithm;
 	model->family = pe_family_of(model->algorithm);
 	model->log_likelihood = model->null_deviance = model->deviance = NAN;
+	model->dispersion = model->aic = NAN;
 	model->training_rows = (int64_t) pe_read_int(r, 8);
 	model->base_rate = pe_read_finite(r, "the base rate is not finite");
 	read_objective(r, model);

@@ -150,6 +150,7 @@ typedef struct pe_term
 {
 	int32_t feature; /* -1: intercept */
 	int32_t slot;    /* categorical: the dummy's slot; -1 for numeric and intercept */
+	int32_t class;   /* multinomial: whose margin it is in; else -1 */
 	bool aliased;
 	double estimate;
 	double standard_error;
@@ -199,7 +200,11 @@ struct pe_model
 	double log_likelihood;
 	double null_deviance;
 	double deviance;
+	double dispersion; /* 1 where it is known */
+	double aic;
 	int iterations;
+	uint32_t n_path; /* elastic net: by falling lambda */
+	pe_path_point *path;
 
 	/* calibration: platt has one point (slope, shift), isotonic margins and probabilities, both rising */
 	pe_calibration_kind calibration;
@@ -268,6 +273,7 @@ pe_sigmoid(double margin)
 #define PE_DRAW_CALIBRATION 1
 #define PE_DRAW_EARLY       2
 #define PE_DRAW_COLUMNS     3
+#define PE_DRAW_FOLD        4
 #define PE_DRAW_ROWS        16 /* and the tree's number */
 
 /*

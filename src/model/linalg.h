@@ -17,6 +17,9 @@ pe_packed(size_t i, size_t j)
 /* Sum of a[i] b[i], always in the same order. */
 extern double pe_dot(const double *a, const double *b, size_t n);
 
+/* to[i] += factor from[i] */
+extern void pe_add_scaled(double *to, double factor, const double *from, size_t n);
+
 /* lower (n x n, row-major, lower triangle) += Z' diag(w) Z over a chunk; z and wz: n arrays of rows, stride
  * apart. */
 extern void pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower);

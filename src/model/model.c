@@ -18,6 +18,7 @@ pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_m
 	model->family = pe_family_of(dataset->algorithm);
 	model->objective = pe_default_objective(task, dataset->algorithm);
 	model->log_likelihood = model->null_deviance = model->deviance = NAN;
+	model->dispersion = model->aic = NAN;
 	model->features = pe_calloc(env, dataset->n_features, sizeof(*model->features));
 	if (model->features == NULL)
 	{
@@ -282,6 +283,7 @@ pe_model_get_coefficient(const pe_model *model, int row)
 	if (row < 0 || (uint32_t) row >= model->n_terms)
 		return result;
 	term = &model->terms[row];
+	result.class = term->class >= 0 ? model->classes[term->class] : NULL;
 	result.feature = term->feature;
 	result.name = term->feature < 0 ? "(intercept)" : model->features[term->feature].name;
 	if (term->feature >= 0 && term->slot == PE_SLOT_MISSING)
@@ -320,4 +322,31 @@ int
 pe_model_iterations(const pe_model *model)
 {
 	return model->iterations;
+}
+
+double
+pe_model_dispersion(const pe_model *model)
+{
+	return model->dispersion;
+}
+
+double
+pe_model_aic(const pe_model *model)
+{
+	return model->aic;
+}
+
+int
+pe_model_path_count(const pe_model *model)
+{
+	return (int) model->n_path;
+}
+
+pe_path_point
+pe_model_get_path_point(const pe_model *model, int point)
+{
+	pe_path_point none;
+
+	memset(&none, 0, sizeof(none));
+	return point >= 0 && (uint32_t) point < model->n_path ? model->path[point] : none;
 }

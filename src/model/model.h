@@ -173,6 +173,15 @@ typedef enum pe_calibration_kind
 	PE_CALIBRATION_ISOTONIC = 2
 } pe_calibration_kind;
 
+/* Elastic net: where the penalty's size comes from. */
+typedef enum pe_lambda_choice
+{
+	PE_LAMBDA_NONE = 0, /* no elastic net */
+	PE_LAMBDA_GIVEN,
+	PE_LAMBDA_CV,    /* the least deviance in cross-validation */
+	PE_LAMBDA_CV_1SE /* the largest within one standard error of that */
+} pe_lambda_choice;
+
 #define PE_MAX_MONOTONE 64
 
 typedef struct pe_monotone
@@ -210,9 +219,14 @@ typedef struct pe_options
 	int early_stopping; /* rounds without progress; 0: never */
 	int n_monotone;
 	pe_monotone monotone[PE_MAX_MONOTONE];
-	/* logistic and linear */
+	/* linear family */
 	int max_iterations;
 	double tolerance;
+	pe_lambda_choice lambda_choice;
+	double lambda;   /* of PE_LAMBDA_GIVEN */
+	double l1_ratio; /* 1: lasso, 0: ridge */
+	int lambda_count;
+	int folds;
 	bool max_depth_given;
 	int expected_classes; /* affinity, for pe_training_memory: how many classes to reckon with */
 } pe_options;
@@ -229,6 +243,8 @@ extern pe_status pe_options_set(pe_options *options, const char *name, const cha
 /* One pair of {"monotone": {"feature": "increasing" | "decreasing" | "1" | "-1"}}. */
 extern pe_status pe_options_set_monotone(pe_options *options, const char *feature, const char *direction,
                                          pe_error *err);
+/* Do the options go together? What pe_train checks first, for those who read rows before. */
+extern pe_status pe_options_check(const pe_options *options, pe_error *err);
 extern bool pe_options_known(pe_algorithm algorithm, const char *name);
 /* "trees, max_depth, ..." for the caller's own hints. Static text. */
 extern const char *pe_options_names(pe_algorithm algorithm);
@@ -441,15 +457,16 @@ extern int32_t pe_model_level(const pe_model *model, int feature, const char *te
 extern const char *pe_model_level_text(const pe_model *model, int feature,
                                        int32_t code); /* NULL: no such code */
 
-/* One row of the coefficient table of logistic and linear models; the intercept is row 0. */
+/* One row of the coefficient table of the linear family; each class begins with its intercept. */
 typedef struct pe_coefficient
 {
+	const char *class;     /* multinomial: the class; NULL: there is one table only */
 	int feature;           /* -1: the intercept */
 	const char *name;      /* "(intercept)" or the feature's name */
 	const char *level;     /* the categorical's level, "(missing)", "(other)", or NULL */
 	double estimate;       /* on the feature's own scale */
 	double standard_error; /* these three are NaN where they are not defined (base, alias, penalty) */
-	double statistic;      /* z for logistic, t for linear */
+	double statistic;      /* z where the dispersion is known (logistic, poisson, multinomial), else t */
 	double p_value;
 	bool aliased; /* dropped: it is a combination of the ones before it */
 } pe_coefficient;
@@ -459,6 +476,24 @@ extern pe_coefficient pe_model_get_coefficient(const pe_model *model, int row);
 extern double pe_model_log_likelihood(const pe_model *model); /* of the training rows; NaN for trees */
 extern double pe_model_null_deviance(const pe_model *model);
 extern double pe_model_deviance(const pe_model *model);
+extern double pe_model_dispersion(const pe_model *model); /* 1 where it is known, NaN for trees */
+extern double pe_model_aic(const pe_model *model);        /* NaN for tweedie and with a penalty */
+
+/* The elastic net's path, from the largest lambda down. */
+typedef struct pe_path_point
+{
+	double lambda;
+	int nonzero;               /* coefficients, the intercept not counted */
+	double deviance_explained; /* share of the null deviance, on the training rows */
+	double cv_mean;            /* deviance of a row that was left out, mean over folds; NaN without folds */
+	double cv_error;           /* its standard error */
+	bool least;                /* has the least cv_mean */
+	bool one_error;            /* the largest lambda within one standard error of it */
+	bool chosen;
+} pe_path_point;
+
+extern int pe_model_path_count(const pe_model *model); /* 0 without an elastic net */
+extern pe_path_point pe_model_get_path_point(const pe_model *model, int point);
 extern int pe_model_iterations(const pe_model *model);
 
 /* ---- predict, explain, score ---------------------------------------------------------- */

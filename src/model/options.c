@@ -15,13 +15,18 @@ typedef enum option_type
 	OPTION_SEED,
 	OPTION_CALIBRATE,
 	OPTION_OBJECTIVE,
+	OPTION_LAMBDA,
 	OPTION_GOSS,
 	OPTION_MONOTONE
 } option_type;
 
-#define FOR_TREES  1u
-#define FOR_LINEAR 2u /* logistic and linear */
-#define FOR_ALL    (FOR_TREES | FOR_LINEAR)
+#define FOR_TREES       1u
+#define FOR_SINGLE      2u /* logistic and linear */
+#define FOR_GLM         4u
+#define FOR_MULTINOMIAL 8u
+#define FOR_NET         (FOR_SINGLE | FOR_GLM)
+#define FOR_LINEAR      (FOR_NET | FOR_MULTINOMIAL)
+#define FOR_ALL         (FOR_TREES | FOR_LINEAR)
 
 typedef struct option_entry
 {
@@ -52,6 +57,11 @@ static const option_entry option_table[] = {
     {"objective", OPTION_OBJECTIVE, FOR_ALL, 0, 0, 0, false},
     {"monotone", OPTION_MONOTONE, FOR_TREES, 0, 0, 0, false},
     {"early_stopping", OPTION_INTEGER, FOR_TREES, AT(early_stopping), 0, 10000, false},
+    {"tweedie_power", OPTION_NUMBER, FOR_GLM, AT(tweedie_power), 1.01, 1.99, false},
+    {"lambda", OPTION_LAMBDA, FOR_NET, AT(lambda), 0, 1e12, true},
+    {"l1_ratio", OPTION_NUMBER, FOR_NET, AT(l1_ratio), 0, 1, false},
+    {"lambda_count", OPTION_INTEGER, FOR_NET, AT(lambda_count), 2, 1000, false},
+    {"folds", OPTION_INTEGER, FOR_NET, AT(folds), 2, 100, false},
     {"max_iterations", OPTION_INTEGER, FOR_LINEAR, AT(max_iterations), 1, 1000, false},
     {"tolerance", OPTION_NUMBER, FOR_LINEAR, AT(tolerance), 1e-14, 0.1, false},
     {"holdout", OPTION_NUMBER, FOR_ALL, AT(holdout), 0, 0.9, false},
@@ -65,7 +75,16 @@ static const option_entry option_table[] = {
 static unsigned
 algorithm_mask(pe_algorithm algorithm)
 {
-	return algorithm == PE_ALGORITHM_BOOSTED_TREES ? FOR_TREES : FOR_LINEAR;
+	switch ((int) algorithm)
+	{
+		case PE_ALGORITHM_BOOSTED_TREES:
+			return FOR_TREES;
+		case PE_ALGORITHM_GLM:
+			return FOR_GLM;
+		case PE_ALGORITHM_MULTINOMIAL:
+			return FOR_MULTINOMIAL;
+	}
+	return FOR_SINGLE;
 }
 
 void
@@ -93,6 +112,9 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->tweedie_power = 1.5;
 	options->max_iterations = 100;
 	options->tolerance = 1e-10;
+	options->l1_ratio = 1;
+	options->lambda_count = 100;
+	options->folds = 5;
 }
 
 const char *
@@ -102,7 +124,16 @@ pe_options_names(pe_algorithm algorithm)
 		return "trees, max_depth, max_leaves, learning_rate, max_bins, min_child_weight, min_gain, l1, l2, "
 		       "row_sample, column_sample, objective, monotone, early_stopping, holdout, seed, calibrate, "
 		       "threads";
-	return "l2, max_iterations, tolerance, objective, holdout, seed, calibrate, threads";
+	switch ((int) algorithm)
+	{
+		case PE_ALGORITHM_GLM:
+			return "objective, tweedie_power, lambda, l1_ratio, lambda_count, folds, l2, max_iterations, "
+			       "tolerance, holdout, seed, threads";
+		case PE_ALGORITHM_MULTINOMIAL:
+			return "l2, max_iterations, tolerance, objective, holdout, seed, threads";
+	}
+	return "lambda, l1_ratio, lambda_count, folds, l2, max_iterations, tolerance, objective, holdout, seed, "
+	       "calibrate, threads";
 }
 
 static const option_entry *
@@ -131,6 +162,8 @@ bad_value(pe_error *err, const option_entry *entry, const char *value)
 		pe_error_hint(err, "It must be a whole number that is not negative.");
 	else if (entry->type == OPTION_CALIBRATE)
 		pe_error_hint(err, "It must be none, platt or isotonic.");
+	else if (entry->type == OPTION_LAMBDA)
+		pe_error_hint(err, "It must be a number above 0, \"cv\" or \"cv_1se\".");
 	else if (entry->type == OPTION_MONOTONE)
 		pe_error_hint(err, "It must map features to \"increasing\" or \"decreasing\".");
 	else
@@ -158,6 +191,31 @@ set_number(pe_options *options, const option_entry *entry, const char *value, pe
 	if (field == (void *) &options->max_depth)
 		options->max_depth_given = true;
 	return PE_OK;
+}
+
+/* Whatever of the elastic net is given, without a lambda of its own it is chosen by cross-validation. */
+static void
+want_elastic_net(pe_options *options, const char *name)
+{
+	static const char *const names[] = {"l1_ratio", "lambda_count", "folds"};
+
+	for (int i = 0; i < 3 && options->lambda_choice == PE_LAMBDA_NONE; i++)
+		if (strcmp(name, names[i]) == 0)
+			options->lambda_choice = PE_LAMBDA_CV;
+}
+
+static pe_status
+set_lambda(pe_options *options, const option_entry *entry, const char *value, pe_error *err)
+{
+	pe_status status = PE_OK;
+
+	if (strcmp(value, "cv") == 0)
+		options->lambda_choice = PE_LAMBDA_CV;
+	else if (strcmp(value, "cv_1se") == 0)
+		options->lambda_choice = PE_LAMBDA_CV_1SE;
+	else if ((status = set_number(options, entry, value, err)) == PE_OK)
+		options->lambda_choice = PE_LAMBDA_GIVEN;
+	return status;
 }
 
 static pe_status
@@ -188,31 +246,41 @@ set_calibrate(pe_options *options, const option_entry *entry, const char *value,
 	return PE_OK;
 }
 
-/* What each algorithm fits anyway may be named. */
+/* Objectives by algorithm, as hints say them. */
+static const char *
+objectives_of(pe_algorithm algorithm)
+{
+	switch ((int) algorithm)
+	{
+		case PE_ALGORITHM_BOOSTED_TREES:
+			return "logistic or squared";
+		case PE_ALGORITHM_LINEAR:
+			return "squared";
+		case PE_ALGORITHM_GLM:
+			return "squared, poisson, gamma or tweedie";
+		case PE_ALGORITHM_MULTINOMIAL:
+			return "multiclass";
+	}
+	return "logistic";
+}
+
 static pe_status
 set_objective(pe_options *options, const char *value, pe_error *err)
 {
+	const char *names = objectives_of(options->algorithm), *at = strstr(names, value);
 	pe_objective objective = pe_objective_from_name(value);
-	bool binary = options->algorithm != PE_ALGORITHM_LINEAR;
-	bool squared = options->algorithm != PE_ALGORITHM_LOGISTIC;
 
-	if ((binary && objective == PE_OBJECTIVE_LOGISTIC) || (squared && objective == PE_OBJECTIVE_SQUARED))
+	/* A whole word of the list. */
+	if (objective != PE_OBJECTIVE_DEFAULT && at != NULL)
 	{
 		options->objective = objective;
 		return PE_OK;
 	}
-	if (objective != PE_OBJECTIVE_DEFAULT)
-	{
-		pe_fail(err, PE_UNSUPPORTED, "objective \"%s\" is not available", value);
-		pe_error_hint(
-		    err, "Leave the option out: propensity is fitted with \"logistic\", value with \"squared\".");
-		return PE_UNSUPPORTED;
-	}
-	pe_fail(err, PE_INVALID_OPTION, "invalid value \"%.80s\" for option \"objective\"", value);
-	pe_error_hint(err, "It must be %s.",
-	              binary && squared ? "logistic or squared"
-	              : binary          ? "logistic"
-	                                : "squared");
+	pe_fail(err, PE_INVALID_OPTION,
+	        objective != PE_OBJECTIVE_DEFAULT ? "objective \"%.80s\" does not apply to algorithm %s"
+	                                          : "invalid value \"%.80s\" for option \"objective\" of %s",
+	        value, pe_algorithm_name(options->algorithm));
+	pe_error_hint(err, "It must be %s.", names);
 	return PE_INVALID_OPTION;
 }
 
@@ -236,7 +304,10 @@ pe_options_set(pe_options *options, const char *name, const char *value, pe_erro
 	{
 		case OPTION_INTEGER:
 		case OPTION_NUMBER:
+			want_elastic_net(options, name);
 			return set_number(options, entry, value, err);
+		case OPTION_LAMBDA:
+			return set_lambda(options, entry, value, err);
 		case OPTION_SEED:
 			return set_seed(options, entry, value, err);
 		case OPTION_CALIBRATE:
@@ -281,5 +352,25 @@ pe_options_set_monotone(pe_options *options, const char *feature, const char *di
 	monotone = &options->monotone[options->n_monotone++];
 	snprintf(monotone->feature, sizeof(monotone->feature), "%s", feature);
 	monotone->direction = sign;
+	return PE_OK;
+}
+
+pe_status
+pe_options_check(const pe_options *options, pe_error *err)
+{
+	if (options->lambda_choice != PE_LAMBDA_NONE && options->l2 > 0 &&
+	    options->algorithm != PE_ALGORITHM_BOOSTED_TREES)
+	{
+		pe_fail(err, PE_INVALID_OPTION, "option \"l2\" does not go with the elastic net");
+		pe_error_hint(err, "Use \"lambda\" with \"l1_ratio\": 0, which is a ridge penalty, or \"l2\" alone.");
+		return PE_INVALID_OPTION;
+	}
+	if (options->algorithm == PE_ALGORITHM_GLM && options->tweedie_power != 1.5 &&
+	    options->objective != PE_OBJECTIVE_TWEEDIE)
+	{
+		pe_fail(err, PE_INVALID_OPTION, "option \"tweedie_power\" goes with the objective tweedie only");
+		pe_error_hint(err, "Add \"objective\": \"tweedie\", or leave the option out.");
+		return PE_INVALID_OPTION;
+	}
 	return PE_OK;
 }

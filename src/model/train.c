@@ -268,7 +268,7 @@ check_call(const pe_dataset *dataset, pe_task task, const pe_options *options, p
 {
 	pe_status status = pe_check_task(task, options->algorithm, err);
 
-	if (status != PE_OK)
+	if (status != PE_OK || (status = pe_options_check(options, err)) != PE_OK)
 		return status;
 	if (dataset->algorithm != options->algorithm || dataset->used_up)
 		return pe_fail(err, PE_INTERNAL, "the dataset was made for another algorithm or is used up");

@@ -1,19 +1,12 @@
 /*
  * design.c
- *		What the columns of the design are, and the sums over all rows that one Newton step
- *		needs: gradient, Hessian and likelihood, in one pass.
- *
- * Rows are shared out in a fixed number of parts that depends on the data alone; a part
- * is summed in order by one thread, and parts are added in order. So the result is the
- * same on any number of threads.
+ *		What the columns of the design are, and rows as columns, some at a time.
  */
 #include "model/linear/design.h"
 #include "model/linalg.h"
 
-#define CHUNK_ROWS      256
-#define MOST_PARTS      32
-#define PARTS_BYTES     (32u << 20)
-#define LEAST_PART_ROWS 1024
+#define LARGE_VALUE 1e100 /* beyond it, or below its inverse, squares would leave the range of doubles */
+#define TINY_SPREAD 1e-290
 
 /* ---- columns -------------------------------------------------------------------------- */
 
@@ -24,41 +17,74 @@ typedef struct survey
 	uint32_t *missing; /* by feature */
 } survey;
 
+/* Sums over a numeric feature's training rows, values times scale. */
+typedef struct moments
+{
+	double largest; /* of the values' sizes */
+	double sum;
+	double weights;
+	double squares; /* about mean */
+	uint32_t missing;
+} moments;
+
+static bool
+sum_moments(const survey *s, int feature, double fill, double scale, double mean, int thread, moments *m)
+{
+	const pe_fit *fit = s->fit;
+
+	memset(m, 0, sizeof(*m));
+	for (uint32_t i = 0; i < fit->rows->n_train; i++)
+	{
+		double value = pe_dataset_value(fit->dataset, feature, fit->rows->train[i]);
+		double weight = pe_dataset_weight(fit->dataset, fit->rows->train[i]);
+
+		if (i % 16384 == 0 && pe_team_poll(fit->pool, thread))
+			return false;
+		if (isnan(value))
+		{
+			m->missing++;
+			value = fill;
+		}
+		m->largest = fabs(value) > m->largest ? fabs(value) : m->largest;
+		value *= scale;
+		m->sum += weight * value;
+		m->weights += weight;
+		m->squares += weight * (value - mean) * (value - mean);
+	}
+	return true;
+}
+
+/*
+ * Mean and deviation in two passes. Values of extreme size are brought near 1 by a power
+ * of two first, which changes no digit, so that neither sums nor squares overflow.
+ */
 static void
 survey_numeric(survey *s, int feature, int thread)
 {
-	const pe_fit *fit = s->fit;
 	pe_design_feature *to = &s->design->features[feature];
-	double sum = 0, weights = 0, mean, squares = 0;
+	moments m;
+	double scale = 1, mean;
 
-	for (int pass = 0; pass < 2; pass++)
+	if (!sum_moments(s, feature, to->fill, scale, 0, thread, &m))
+		return;
+	s->missing[feature] = m.missing;
+	if (m.largest > LARGE_VALUE || (m.largest > 0 && m.largest < 1 / LARGE_VALUE))
 	{
-		mean = weights > 0 ? sum / weights : 0;
-		for (uint32_t i = 0; i < fit->rows->n_train; i++)
-		{
-			double value = pe_dataset_value(fit->dataset, feature, fit->rows->train[i]);
-			double weight = pe_dataset_weight(fit->dataset, fit->rows->train[i]);
+		int exponent;
 
-			if (i % 16384 == 0 && pe_team_poll(fit->pool, thread))
-				return;
-			if (isnan(value))
-			{
-				s->missing[feature] += pass == 0;
-				value = to->fill;
-			}
-			if (pass == 0)
-			{
-				sum += weight * value;
-				weights += weight;
-			}
-			else
-				squares += weight * (value - mean) * (value - mean);
-		}
+		(void) frexp(m.largest, &exponent);
+		scale = ldexp(1, exponent > 0 ? -exponent : exponent < -1000 ? 1000 : -exponent);
+		if (!sum_moments(s, feature, to->fill, scale, 0, thread, &m))
+			return;
 	}
-	to->mean = mean;
-	to->deviation = sqrt(squares / weights);
+	mean = m.sum / m.weights;
+	to->large = m.largest > LARGE_VALUE;
+	if (!sum_moments(s, feature, to->fill, scale, mean, thread, &m))
+		return;
+	to->mean = mean / scale;
+	to->deviation = sqrt(m.squares / m.weights) / scale;
 	/* What remains of a constant after rounding. */
-	if (to->deviation <= 1e-14 * fabs(mean) || !isfinite(to->deviation))
+	if (to->deviation <= 1e-14 * fabs(to->mean) || to->deviation < TINY_SPREAD)
 		to->deviation = 0;
 }
 
@@ -265,297 +291,130 @@ pe_design_free(const pe_env *env, pe_design *design)
 	pe_free(env, design->weight_arena);
 }
 
-/* ---- sums over the rows --------------------------------------------------------------- */
+/* ---- rows as columns ------------------------------------------------------------------ */
 
-/* One part's sums, side by side in one array of doubles. */
-typedef struct part_layout
+bool
+pe_chunks_create(pe_fit *fit, const pe_design *design, pe_chunks *chunks)
 {
-	size_t dense;    /* n_dense x n_dense, lower triangle */
-	size_t cross;    /* n_dummies x n_dense */
-	size_t dummies;  /* packed n_dummies */
-	size_t gradient; /* dense, then dummies */
-	size_t objective;
-	size_t size;
-} part_layout;
+	size_t threads = pe_team_threads(fit->pool), dense = (size_t) design->n_dense * PE_CHUNK_ROWS, dummies;
 
-/* A thread's chunk of rows. */
-typedef struct chunk
-{
-	double *z;        /* [dense][CHUNK_ROWS] */
-	double *wz;       /* the same, by weight */
-	int32_t *dummies; /* [categorical][CHUNK_ROWS], number or -1 */
-	double margins[CHUNK_ROWS];
-	double weights[CHUNK_ROWS];
-	double residuals[CHUNK_ROWS];
-} chunk;
-
-struct pe_accumulator
-{
-	pe_fit *fit;
-	const pe_design *design;
-	const double *coefficients;
-	int n_categorical;
-	int *categorical; /* -> feature */
-	uint32_t n_parts;
-	part_layout layout;
-	double *parts;
-	chunk *chunks; /* by thread */
-	double *chunk_arena;
-	int32_t *dummy_arena;
-};
+	memset(chunks, 0, sizeof(*chunks));
+	chunks->categorical = pe_calloc(fit->env, design->n_features, sizeof(int));
+	if (chunks->categorical == NULL)
+		return false;
+	for (int i = 0; i < design->n_features; i++)
+		if (design->features[i].dummies != NULL)
+			chunks->categorical[chunks->n_categorical++] = i;
+	dummies = (size_t) chunks->n_categorical * PE_CHUNK_ROWS;
+	chunks->of = pe_calloc(fit->env, threads, sizeof(*chunks->of));
+	chunks->dense_arena = pe_alloc(fit->env, threads * dense * sizeof(double));
+	chunks->dummy_arena = pe_alloc(fit->env, threads * dummies * sizeof(int32_t));
+	if (chunks->of == NULL || chunks->dense_arena == NULL || chunks->dummy_arena == NULL)
+		return false;
+	for (size_t i = 0; i < threads; i++)
+	{
+		chunks->of[i].z = chunks->dense_arena + i * dense;
+		chunks->of[i].dummies = chunks->dummy_arena + i * dummies;
+	}
+	return true;
+}
 
 void
-pe_accumulator_free(pe_accumulator *a)
+pe_chunks_free(const pe_env *env, pe_chunks *chunks)
 {
-	if (a == NULL)
-		return;
-	pe_free(a->fit->env, a->categorical);
-	pe_free(a->fit->env, a->parts);
-	pe_free(a->fit->env, a->chunks);
-	pe_free(a->fit->env, a->chunk_arena);
-	pe_free(a->fit->env, a->dummy_arena);
-	pe_free(a->fit->env, a);
+	pe_free(env, chunks->categorical);
+	pe_free(env, chunks->of);
+	pe_free(env, chunks->dense_arena);
+	pe_free(env, chunks->dummy_arena);
 }
 
+/* Rows of one block of the dataset: cells of a feature are found by adding to one address. */
 static void
-lay_out_part(pe_accumulator *a)
+load_numeric(const pe_design_feature *from, const double *cells, const uint32_t *at, uint32_t n, double *z)
 {
-	size_t d = a->design->n_dense, c = a->design->n_dummies;
-	uint32_t most = a->fit->rows->n_train / LEAST_PART_ROWS + 1;
-	part_layout *layout = &a->layout;
+	double scale = from->deviation > 0 ? 1 / from->deviation : 0, mean = from->mean * scale;
 
-	layout->dense = 0;
-	layout->cross = d * d;
-	layout->dummies = layout->cross + c * d;
-	layout->gradient = layout->dummies + c * (c + 1) / 2;
-	layout->objective = layout->gradient + d + c;
-	layout->size = layout->objective + 1;
-	a->n_parts = (uint32_t) (PARTS_BYTES / (layout->size * sizeof(double)));
-	a->n_parts = a->n_parts < 1 ? 1 : a->n_parts > MOST_PARTS ? MOST_PARTS : a->n_parts;
-	a->n_parts = a->n_parts < most ? a->n_parts : most;
-}
-
-pe_accumulator *
-pe_accumulator_create(pe_fit *fit, const pe_design *design)
-{
-	pe_accumulator *a = pe_calloc(fit->env, 1, sizeof(*a));
-	int threads = pe_team_threads(fit->pool);
-	size_t dense = (size_t) design->n_dense * CHUNK_ROWS, dummies;
-
-	if (a == NULL)
-		return NULL;
-	a->fit = fit;
-	a->design = design;
-	lay_out_part(a);
-	a->categorical = pe_calloc(fit->env, design->n_features, sizeof(int));
-	for (int i = 0; i < design->n_features && a->categorical != NULL; i++)
-		if (design->features[i].dummies != NULL)
-			a->categorical[a->n_categorical++] = i;
-	dummies = (size_t) a->n_categorical * CHUNK_ROWS;
-	a->parts = pe_alloc(fit->env, a->n_parts * a->layout.size * sizeof(double));
-	a->chunks = pe_calloc(fit->env, threads, sizeof(*a->chunks));
-	a->chunk_arena = pe_alloc(fit->env, 2 * threads * dense * sizeof(double));
-	a->dummy_arena = pe_alloc(fit->env, threads * dummies * sizeof(int32_t));
-	if (a->categorical == NULL || a->parts == NULL || a->chunks == NULL || a->chunk_arena == NULL ||
-	    a->dummy_arena == NULL)
-	{
-		pe_accumulator_free(a);
-		return NULL;
-	}
-	for (int i = 0; i < threads; i++)
-	{
-		a->chunks[i].z = a->chunk_arena + 2 * i * dense;
-		a->chunks[i].wz = a->chunks[i].z + dense;
-		a->chunks[i].dummies = a->dummy_arena + i * dummies;
-	}
-	return a;
-}
-
-/* Rows begin .. begin + n - 1 of the training rows as columns, and their margins. */
-static void
-load_chunk(const pe_accumulator *a, chunk *c, uint32_t begin, uint32_t n)
-{
-	const pe_design *design = a->design;
-	const pe_dataset *dataset = a->fit->dataset;
-	const uint32_t *rows = a->fit->rows->train + begin;
-	const double *dummy_coefficients = a->coefficients + design->n_dense;
-
-	for (uint32_t r = 0; r < n; r++)
-	{
-		c->z[r] = 1;
-		c->margins[r] = a->coefficients[0];
-	}
-	for (int k = 1; k < design->n_dense; k++)
-	{
-		int feature = design->dense_feature[k];
-		const pe_design_feature *from = &design->features[feature];
-		double scale = from->deviation > 0 ? 1 / from->deviation : 0;
-		double *z = c->z + (size_t) k * CHUNK_ROWS;
-
+	/* The difference of large values might overflow; that of others must not lose digits. */
+	if (from->large)
+		for (uint32_t r = 0; r < n; r++)
+			z[r] = (isnan(cells[at[r]]) ? from->fill : cells[at[r]]) * scale - mean;
+	else
 		for (uint32_t r = 0; r < n; r++)
 		{
-			double value = pe_dataset_value(dataset, feature, rows[r]);
+			double value = cells[at[r]];
 
 			z[r] = ((isnan(value) ? from->fill : value) - from->mean) * scale;
-			c->margins[r] += a->coefficients[k] * z[r];
 		}
-	}
-	for (int k = 0; k < a->n_categorical; k++)
-	{
-		int feature = a->categorical[k];
-		const uint8_t *slots = a->fit->map->slots[feature];
-		int32_t *dummies = c->dummies + (size_t) k * CHUNK_ROWS;
+}
 
-		for (uint32_t r = 0; r < n; r++)
+static void
+load_run(const pe_fit *fit, const pe_design *design, const pe_chunks *chunks, pe_chunk *c, uint32_t first,
+         uint32_t n, const pe_block *block)
+{
+	unsigned shift = fit->dataset->block_shift;
+	const double *cells = block->values;
+
+	for (uint32_t r = first; r < first + n; r++)
+	{
+		c->targets[r] = block->targets[c->at[r]];
+		c->weights[r] = fit->dataset->with_weights ? block->weights[c->at[r]] : 1;
+		c->z[r] = 1;
+	}
+	for (int k = 1; k < design->n_dense; k++)
+		load_numeric(&design->features[design->dense_feature[k]],
+		             cells + ((size_t) design->dense_feature[k] << shift), c->at + first, n,
+		             c->z + (size_t) k * PE_CHUNK_ROWS + first);
+	for (int k = 0; k < chunks->n_categorical; k++)
+	{
+		int feature = chunks->categorical[k];
+		const uint8_t *slots = fit->map->slots[feature];
+		const double *values = cells + ((size_t) feature << shift);
+		int32_t *dummies = c->dummies + (size_t) k * PE_CHUNK_ROWS;
+
+		for (uint32_t r = first; r < first + n; r++)
 		{
-			double value = pe_dataset_value(dataset, feature, rows[r]);
+			double value = values[c->at[r]];
 
 			dummies[r] =
 			    design->features[feature].dummies[isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value]];
-			if (dummies[r] >= 0)
-				c->margins[r] += dummy_coefficients[dummies[r]];
 		}
 	}
 }
 
-/* Working weights and residuals; returns the chunk's part of the objective. */
-static double
-link_chunk(const pe_accumulator *a, chunk *c, uint32_t begin, uint32_t n)
+uint32_t
+pe_chunk_load(const pe_fit *fit, const pe_design *design, const pe_chunks *chunks, int thread,
+              const pe_row_view *view, uint32_t begin, uint32_t end)
 {
-	const pe_dataset *dataset = a->fit->dataset;
-	bool binary = a->fit->task == PE_TASK_PROPENSITY;
-	double objective = 0;
+	pe_chunk *c = &chunks->of[thread];
+	unsigned shift = fit->dataset->block_shift;
+	uint32_t n = end - begin < PE_CHUNK_ROWS ? end - begin : PE_CHUNK_ROWS;
 
+	for (uint32_t r = 0, first = 0; r < n; first = r)
+	{
+		uint32_t block = pe_view_row(view, begin + r) >> shift;
+
+		for (; r < n && pe_view_row(view, begin + r) >> shift == block; r++)
+			c->at[r] = pe_view_row(view, begin + r) & ((1u << shift) - 1);
+		load_run(fit, design, chunks, c, first, r - first, &fit->dataset->blocks[block]);
+	}
+	return n;
+}
+
+void
+pe_chunk_margins(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
+                 const double *beta, double *margins)
+{
 	for (uint32_t r = 0; r < n; r++)
+		margins[r] = beta[0];
+	for (int k = 1; k < design->n_dense; k++)
+		if (beta[design->dense_column[k]] != 0)
+			pe_add_scaled(margins, beta[design->dense_column[k]], c->z + (size_t) k * PE_CHUNK_ROWS, n);
+	for (int k = 0; k < chunks->n_categorical; k++)
 	{
-		uint32_t row = a->fit->rows->train[begin + r];
-		double target = pe_dataset_target(dataset, row), weight = pe_dataset_weight(dataset, row);
-		double margin = c->margins[r];
-
-		if (binary)
-		{
-			/* e is at most 1, so that neither p nor 1 - p loses its digits. */
-			double e = exp(-fabs(margin)), p = margin >= 0 ? 1 / (1 + e) : e / (1 + e);
-			double off = margin >= 0 ? e / (1 + e) : 1 / (1 + e);
-
-			objective += weight * (target * margin - fmax(margin, 0) - log1p(e));
-			c->weights[r] = weight * p * off;
-			c->residuals[r] = weight * (target > 0.5 ? off : -p);
-		}
-		else
-		{
-			double residual = target - margin;
-
-			objective -= weight * residual * residual / 2;
-			c->weights[r] = weight;
-			c->residuals[r] = weight * residual;
-		}
-	}
-	return objective;
-}
-
-static void
-sum_chunk(const pe_accumulator *a, chunk *c, uint32_t n, double *part)
-{
-	const part_layout *layout = &a->layout;
-	size_t d = a->design->n_dense;
-	double *gradient = part + layout->gradient, *dummy_gradient = gradient + d;
-
-	for (size_t k = 0; k < d; k++)
-	{
-		const double *z = c->z + k * CHUNK_ROWS;
-		double *wz = c->wz + k * CHUNK_ROWS;
+		const int32_t *dummies = c->dummies + (size_t) k * PE_CHUNK_ROWS;
 
 		for (uint32_t r = 0; r < n; r++)
-			wz[r] = c->weights[r] * z[r];
-		gradient[k] += pe_dot(z, c->residuals, n);
+			if (dummies[r] >= 0)
+				margins[r] += beta[design->dummy_column[dummies[r]]];
 	}
-	pe_syrk(c->wz, c->z, CHUNK_ROWS, d, n, part + layout->dense);
-	for (int i = 0; i < a->n_categorical; i++)
-		for (uint32_t r = 0; r < n; r++)
-		{
-			int32_t dummy = c->dummies[(size_t) i * CHUNK_ROWS + r];
-			double *cross;
-
-			if (dummy < 0)
-				continue;
-			cross = part + layout->cross + dummy * d;
-			for (size_t k = 0; k < d; k++)
-				cross[k] += c->wz[k * CHUNK_ROWS + r];
-			dummy_gradient[dummy] += c->residuals[r];
-			for (int j = 0; j <= i; j++)
-			{
-				int32_t other = c->dummies[(size_t) j * CHUNK_ROWS + r];
-
-				if (other >= 0)
-					part[layout->dummies + pe_packed(dummy, other)] += c->weights[r];
-			}
-		}
-}
-
-static void
-part_work(void *ctx, uint32_t item, int thread)
-{
-	pe_accumulator *a = ctx;
-	double *part = a->parts + item * a->layout.size;
-	uint32_t n = a->fit->rows->n_train;
-	uint32_t begin = (uint32_t) ((uint64_t) n * item / a->n_parts);
-	uint32_t end = (uint32_t) ((uint64_t) n * (item + 1) / a->n_parts);
-	chunk *c = &a->chunks[thread];
-
-	memset(part, 0, a->layout.size * sizeof(*part));
-	for (uint32_t at = begin; at < end; at += CHUNK_ROWS)
-	{
-		uint32_t rows = end - at < CHUNK_ROWS ? end - at : CHUNK_ROWS;
-
-		if (pe_team_poll(a->fit->pool, thread))
-			return;
-		load_chunk(a, c, at, rows);
-		part[a->layout.objective] += link_chunk(a, c, at, rows);
-		sum_chunk(a, c, rows, part);
-	}
-}
-
-/* From the parts, in order, to the columns' own order. */
-static void
-assemble(const pe_accumulator *a, pe_normal *normal)
-{
-	const pe_design *design = a->design;
-	const part_layout *layout = &a->layout;
-	size_t d = design->n_dense, c = design->n_dummies;
-	double *sum = a->parts;
-
-	for (uint32_t part = 1; part < a->n_parts; part++)
-		for (size_t i = 0; i < layout->size; i++)
-			sum[i] += a->parts[part * layout->size + i];
-	normal->objective = sum[layout->objective];
-	for (size_t i = 0; i < d; i++)
-	{
-		normal->gradient[design->dense_column[i]] = sum[layout->gradient + i];
-		for (size_t j = 0; j <= i; j++)
-			normal->hessian[pe_packed(design->dense_column[i], design->dense_column[j])] =
-			    sum[layout->dense + i * d + j];
-	}
-	for (size_t i = 0; i < c; i++)
-	{
-		size_t column = design->dummy_column[i];
-
-		normal->gradient[column] = sum[layout->gradient + d + i];
-		for (size_t j = 0; j < d; j++)
-			normal->hessian[pe_packed(column, design->dense_column[j])] = sum[layout->cross + i * d + j];
-		for (size_t j = 0; j <= i; j++)
-			normal->hessian[pe_packed(column, design->dummy_column[j])] =
-			    sum[layout->dummies + pe_packed(i, j)];
-	}
-}
-
-/* coefficients: dense ones, then dummies. */
-bool
-pe_accumulate(pe_accumulator *a, const double *coefficients, pe_normal *normal)
-{
-	a->coefficients = coefficients;
-	if (!pe_team_run(a->fit->pool, part_work, a, a->n_parts))
-		return false;
-	assemble(a, normal);
-	return true;
 }

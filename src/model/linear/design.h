@@ -17,6 +17,7 @@ typedef struct pe_design_feature
 	double fill;      /* numeric: for missing */
 	double mean;
 	double deviation; /* 0: constant */
+	bool large;       /* values so large that their differences might overflow */
 	double *weights;  /* categorical: training weight by slot */
 } pe_design_feature;
 
@@ -40,19 +41,52 @@ typedef struct pe_design
 extern pe_status pe_design_create(pe_fit *fit, pe_design *design);
 extern void pe_design_free(const pe_env *env, pe_design *design);
 
-/* Sums over all training rows at given coefficients. */
-typedef struct pe_normal
+/* ---- rows as columns ------------------------------------------------------------------ */
+
+#define PE_CHUNK_ROWS 128 /* so that 25 columns of them stay in the first level cache */
+
+/* Rows of a list but for a hole in it: all of a training, or all but one fold of it. */
+typedef struct pe_row_view
 {
-	double objective; /* log-likelihood (binomial), or half the squared errors, negative */
-	double *gradient; /* n_columns */
-	double *hessian;  /* packed n_columns: of the negative objective */
-} pe_normal;
+	const uint32_t *rows;
+	uint32_t n; /* without the hole */
+	uint32_t hole;
+	uint32_t hole_size;
+} pe_row_view;
 
-typedef struct pe_accumulator pe_accumulator;
+static inline uint32_t
+pe_view_row(const pe_row_view *view, uint32_t i)
+{
+	return view->rows[i < view->hole ? i : i + view->hole_size];
+}
 
-extern pe_accumulator *pe_accumulator_create(pe_fit *fit, const pe_design *design);
-extern void pe_accumulator_free(pe_accumulator *accumulator);
-/* False when the tick asked to stop. */
-extern bool pe_accumulate(pe_accumulator *accumulator, const double *coefficients, pe_normal *normal);
+/* A thread's chunk of rows. */
+typedef struct pe_chunk
+{
+	double *z;        /* [dense][PE_CHUNK_ROWS], standardised */
+	int32_t *dummies; /* [categorical][PE_CHUNK_ROWS], number or -1 */
+	double targets[PE_CHUNK_ROWS];
+	double weights[PE_CHUNK_ROWS];
+	uint32_t at[PE_CHUNK_ROWS]; /* the row's place in its block */
+} pe_chunk;
+
+typedef struct pe_chunks
+{
+	int n_categorical;
+	int *categorical; /* -> feature */
+	pe_chunk *of;     /* by thread */
+	double *dense_arena;
+	int32_t *dummy_arena;
+} pe_chunks;
+
+/* False when out of memory; to be freed in any case. */
+extern bool pe_chunks_create(pe_fit *fit, const pe_design *design, pe_chunks *chunks);
+extern void pe_chunks_free(const pe_env *env, pe_chunks *chunks);
+/* Loads rows begin .. end - 1 of the view, PE_CHUNK_ROWS at most; returns how many. */
+extern uint32_t pe_chunk_load(const pe_fit *fit, const pe_design *design, const pe_chunks *chunks, int thread,
+                              const pe_row_view *view, uint32_t begin, uint32_t end);
+/* beta by column. margins[n] */
+extern void pe_chunk_margins(const pe_design *design, const pe_chunks *chunks, const pe_chunk *chunk,
+                             uint32_t n, const double *beta, double *margins);
 
 #endif /* PE_MODEL_DESIGN_H */

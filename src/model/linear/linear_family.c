@@ -4,6 +4,51 @@
  */
 #include "model/family.h"
 
+/* Points of the path as stored: four doubles, a count, three flags. */
+#define POINT_BYTES 39
+
+static void
+write_path(pe_writer *w, const pe_model *model)
+{
+	pe_write_int(w, model->n_path, 4);
+	for (uint32_t i = 0; i < model->n_path; i++)
+	{
+		const pe_path_point *point = &model->path[i];
+
+		pe_write_double(w, point->lambda);
+		pe_write_int(w, (uint32_t) point->nonzero, 4);
+		pe_write_double(w, point->deviance_explained);
+		pe_write_double(w, point->cv_mean);
+		pe_write_double(w, point->cv_error);
+		pe_write_int(w, point->least, 1);
+		pe_write_int(w, point->one_error, 1);
+		pe_write_int(w, point->chosen, 1);
+	}
+}
+
+static void
+read_path(pe_reader *r, pe_model *model)
+{
+	uint32_t count = pe_read_count(r, POINT_BYTES, 100000);
+
+	if (pe_reader_bad(r) || (model->path = pe_read_array(r, count, sizeof(*model->path))) == NULL)
+		return;
+	model->n_path = count;
+	for (uint32_t i = 0; i < count && !pe_reader_bad(r); i++)
+	{
+		pe_path_point *point = &model->path[i];
+
+		point->lambda = pe_read_finite(r, "a penalty is not finite");
+		point->nonzero = (int) (pe_read_int(r, 4) & INT32_MAX);
+		point->deviance_explained = pe_read_double(r);
+		point->cv_mean = pe_read_double(r);
+		point->cv_error = pe_read_double(r);
+		point->least = pe_read_bool(r);
+		point->one_error = pe_read_bool(r);
+		point->chosen = pe_read_bool(r);
+	}
+}
+
 static void
 write_terms(pe_writer *w, const pe_model *model)
 {
@@ -15,6 +60,7 @@ write_terms(pe_writer *w, const pe_model *model)
 
 		pe_write_int(w, (uint32_t) term->feature, 4);
 		pe_write_int(w, (uint32_t) term->slot, 4);
+		pe_write_int(w, (uint32_t) term->class, 4);
 		pe_write_int(w, term->aliased, 1);
 		pe_write_double(w, term->estimate);
 		pe_write_double(w, term->standard_error);
@@ -25,6 +71,9 @@ write_terms(pe_writer *w, const pe_model *model)
 	pe_write_double(w, model->null_deviance);
 	pe_write_double(w, model->deviance);
 	pe_write_int(w, (uint32_t) model->iterations, 4);
+	pe_write_double(w, model->dispersion);
+	pe_write_double(w, model->aic);
+	write_path(w, model);
 }
 
 static void
@@ -43,19 +92,26 @@ read_terms(pe_reader *r, pe_model *model)
 
 		term->feature = (int32_t) (uint32_t) pe_read_int(r, 4);
 		term->slot = (int32_t) (uint32_t) pe_read_int(r, 4);
+		term->class = r->version >= 2 ? (int32_t) (uint32_t) pe_read_int(r, 4) : -1;
 		term->aliased = pe_read_bool(r);
 		term->estimate = pe_read_finite(r, "a coefficient is not finite");
 		term->standard_error = pe_read_double(r);
 		term->statistic = pe_read_double(r);
 		term->p_value = pe_read_double(r);
 		if (term->feature < -1 || term->feature >= model->n_features || term->slot < -1 ||
-		    (term->feature >= 0 && term->slot > model->features[term->feature].n_levels + 1))
+		    (term->feature >= 0 && term->slot > model->features[term->feature].n_levels + 1) ||
+		    term->class < -1 || term->class >= model->n_classes)
 			pe_reader_fail(r, "a coefficient is of no feature");
 	}
 	model->log_likelihood = pe_read_double(r);
 	model->null_deviance = pe_read_double(r);
 	model->deviance = pe_read_double(r);
 	model->iterations = (int) (pe_read_int(r, 4) & INT32_MAX);
+	if (r->version < 2)
+		return;
+	model->dispersion = pe_read_double(r);
+	model->aic = pe_read_double(r);
+	read_path(r, model);
 }
 
 static void
@@ -104,12 +160,13 @@ release_linear(pe_model *model)
 	for (int i = 0; i < model->n_features; i++)
 		pe_free(&model->env, model->features[i].terms);
 	pe_free(&model->env, model->terms);
+	pe_free(&model->env, model->path);
 }
 
 static size_t
 linear_bytes(const pe_model *model)
 {
-	size_t bytes = (size_t) model->n_terms * sizeof(pe_term);
+	size_t bytes = model->n_terms * sizeof(pe_term) + model->n_path * sizeof(pe_path_point);
 
 	for (int i = 0; i < model->n_features; i++)
 		if (model->features[i].terms != NULL)
