@@ -251,6 +251,9 @@ extern void pe_predictor_use_plain(pe_predictor *predictor);
 extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void *scratch,
                             double *contributions);
 
+/* The class with the largest margin, the first of equals, and that margin; without classes 0. */
+extern int pe_largest_margin(const pe_model *model, const double *values, double *margin);
+
 extern pe_status pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **model,
                                  pe_error *err);
 /* Adds a note, cut at 400 bytes; out of memory is the only failure. */

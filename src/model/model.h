@@ -578,7 +578,8 @@ extern pe_status pe_predictor_finish(pe_predictor *predictor, pe_error *err);
 
 /*
  * The signed contribution of each feature to the margin of this row; contributions
- * and *base sum to pe_model_margin within 1e-9. scratch: pe_model_explain_scratch
+ * and *base sum to pe_model_margin within 1e-9; of several classes to the margin of
+ * the row's largest one, whose base it is. scratch: pe_model_explain_scratch
  * bytes, aligned as malloc does, one for each thread; may be NULL when that is 0.
  */
 extern size_t pe_model_explain_scratch(const pe_model *model);
@@ -599,8 +600,8 @@ extern void pe_explainer_free(pe_explainer *explainer); /* NULL is fine */
 
 /*
  * contributions[rows][pe_model_feature_count] of rows one after another, stride
- * doubles apart, and their common *base, on up to threads threads; the same numbers
- * for any number of them. PE_CANCELLED or PE_OUT_OF_MEMORY.
+ * doubles apart, and their common *base (NaN with several classes: each has its own), on
+ * up to threads threads; the same numbers for any number of them. PE_CANCELLED or PE_OUT_OF_MEMORY.
  */
 extern pe_status pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride,
                                       size_t rows, int threads, double *contributions, double *base,

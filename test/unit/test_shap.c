@@ -154,6 +154,106 @@ compare_explainer(pe_task task, const char *first, const char *second, size_t ma
 	pe_model_free(model);
 }
 
+#define CLASSES 3
+
+/* A model of three classes from one with that many times more trees. */
+static void
+make_classes(pe_model *model)
+{
+	model->task = PE_TASK_AFFINITY;
+	model->objective = PE_OBJECTIVE_MULTICLASS;
+	model->calibration = PE_CALIBRATION_NONE;
+	model->n_classes = CLASSES;
+	model->classes = pe_calloc(&model->env, CLASSES, sizeof(char *));
+	model->class_margins = pe_calloc(&model->env, CLASSES, sizeof(double));
+	for (int i = 0; i < CLASSES; i++)
+	{
+		model->classes[i] = pe_strndup(&model->env, "abc" + i, 1);
+		model->class_margins[i] = 0.1 * i;
+	}
+}
+
+/* Probabilities of a block, and its largest, are those of single rows. */
+static void
+compare_classes(const pe_model *model, const double *values)
+{
+	pe_predictor *predictor;
+	double outputs[MANY][CLASSES], predictions[MANY], row[CLASSES];
+	pe_prediction_block block = {.values = values,
+	                             .stride = DATA_FEATURES,
+	                             .rows = MANY,
+	                             .predictions = predictions,
+	                             .outputs = outputs[0]};
+	int different = 0;
+
+	pe_predictor_create(&env, model, &predictor, &err);
+	pe_predictor_start(predictor, 2, &err);
+	pe_predictor_begin(predictor, &block);
+	IS_INT(pe_predictor_finish(predictor, &err), PE_OK, "predicted");
+	for (int i = 0; i < MANY; i++)
+	{
+		pe_model_outputs(model, values + i * DATA_FEATURES, row);
+		different += memcmp(row, outputs[i], sizeof(row)) != 0;
+		different += predictions[i] != pe_model_predict(model, values + i * DATA_FEATURES);
+		different += predictions[i] != fmax(row[0], fmax(row[1], row[2]));
+	}
+	IS_INT(different, 0, "the probabilities of classes are those of single rows");
+	pe_predictor_free(predictor);
+}
+
+/* Several classes: why the margin of the row's largest is what it is. */
+static void
+explain_classes(void)
+{
+	pe_evaluation e;
+	pe_model *model;
+	pe_explainer *explainer;
+	double *values = malloc(MANY * DATA_FEATURES * sizeof(double));
+	double *many = malloc(MANY * DATA_FEATURES * sizeof(double));
+	double contributions[DATA_FEATURES], base, none, bases[CLASSES] = {0}, worst = 0, worst_base = 0;
+	int met[CLASSES] = {0};
+	uint64_t state = 5;
+	void *scratch;
+
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, 2000, false, SETTINGS("trees=12"), &model, &e,
+	           &err);
+	make_classes(model);
+	scratch = malloc(pe_model_explain_scratch(model));
+	for (int row = 0; row < MANY; row++)
+		data_row(model, &state, values + row * DATA_FEATURES);
+	compare_classes(model, values);
+	for (size_t tables = 0; tables <= 64 << 20; tables += 64 << 20)
+	{
+		IS_INT(pe_explainer_create(&env, model, tables, &explainer, &err), PE_OK, "explainer of classes");
+		IS_INT(pe_explainer_explain(explainer, values, DATA_FEATURES, MANY, 2, many, &none, &err), PE_OK,
+		       "two threads");
+		for (int row = 0; row < MANY; row++)
+		{
+			double margin, sum = 0;
+			int class = pe_largest_margin(model, values + row * DATA_FEATURES, &margin);
+
+			pe_model_explain(model, values + row * DATA_FEATURES, scratch, contributions, &base);
+			bases[class] = met[class]++ == 0 ? base : bases[class];
+			worst_base = fmax(worst_base, fabs(base - bases[class]));
+			for (int f = 0; f < DATA_FEATURES; f++)
+			{
+				worst = fmax(worst, fabs(contributions[f] - many[row * DATA_FEATURES + f]));
+				sum += contributions[f];
+			}
+			worst = fmax(worst, fabs(base + sum - margin));
+			worst = fmax(worst, fabs(margin - pe_model_margin(model, values + row * DATA_FEATURES)));
+		}
+		pe_explainer_free(explainer);
+	}
+	OK(met[0] > 0 && met[1] > 0 && met[2] > 0, "each class is met");
+	OK(worst_base < 1e-9, "one base for each class (%g)", worst_base);
+	OK(worst < 1e-9, "the walk and the tables agree, and sum to the largest margin (%g)", worst);
+	free(scratch);
+	free(values);
+	free(many);
+	pe_model_free(model);
+}
+
 #define WIDE 14
 
 /* Paths of more features than a table has bits, and many tiles of rows. */
@@ -275,6 +375,7 @@ main(void)
 	compare_wide("max_depth=14", 64 << 20);
 	compare_wide("max_depth=14", 1 << 20);
 	compare_wide("max_leaves=250", 64 << 20);
+	explain_classes();
 	explainer_out_of_memory();
 	IS_INT(memory.live, 0, "no block is left");
 	return tap_done();

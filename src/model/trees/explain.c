@@ -168,6 +168,33 @@ pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void
 		walk(&ctx, model->roots[tree], scratch, 0, 1, 1, -1);
 }
 
+int
+pe_largest_margin(const pe_model *model, const double *values, double *margin)
+{
+	double margins[PE_MAX_CLASSES];
+	int largest = 0;
+
+	pe_model_margins(model, values, margins);
+	for (int i = 1; i < model->n_classes; i++)
+		if (margins[i] > margins[largest])
+			largest = i;
+	*margin = margins[largest];
+	return largest;
+}
+
+/* Of several classes the one that is predicted: why its margin is what it is. */
+static void
+explain_class(const pe_model *model, const double *values, void *scratch, double *contributions, double *base)
+{
+	int class = pe_largest_margin(model, values, base);
+
+	for (uint32_t tree = (uint32_t) class; tree < model->n_trees; tree += (uint32_t) model->n_classes)
+		pe_explain_tree(model, tree, values, scratch, contributions);
+	/* What is left is the mean margin of the class by cover: contributions are what they add to it. */
+	for (int i = 0; i < model->n_features; i++)
+		*base -= contributions[i];
+}
+
 void
 pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
                  double *base)
@@ -180,6 +207,11 @@ pe_model_explain(const pe_model *model, const double *values, void *scratch, dou
 		return;
 	}
 	*base = model->expected_margin;
+	if (model->n_classes > 0)
+	{
+		explain_class(model, values, scratch, contributions, base);
+		return;
+	}
 	for (uint32_t tree = 0; tree < model->n_trees; tree++)
 		pe_explain_tree(model, tree, values, scratch, contributions);
 }

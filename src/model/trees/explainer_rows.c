@@ -37,7 +37,11 @@ typedef struct explain_job
 	pe_team *team;
 	const double *values;
 	size_t stride;
-	size_t rows;
+	size_t rows;           /* of the run */
+	const uint32_t *order; /* their numbers; NULL: 0, 1, ... */
+	uint32_t first_tree;   /* of the class, */
+	uint32_t n_classes;    /* whose others follow at this distance */
+	int *classes;          /* [all rows]; NULL: there is one */
 	double *contributions;
 	int tiles; /* of an item */
 	uint8_t *desks;
@@ -72,8 +76,14 @@ lay_desk(const explain_job *job, int thread)
 	return desk;
 }
 
+static inline size_t
+row_number(const explain_job *job, size_t row)
+{
+	return job->order != NULL ? job->order[row] : row;
+}
+
 static void
-turn_rows(const explain_job *job, const work_desk *desk, const double *values, size_t count)
+turn_rows(const explain_job *job, const work_desk *desk, size_t first, size_t count)
 {
 	const pe_model *model = job->explainer->model;
 	size_t width = (size_t) job->tiles * TILE;
@@ -89,7 +99,7 @@ turn_rows(const explain_job *job, const work_desk *desk, const double *values, s
 			continue;
 		for (size_t row = 0; row < count; row++)
 		{
-			double value = values[row * job->stride + i];
+			double value = job->values[row_number(job, first + row) * job->stride + i];
 
 			column[row] = feature->kind == PE_FEATURE_CATEGORICAL ? (float) pe_feature_slot(feature, value)
 			                                                      : (float) value;
@@ -263,8 +273,10 @@ walk_tree(const explain_job *job, const work_desk *desk, uint32_t tree, size_t f
 {
 	const pe_model *model = job->explainer->model;
 
-	for (size_t row = first; row < first + count; row++)
+	for (size_t i = first; i < first + count; i++)
 	{
+		size_t row = row_number(job, i);
+
 		pe_explain_tree(model, tree, job->values + row * job->stride, desk->scratch,
 		                job->contributions + row * model->n_features);
 		if (pe_team_poll(job->team, thread))
@@ -303,37 +315,126 @@ add_tree(const explain_job *job, const work_desk *desk, uint32_t tree, size_t fi
 	return true;
 }
 
+/* Models that are no trees. */
+static void
+explain_singly(const explain_job *job, size_t first, size_t count)
+{
+	const pe_model *model = job->explainer->model;
+	double base;
+
+	for (size_t row = first; row < first + count; row++)
+		pe_model_explain(model, job->values + row * job->stride, NULL,
+		                 job->contributions + row * model->n_features, &base);
+}
+
 static void
 explain_rows(void *ctx, uint32_t item, int thread)
 {
 	const explain_job *job = ctx;
-	const pe_model *model = job->explainer->model;
+	const pe_explainer *explainer = job->explainer;
+	const pe_model *model = explainer->model;
 	size_t width = (size_t) job->tiles * TILE, first = (size_t) item * width;
 	size_t count = job->rows - first < width ? job->rows - first : width;
-	const double *values = job->values + first * job->stride;
-	double *contributions = job->contributions + first * model->n_features;
 	work_desk desk;
 
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{
-		double base;
-
-		for (size_t row = 0; row < count; row++)
-			pe_model_explain(model, values + row * job->stride, NULL, contributions + row * model->n_features,
-			                 &base);
+		explain_singly(job, first, count);
 		return;
 	}
 	desk = lay_desk(job, thread);
-	turn_rows(job, &desk, values, count);
-	memset(contributions, 0, count * model->n_features * sizeof(double));
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
+	turn_rows(job, &desk, first, count);
+	for (size_t row = first; row < first + count; row++)
+		memset(job->contributions + row_number(job, row) * model->n_features, 0,
+		       model->n_features * sizeof(double));
+	for (uint32_t tree = job->first_tree; tree < model->n_trees; tree += job->n_classes)
 		if (!add_tree(job, &desk, tree, first, count, thread))
 			return;
 	for (size_t row = 0; row < count; row++)
+	{
+		double *contributions = job->contributions + row_number(job, first + row) * model->n_features;
+
 		for (int i = 0; i < model->n_features; i++)
-			if (job->explainer->places[i] >= 0)
-				contributions[row * model->n_features + i] +=
-				    desk.sums[job->explainer->places[i] * width + row];
+			if (explainer->places[i] >= 0)
+				contributions[i] += desk.sums[explainer->places[i] * width + row];
+	}
+}
+
+static uint32_t
+item_count(const explain_job *job)
+{
+	size_t width = (size_t) job->tiles * TILE;
+
+	return (uint32_t) ((job->rows + width - 1) / width);
+}
+
+static void
+find_classes(void *ctx, uint32_t item, int thread)
+{
+	const explain_job *job = ctx;
+	size_t first = (size_t) item * TILE;
+
+	for (size_t row = first; row < job->rows && row < first + TILE; row++)
+	{
+		double margin;
+
+		job->classes[row] =
+		    pe_largest_margin(job->explainer->model, job->values + row * job->stride, &margin);
+		if (pe_team_poll(job->team, thread))
+			return;
+	}
+}
+
+/* The rows of each class in turn, by the trees of that class alone. False when asked to stop. */
+static bool
+explain_classes(explain_job *job, size_t rows, uint32_t *order)
+{
+	uint32_t counts[PE_MAX_CLASSES + 1] = {0};
+
+	if (!pe_team_run(job->team, find_classes, job, (uint32_t) ((rows + TILE - 1) / TILE)))
+		return false;
+	for (size_t row = 0; row < rows; row++)
+		counts[job->classes[row] + 1]++;
+	for (uint32_t class = 1; class < job->n_classes; class ++)
+		counts[class] += counts[class - 1];
+	for (size_t row = 0; row < rows; row++)
+		order[counts[job->classes[row]]++] = (uint32_t) row; /* each becomes the start of the next */
+	for (uint32_t class = 0; class < job->n_classes; class ++)
+	{
+		uint32_t start = class == 0 ? 0 : counts[class - 1];
+
+		job->first_tree = class;
+		job->order = order + start;
+		job->rows = counts[class] - start;
+		if (!pe_team_run(job->team, explain_rows, job, item_count(job)))
+			return false;
+	}
+	return true;
+}
+
+static pe_status
+run_job(explain_job *job, pe_error *err)
+{
+	const pe_env *env = job->explainer->env;
+	uint32_t *order = NULL;
+	bool by_class = job->explainer->model->algorithm == PE_ALGORITHM_BOOSTED_TREES && job->n_classes > 1;
+	pe_status status = PE_OK;
+
+	job->desks = pe_alloc(env, job->desk_bytes * (size_t) pe_team_threads(job->team));
+	if (by_class)
+	{
+		job->classes = pe_alloc(env, job->rows * sizeof(int));
+		order = pe_alloc(env, job->rows * sizeof(uint32_t));
+	}
+	if (job->desks == NULL || (by_class && (job->classes == NULL || order == NULL)))
+		status = pe_fail_memory(err);
+	else if (by_class ? !explain_classes(job, job->rows, order)
+	                  : !pe_team_run(job->team, explain_rows, job, item_count(job)))
+		status = pe_fail(err, PE_CANCELLED, "cancelled");
+	pe_free(env, job->desks);
+	pe_free(env, job->classes);
+	pe_free(env, order);
+	return status;
 }
 
 pe_status
@@ -346,28 +447,26 @@ pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t
 	                   .values = values,
 	                   .stride = stride,
 	                   .rows = rows,
+	                   .n_classes = model->n_classes > 1 ? (uint32_t) model->n_classes : 1,
 	                   .contributions = contributions,
 	                   .tiles = 1};
-	uint32_t items;
-	pe_status status = PE_OK;
+	int items;
+	pe_status status;
 
-	*base = model->expected_margin;
-	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES && rows > 0)
+	*base = model->n_classes > 1 ? NAN : model->expected_margin;
+	if (rows == 0)
+		return PE_OK;
+	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES && model->n_classes <= 1)
 		pe_model_explain(model, values, NULL, contributions, base);
 	if (explainer->n_places <= NARROW && rows > TILE)
 		job.tiles = TILES;
 	job.desk_bytes = desk_bytes(explainer, job.tiles);
-	items = (uint32_t) ((rows + (size_t) job.tiles * TILE - 1) / ((size_t) job.tiles * TILE));
-	job.team = pe_team_create(env, threads < (int) items ? threads : (int) items);
+	items = (int) item_count(&job);
+	job.team = pe_team_create(env, threads < items ? threads : items);
 	if (job.team == NULL)
 		return pe_fail_memory(err);
 	pe_team_phase(job.team, "explain", 0, rows);
-	job.desks = pe_alloc(env, job.desk_bytes * (size_t) pe_team_threads(job.team));
-	if (job.desks == NULL)
-		status = pe_fail_memory(err);
-	else if (!pe_team_run(job.team, explain_rows, &job, items))
-		status = pe_fail(err, PE_CANCELLED, "cancelled");
-	pe_free(env, job.desks);
+	status = run_job(&job, err);
 	pe_team_free(job.team);
 	return status;
 }
