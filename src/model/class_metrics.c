@@ -15,11 +15,11 @@ typedef struct class_sweep
 	size_t rows;
 	double total_weight;
 	double class_weight[PE_MAX_CLASSES];
-	double hits[PE_MAX_CLASSES];    /* rows of the class that are predicted to be */
-	double claims[PE_MAX_CLASSES];  /* rows that are predicted to be of the class */
-	double masses[PE_MAX_CLASSES];  /* sums of its probability */
-	uint8_t place[PE_MAX_CLASSES];  /* in the confusion table */
-	double *keys;                   /* one class's probabilities, sorted rising */
+	double hits[PE_MAX_CLASSES];   /* rows of the class that are predicted to be */
+	double claims[PE_MAX_CLASSES]; /* rows that are predicted to be of the class */
+	double masses[PE_MAX_CLASSES]; /* sums of its probability */
+	uint8_t place[PE_MAX_CLASSES]; /* in the confusion table */
+	double *keys;                  /* one class's probabilities, sorted rising */
 	double *key_scratch;
 	uint32_t *order;
 	uint32_t *order_scratch;
@@ -239,10 +239,9 @@ pe_evaluate_classes(const pe_env *env, int n_classes, const char *const *names, 
 		s->key_scratch = pe_alloc(env, rows * sizeof(double));
 		s->order = pe_alloc(env, rows * sizeof(uint32_t));
 		s->order_scratch = pe_alloc(env, rows * sizeof(uint32_t));
-		status =
-		    s->keys == NULL || s->key_scratch == NULL || s->order == NULL || s->order_scratch == NULL
-		        ? pe_fail_memory(err)
-		        : evaluate(s, names, evaluation, err);
+		status = s->keys == NULL || s->key_scratch == NULL || s->order == NULL || s->order_scratch == NULL
+		             ? pe_fail_memory(err)
+		             : evaluate(s, names, evaluation, err);
 	}
 	pe_free(env, s->keys);
 	pe_free(env, s->key_scratch);

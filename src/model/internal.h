@@ -139,6 +139,8 @@ typedef struct pe_feature
 	double gain;
 	int64_t splits;
 	double mean_contribution;
+	bool summarised;
+	pe_feature_summary summary;
 	/* linear family */
 	double fill;   /* numeric: what a missing value counts as */
 	double mean;   /* numeric: training mean of the filled column; categorical: mean term */
@@ -341,6 +343,25 @@ extern pe_status pe_find_strongest(pe_fit *fit);
 
 /* Everything to 0, NaN where a figure may not apply. */
 extern void pe_evaluation_clear(pe_evaluation *e, pe_task task);
+/* Fills in the features' summaries from a dataset that still has its values. */
+extern pe_status pe_summarise_features(const pe_fit *fit);
+
+/* Contributions of some rows, to become the quantiles of the features' summaries. */
+typedef struct pe_spread
+{
+	int n_features;
+	uint32_t rows; /* kept: every step-th */
+	uint32_t step;
+	float *values; /* [n_features][rows] */
+} pe_spread;
+
+extern pe_status pe_spread_create(const pe_env *env, pe_spread *spread, int n_features, uint32_t rows,
+                                  pe_error *err);
+/* Of row 0 to rows - 1, each once; threads may put different rows at the same time. */
+extern void pe_spread_put(pe_spread *spread, uint32_t row, const double *contributions);
+extern pe_status pe_spread_finish(const pe_env *env, pe_spread *spread, pe_model *model, pe_error *err);
+extern void pe_spread_free(const pe_env *env, pe_spread *spread);
+
 extern void pe_judge(pe_evaluation *evaluation, double strongest, const char *feature);
 
 /* Fit calibration on (margins, targets, weights) and store it in the model. */

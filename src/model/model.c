@@ -218,6 +218,8 @@ pe_model_get_feature(const pe_model *model, int feature)
 		result.gain = from->gain;
 		result.splits = from->splits;
 		result.mean_contribution = from->mean_contribution;
+		result.summarised = from->summarised;
+		result.summary = from->summary;
 	}
 	return result;
 }

@@ -433,6 +433,22 @@ extern pe_calibration_kind pe_model_calibration(const pe_model *model);
 extern int pe_model_note_count(const pe_model *model);
 extern const char *pe_model_note(const pe_model *model, int note);
 
+#define PE_SPREAD_QUANTILES 5
+
+/* What the rows of the training held, held-out ones too; not stored with the model. */
+typedef struct pe_feature_summary
+{
+	double missing; /* share of the rows without a value */
+	double lowest;  /* these three of numbers; NaN without any */
+	double highest;
+	double mean;
+	int distinct;     /* levels, of categories */
+	double top_share; /* of the most frequent level, among all rows */
+	char top[64];     /* its text, cut off after whole characters */
+	/* 5th, 25th, 50th, 75th and 95th percentile of the SHAP values behind mean_contribution; NaN: none */
+	double contributions[PE_SPREAD_QUANTILES];
+} pe_feature_summary;
+
 typedef struct pe_model_feature
 {
 	const char *name;
@@ -443,6 +459,8 @@ typedef struct pe_model_feature
 	double gain;    /* share of the total gain; linear family: share of the summed mean |contribution| */
 	int64_t splits; /* trees: the number of splits on it */
 	double mean_contribution; /* mean |SHAP| on up to 2,000 held-out rows, on the margin scale */
+	bool summarised;          /* the model was just trained: is summary filled in? */
+	pe_feature_summary summary;
 } pe_model_feature;
 
 extern int pe_model_feature_count(const pe_model *model);
@@ -607,6 +625,8 @@ extern pe_status pe_explainer_explain(const pe_explainer *explainer, const doubl
                                       size_t rows, int threads, double *contributions, double *base,
                                       pe_error *err);
 
+/* The prediction below which that share of those lies; NaN when the model keeps none. */
+extern double pe_model_quantile(const pe_model *model, double share);
 extern pe_score pe_model_score(const pe_model *model, double prediction);
 extern const char *pe_bucket_name(pe_bucket bucket); /* "very low", "low", "medium", "high", "very high" */
 

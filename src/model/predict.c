@@ -167,6 +167,14 @@ count_below(const double *points, uint32_t count, double x, bool or_equal)
 	return (uint32_t) (base - points) + (count == 1 && (or_equal ? *base <= x : *base < x));
 }
 
+double
+pe_model_quantile(const pe_model *model, double share)
+{
+	if (model->n_distribution == 0 || !(share >= 0 && share <= 1))
+		return NAN;
+	return model->distribution[(uint32_t) floor(share * (model->n_distribution - 1) + 0.5)];
+}
+
 pe_score
 pe_model_score(const pe_model *model, double prediction)
 {

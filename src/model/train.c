@@ -245,8 +245,9 @@ train(training *t)
 		return status;
 	fit->model->training_rows = t->rows.n_train;
 	fit->model->base_rate = t->rows.train_sum / t->rows.train_weight;
-	status = pe_choose_levels(fit->model, fit->dataset, &t->rows, fit->pool, &t->map, fit->err);
-	if (status != PE_OK)
+	if ((status = pe_summarise_features(fit)) != PE_OK ||
+	    (status = pe_choose_levels(fit->model, fit->dataset, &t->rows, fit->pool, &t->map, fit->err)) !=
+	        PE_OK)
 		return status;
 	fit->holdout_margins = pe_alloc(fit->env, t->rows.n_holdout * sizeof(double));
 	if (t->rows.n_holdout < DISTRIBUTION_ROWS)

@@ -63,7 +63,7 @@ typedef struct PeNewVersion
 	pe_algorithm algorithm;
 	const char *objective;
 	const char *target; /* NULL: the task has none */
-	const char *key; /* NULL: the row's number */
+	const char *key;    /* NULL: the row's number */
 	const char *source;
 	int64 rows;
 	int64 positives; /* -1: does not apply */

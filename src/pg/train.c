@@ -251,6 +251,38 @@ read_rows(Training *training)
 
 /* ---- storing -------------------------------------------------------------------------- */
 
+static void
+summary_json(StringInfo json, const pe_model_feature *feature)
+{
+	const pe_feature_summary *summary = &feature->summary;
+
+	if (!feature->summarised)
+		return;
+	appendStringInfoString(json, ", \"missing\": ");
+	pe_json_number(json, summary->missing);
+	for (int i = 0; i < PE_SPREAD_QUANTILES && !isnan(summary->contributions[0]); i++)
+	{
+		appendStringInfoString(json, i == 0 ? ", \"contributions\": [" : ", ");
+		pe_json_number(json, summary->contributions[i]);
+		if (i == PE_SPREAD_QUANTILES - 1)
+			appendStringInfoChar(json, ']');
+	}
+	if (feature->kind == PE_FEATURE_NUMERIC)
+	{
+		appendStringInfoString(json, ", \"lowest\": ");
+		pe_json_number(json, summary->lowest);
+		appendStringInfoString(json, ", \"mean\": ");
+		pe_json_number(json, summary->mean);
+		appendStringInfoString(json, ", \"highest\": ");
+		pe_json_number(json, summary->highest);
+		return;
+	}
+	appendStringInfo(json, ", \"distinct\": %d, \"top\": ", summary->distinct);
+	escape_json(json, summary->top);
+	appendStringInfoString(json, ", \"top_share\": ");
+	pe_json_number(json, summary->top_share);
+}
+
 static char *
 features_json(const Training *training, const pe_model *model)
 {
@@ -274,6 +306,7 @@ features_json(const Training *training, const pe_model *model)
 		pe_json_number(&json, feature.gain);
 		appendStringInfoString(&json, ", \"mean_contribution\": ");
 		pe_json_number(&json, feature.mean_contribution);
+		summary_json(&json, &feature);
 		appendStringInfoChar(&json, '}');
 	}
 	appendStringInfoChar(&json, ']');

@@ -18,9 +18,16 @@ typedef struct row_job
 	double *one;   /* by thread */
 	uint32_t items;
 	uint32_t n_from;
+	pe_spread spread;
 } row_job;
 
 #define ROWS_AN_ITEM 1024
+
+static pe_status
+cancelled(pe_error *err)
+{
+	return pe_fail(err, PE_CANCELLED, "training was cancelled");
+}
 
 static void
 load_row(const pe_fit *fit, uint32_t row, double *values)
@@ -69,6 +76,7 @@ importance_work(void *ctx, uint32_t item, int thread)
 		pe_model_explain(fit->model, values, NULL, one, &base);
 		for (int feature = 0; feature < n; feature++)
 			job->parts[(size_t) item * n + feature] += fabs(one[feature]);
+		pe_spread_put(&job->spread, i, one);
 	}
 }
 
@@ -82,19 +90,26 @@ run_margins(row_job *job, const uint32_t *rows, uint32_t n_rows, double *margins
 	       pe_team_run(job->fit->pool, margin_work, job, (n_rows + ROWS_AN_ITEM - 1) / ROWS_AN_ITEM);
 }
 
-static bool
+static pe_status
 run_importances(row_job *job)
 {
 	pe_fit *fit = job->fit;
 	const pe_split_rows *rows = fit->rows;
 	int n = fit->model->n_features;
 	double total = 0;
+	pe_status status;
 
 	job->rows = rows->n_holdout > 0 ? rows->holdout : rows->train;
 	job->n_from = rows->n_holdout > 0 ? rows->n_holdout : rows->n_train;
 	job->n_rows = job->n_from < IMPORTANCE_ROWS ? job->n_from : IMPORTANCE_ROWS;
-	if (!pe_team_run(fit->pool, importance_work, job, job->items))
-		return false;
+	status = pe_spread_create(fit->env, &job->spread, n, job->n_rows, fit->err);
+	if (status == PE_OK && !pe_team_run(fit->pool, importance_work, job, job->items))
+		status = cancelled(fit->err);
+	if (status == PE_OK)
+		status = pe_spread_finish(fit->env, &job->spread, fit->model, fit->err);
+	pe_spread_free(fit->env, &job->spread);
+	if (status != PE_OK)
+		return status;
 	for (int i = 0; i < n; i++)
 	{
 		double sum = 0;
@@ -106,7 +121,7 @@ run_importances(row_job *job)
 	}
 	for (int i = 0; i < n && total > 0; i++)
 		fit->model->features[i].gain = fit->model->features[i].mean_contribution / total;
-	return true;
+	return PE_OK;
 }
 
 pe_status
@@ -122,9 +137,10 @@ pe_store_margins(pe_fit *fit)
 	if (job.values == NULL || job.one == NULL || job.parts == NULL)
 		status = pe_fail_memory(fit->err);
 	else if (!run_margins(&job, fit->rows->holdout, fit->rows->n_holdout, fit->holdout_margins) ||
-	         !run_margins(&job, fit->rows->train, fit->rows->n_train, fit->train_margins) ||
-	         !run_importances(&job))
-		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
+	         !run_margins(&job, fit->rows->train, fit->rows->n_train, fit->train_margins))
+		status = cancelled(fit->err);
+	else
+		status = run_importances(&job);
 	pe_free(fit->env, job.values);
 	pe_free(fit->env, job.one);
 	pe_free(fit->env, job.parts);

@@ -143,12 +143,13 @@ sum_contributions(pe_boost *b, const pe_explainer *explainer, const uint32_t *li
 	size_t n = (size_t) model->n_features;
 	uint32_t block = (uint32_t) (IMPORTANCE_CELLS / n);
 	double *values, *contributions, base;
-	pe_status status = PE_OK;
+	pe_spread spread;
+	pe_status status = pe_spread_create(fit->env, &spread, model->n_features, n_rows, fit->err);
 
 	block = block < 1 ? 1 : block < n_rows ? block : n_rows;
 	values = pe_alloc(fit->env, block * n * sizeof(double));
 	contributions = pe_alloc(fit->env, block * n * sizeof(double));
-	if (values == NULL || contributions == NULL)
+	if (status == PE_OK && (values == NULL || contributions == NULL))
 		status = pe_fail_memory(fit->err);
 	for (uint32_t begin = 0; begin < n_rows && status == PE_OK; begin += block)
 	{
@@ -159,9 +160,15 @@ sum_contributions(pe_boost *b, const pe_explainer *explainer, const uint32_t *li
 		status = pe_explainer_explain(explainer, values, n, count, fit->options->threads, contributions,
 		                              &base, fit->err);
 		for (uint32_t i = 0; i < count && status == PE_OK; i++)
+		{
+			pe_spread_put(&spread, begin + i, contributions + i * n);
 			for (size_t feature = 0; feature < n; feature++)
 				model->features[feature].mean_contribution += fabs(contributions[i * n + feature]);
+		}
 	}
+	if (status == PE_OK)
+		status = pe_spread_finish(fit->env, &spread, model, fit->err);
+	pe_spread_free(fit->env, &spread);
 	pe_free(fit->env, values);
 	pe_free(fit->env, contributions);
 	return status;

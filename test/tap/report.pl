@@ -1,0 +1,116 @@
+# report(): the page as a browser renders it, wide and narrow: nothing from outside, nothing cut off, readable, also for
+# someone who cannot tell red from green.
+use strict;
+use warnings;
+
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('report');
+$node->init;
+$node->append_conf('postgresql.conf', "client_min_messages = warning\n");
+$node->start;
+my $directory = PostgreSQL::Test::Utils::tempdir;
+
+# Names and texts that would break a page that does not escape them.
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION profenrich;
+CREATE TABLE profiles AS SELECT i AS id, abs(hashint4(i)) % 1000 / 100.0::float8 AS tenure,
+	CASE WHEN i % 7 > 0 THEN abs(hashint4(i + 1000000)) % 500 / 5.0::float8 END AS "<script>alert(1)</script> & a name that goes on and on",
+	(ARRAY['month to month', 'one "year"', 'two <years>'])[1 + abs(hashint4(i + 5)) % 3] AS contract, abs(hashint4(i + 9)) % 40 AS orders
+	FROM generate_series(1, 6000) AS i;
+ALTER TABLE profiles ADD churned boolean, ADD spend float8;
+UPDATE profiles SET churned = tenure + (contract LIKE 'two%')::int * 2 + abs(hashint4(id + 77)) % 1000 / 200.0 < 5,
+	spend = 10000 * (tenure + abs(hashint4(id + 78)) % 1000 / 200.0);
+SELECT profenrich.train('churn & more', 'propensity', 'profiles', 'churned', options => '{"key": "id", "trees": 30, "features": {"exclude": ["spend"]}}');
+SELECT profenrich.train('churn line', 'propensity', 'profiles', 'churned', 'logistic', options => '{"key": "id", "features": {"exclude": ["spend"]}}');
+SELECT profenrich.train('spend', 'value', 'profiles', 'spend', options => '{"key": "id", "trees": 30, "features": {"exclude": ["churned"]}}');
+SELECT profenrich.train('all rows', 'propensity', 'profiles', 'churned', options => '{"trees": 3, "holdout": 0}');
+SQL
+
+sub slurp { local (@ARGV, $/) = shift; return <> }
+sub spew { my ($path, $text) = @_; open(my $file, '>', $path) or die "$path: $!"; print $file $text; close $file; return }
+
+# chromium(arguments...): its standard output.
+sub chromium
+{
+	my $out;
+	my @command = ('chromium', '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars',
+		"--user-data-dir=$directory/browser", @_);
+	local $ENV{HOME} = $directory;
+	IPC::Run::run(\@command, '>', \$out, '2>', "$directory/chromium.log", IPC::Run::timeout(120)) or diag(slurp("$directory/chromium.log"));
+	return $out;
+}
+
+# How a page measures up in a window that wide.
+sub measures
+{
+	my ($page, $width) = @_;
+	my $script = slurp('measure.js');
+	$page =~ s{<head>}{<head><script data-measure>$script</script>} or die 'no head';
+	spew("$directory/measured.html", $page);
+	# A window can not be narrower than 500 pixels, a frame can.
+	spew("$directory/frame.html", qq{<!DOCTYPE html><body><script>addEventListener('message', e => document.body.dataset.measures = e.data)</script>
+		<iframe src="measured.html" style="width:${width}px;height:900px;border:0"></iframe></body>});
+	my $dom = chromium('--window-size=1400,1000', '--allow-file-access-from-files', '--virtual-time-budget=10000', '--dump-dom', "file://$directory/frame.html");
+	my ($json) = $dom =~ /data-measures="([^"]*)"/ or return;
+	$json =~ s/&quot;/"/g; $json =~ s/&lt;/</g; $json =~ s/&gt;/>/g; $json =~ s/&amp;/&/g;
+	return decode_json($json);
+}
+
+# As a reader without red-green sight sees a colour (Vienot, Brettel and Mollon 1999, deuteranopia), in linear light.
+sub deuteranope
+{
+	my @linear = map { my $v = $_ / 255; $v <= 0.04045 ? $v / 12.92 : (($v + 0.055) / 1.055)**2.4 } @_;
+	return (0.29275 * $linear[0] + 0.70725 * $linear[1], 0.29275 * $linear[0] + 0.70725 * $linear[1],
+		-0.02234 * $linear[0] + 0.02234 * $linear[1] + $linear[2]);
+}
+
+my %figures = (
+	'churn & more' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
+	'churn line' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
+	'spend' => ['Cumulative gains', 'Actual and predicted by tenth', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
+	'all rows' => ['What it looks at', 'How it pushes scores (SHAP)', 'Score distribution']);
+
+for my $model (sort keys %figures)
+{
+	my $page = $node->safe_psql('postgres', "SELECT profenrich.report('$model')");
+	unlike($page, qr/<script|https?:|url\(|javascript:/i, "$model: no script, no address");
+	for my $width (1280, 400)
+	{
+		my $m = measures($page, $width);
+		ok($m, "$model at $width: the browser laid it out") or next;
+		is($m->{width}, $width, "$model at $width: as wide as that");
+		cmp_ok($m->{scrolls}, '<=', 0, "$model at $width: no scrolling sideways");
+		is_deeply($m->{figures}, $figures{$model}, "$model at $width: the figures");
+		is(encode_json($m->{$_}), '[]', "$model at $width: $_") for qw(small faint overlaps clipped outside);
+		is($m->{unlabelled}, 0, "$model at $width: every picture is described");
+		next if $model ne 'spend';
+		my ($main, $second) = map { [deuteranope(@{$m->{series}{$_}})] } qw(main second);
+		my $distance = sqrt(($main->[0] - $second->[0])**2 + ($main->[2] - $second->[2])**2);
+		cmp_ok($distance, '>', 0.2, "$model at $width: two lines differ without red and green");
+		like($m->{dash}, qr/\d/, "$model at $width: and one is dashed");
+	}
+	# The picture itself: chart ink where the charts are, on every height of the page that has one.
+	spew("$directory/page.html", $page);
+	chromium('--window-size=400,3000', "--screenshot=$directory/page.png", "file://$directory/page.html");
+	my $ink = `/usr/bin/python3 -c '
+import sys
+from PIL import Image
+image = Image.open(sys.argv[1]).convert("RGB")
+blue = [y for y in range(image.height) if any(p == (0, 114, 178) for p in [image.getpixel((x, y)) for x in range(24, 390)])]
+print(image.width, len(blue))' $directory/page.png`;
+	my ($width, $rows) = split ' ', $ink;
+	is($width, 400, "$model: a picture of the page");
+	cmp_ok($rows, '>', 100, "$model: with charts drawn on it");
+}
+
+# Who may not look at models may not look at their page.
+$node->safe_psql('postgres', 'CREATE ROLE nobody_special LOGIN; GRANT USAGE ON SCHEMA profenrich TO nobody_special');
+my ($status, undef, $error) = $node->psql('postgres', "SELECT profenrich.report('spend')", extra_params => ['-U', 'nobody_special']);
+like($error, qr/permission denied for function report/, 'the page is for those who may see models');
+
+$node->stop;
+done_testing();
