@@ -26,6 +26,21 @@ pe_enter_phase(PeTiming *timing, const char *phase)
 	else
 		timing->started = now;
 	timing->since = now;
+	for (int i = 0; i < timing->n; i++)
+		if (strcmp(timing->names[i], phase) == 0)
+		{
+			/* Met before: it goes to the end, where the running phase is. */
+			double seconds = timing->seconds[i];
+
+			for (int j = i + 1; j < timing->n; j++)
+			{
+				timing->names[j - 1] = timing->names[j];
+				timing->seconds[j - 1] = timing->seconds[j];
+			}
+			timing->names[timing->n - 1] = phase;
+			timing->seconds[timing->n - 1] = seconds;
+			return;
+		}
 	if (timing->n < PE_TIMING_PHASES)
 	{
 		timing->seconds[timing->n] = 0;
@@ -62,20 +77,7 @@ pe_seconds_json(PeTiming *timing)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; i < timing->n; i++)
-	{
-		bool again = false;
-		double sum = 0;
-
-		for (int j = 0; j < timing->n; j++)
-		{
-			if (strcmp(timing->names[j], timing->names[i]) != 0)
-				continue;
-			again = again || j < i;
-			sum += timing->seconds[j];
-		}
-		if (!again)
-			appendStringInfo(&json, "\"%s\": %.6f, ", timing->names[i], sum);
-	}
+		appendStringInfo(&json, "\"%s\": %.6f, ", timing->names[i], timing->seconds[i]);
 	appendStringInfo(&json, "\"total\": %.6f}", pe_total_seconds(timing));
 	return json.data;
 }

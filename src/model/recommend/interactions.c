@@ -105,7 +105,7 @@ grow_texts(const pe_env *env, pe_collected *collected, size_t length)
 		collected->starts = starts;
 		collected->capacity = capacity;
 	}
-	if (collected->used + length > collected->size)
+	if (collected->bytes == NULL || collected->used + length > collected->size)
 	{
 		size_t size = collected->size * 2 + length + FIRST_TEXTS * 16;
 		char *bytes = pe_realloc(env, collected->bytes, size);

@@ -301,14 +301,18 @@ pe_item_item_fit(const pe_env *env, pe_team *team, const pe_sparse *by_user, con
 	              .similarity = options->similarity,
 	              .min_support = (uint32_t) options->min_support,
 	              .keep = keep};
-	size_t capacity = 0;
+	size_t capacity = 1024;
 	pe_status status = PE_OK;
 
 	rows = rows > MOST_BATCH ? MOST_BATCH : rows;
 	memset(similarities, 0, sizeof(*similarities));
 	similarities->rows = similarities->columns_count = items;
 	similarities->starts = pe_calloc(env, (size_t) items + 1, sizeof(uint32_t));
-	if (similarities->starts == NULL || !prepare_counting(env, &work, (uint32_t) rows, pe_team_threads(team)))
+	/* Arrays even when nothing goes together. */
+	similarities->columns = pe_calloc(env, capacity, sizeof(uint32_t));
+	similarities->values = pe_calloc(env, capacity, sizeof(float));
+	if (similarities->starts == NULL || similarities->columns == NULL || similarities->values == NULL ||
+	    !prepare_counting(env, &work, (uint32_t) rows, pe_team_threads(team)))
 		status = pe_fail_memory(err);
 	for (; work.first < items && status == PE_OK; work.first += (uint32_t) rows)
 	{
@@ -318,14 +322,6 @@ pe_item_item_fit(const pe_env *env, pe_team *team, const pe_sparse *by_user, con
 		if (!pe_team_run(team, make_row, &work, here))
 			status = pe_fail(err, PE_CANCELLED, "cancelled");
 		else if (!append(env, &work, here, similarities, &capacity))
-			status = pe_fail_memory(err);
-	}
-	if (status == PE_OK && similarities->columns == NULL)
-	{
-		/* Nothing goes together: still arrays, if empty. */
-		similarities->columns = pe_calloc(env, 1, sizeof(uint32_t));
-		similarities->values = pe_calloc(env, 1, sizeof(float));
-		if (similarities->columns == NULL || similarities->values == NULL)
 			status = pe_fail_memory(err);
 	}
 	free_counting(env, &work, pe_team_threads(team));
