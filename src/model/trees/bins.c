@@ -158,7 +158,6 @@ lay_out(edge_job *job)
 		bins->n_columns++;
 	}
 	bins->offsets[bins->n_columns] = cells;
-	bins->stride = ((size_t) bins->n_columns + 7) / 8 * 8;
 	bins->edges = job->edges;
 	job->edges = NULL;
 	if (bins->n_columns == 0)
@@ -167,7 +166,7 @@ lay_out(edge_job *job)
 		pe_error_hint(fit->err, "Add columns that differ between profiles, or more rows.");
 		return PE_INVALID_DATA;
 	}
-	return PE_OK;
+	return pe_bins_group(fit->env, bins, fit->err);
 }
 
 pe_status
@@ -222,26 +221,32 @@ numeric_bin(const float *edges, float value)
 	return (uint8_t) (at + 1);
 }
 
+/* The codes are sums over their columns, so that each adds its part. */
 static void
 fill_column(fill_job *job, const float *values, uint32_t count, int column, uint8_t *out)
 {
 	const pe_bins *bins = job->bins;
 	int feature = bins->features[column];
 	size_t stride = bins->stride;
+	unsigned step = bins->steps[column];
 
 	if (bins->categorical[column])
 	{
 		const uint8_t *slots = job->fit->map->slots[feature];
 
 		for (uint32_t i = 0; i < count; i++)
-			out[i * stride] = isnan(values[i]) ? PE_SLOT_MISSING : slots[(uint32_t) values[i]];
+		{
+			unsigned bin = isnan(values[i]) ? PE_SLOT_MISSING : slots[(uint32_t) values[i]];
+
+			out[i * stride] = (uint8_t) (out[i * stride] + bin * step);
+		}
 	}
 	else
 	{
 		const float *edges = bins->edges + (size_t) column * PE_EDGES;
 
 		for (uint32_t i = 0; i < count; i++)
-			out[i * stride] = numeric_bin(edges, values[i]);
+			out[i * stride] = (uint8_t) (out[i * stride] + numeric_bin(edges, values[i]) * step);
 	}
 }
 
@@ -250,6 +255,7 @@ fill_work(void *ctx, uint32_t item, int thread)
 {
 	fill_job *job = ctx;
 	const pe_dataset *dataset = job->fit->dataset;
+	const pe_bins *bins = job->bins;
 	uint32_t block = job->first_block + item / job->chunks_in_block;
 	uint32_t begin = item % job->chunks_in_block * job->chunk_rows;
 	uint64_t row = ((uint64_t) block << dataset->block_shift) + begin;
@@ -259,15 +265,46 @@ fill_work(void *ctx, uint32_t item, int thread)
 		return;
 	if (row + count > dataset->rows)
 		count = (uint32_t) (dataset->rows - row);
-	for (int column = 0; column < job->bins->n_columns; column++)
+	memset(bins->matrix + row * bins->stride, 0, count * bins->stride);
+	for (int i = 0; i < bins->n_columns; i++)
 	{
+		int column = bins->members[i];
 		const float *values = (const float *) dataset->blocks[block].values +
-		                      ((size_t) job->bins->features[column] << dataset->block_shift) + begin;
+		                      ((size_t) bins->features[column] << dataset->block_shift) + begin;
 
-		fill_column(job, values, count, column, job->bins->matrix + row * job->bins->stride + column);
+		fill_column(job, values, count, column, bins->matrix + row * bins->stride + bins->groups[column]);
 		if (pe_team_poll(job->fit->pool, thread))
 			return;
 	}
+}
+
+/* A chunk's codes once more, group by group. */
+static void
+turn_work(void *ctx, uint32_t item, int thread)
+{
+	const pe_bins *bins = ctx;
+	uint64_t begin = (uint64_t) item * CHUNK_ROWS;
+	uint64_t count = bins->rows - begin < CHUNK_ROWS ? bins->rows - begin : CHUNK_ROWS;
+	const uint8_t *from = bins->matrix + begin * bins->stride;
+
+	for (int group = 0; group < bins->n_groups; group++)
+	{
+		uint8_t *to = bins->turned + (size_t) group * bins->rows + begin;
+
+		for (uint64_t i = 0; i < count; i++)
+			to[i] = from[i * bins->stride + group];
+	}
+}
+
+/* Not before the values are given back, so that the two are never held at once. */
+static pe_status
+turn(pe_fit *fit, pe_bins *bins)
+{
+	if ((bins->turned = pe_alloc(fit->env, (size_t) bins->rows * bins->n_groups)) == NULL)
+		return pe_fail_memory(fit->err);
+	if (!pe_team_run(fit->pool, turn_work, bins, (uint32_t) ((bins->rows + CHUNK_ROWS - 1) / CHUNK_ROWS)))
+		return pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
+	return PE_OK;
 }
 
 pe_status
@@ -295,7 +332,7 @@ pe_bins_fill(pe_fit *fit, pe_bins *bins)
 		for (uint32_t i = 0; i < blocks; i++)
 			pe_dataset_free_block_values(dataset, block + i);
 	}
-	return PE_OK;
+	return turn(fit, bins);
 }
 
 void
@@ -306,7 +343,14 @@ pe_bins_free(const pe_env *env, pe_bins *bins)
 	pe_free(env, bins->offsets);
 	pe_free(env, bins->categorical);
 	pe_free(env, bins->edges);
+	pe_free(env, bins->groups);
+	pe_free(env, bins->steps);
+	pe_free(env, bins->group_offsets);
+	pe_free(env, bins->members);
+	pe_free(env, bins->member_begin);
+	pe_free(env, bins->decode);
 	pe_free(env, bins->matrix);
+	pe_free(env, bins->turned);
 	memset(bins, 0, sizeof(*bins));
 }
 

@@ -13,17 +13,6 @@ cancelled(pe_error *err)
 
 /* ---- margins -------------------------------------------------------------------------- */
 
-static void
-leaf_work(void *ctx, uint32_t item, int thread)
-{
-	pe_boost *b = ctx;
-	const pe_leaf *leaf = &b->grower.closed[item];
-	double value = b->forest.model->values[leaf->node];
-
-	for (uint32_t i = 0; i < leaf->count; i++)
-		b->margins[b->sampled[leaf->begin + i]] += value;
-}
-
 /* Rows that the tree did not see walk down it; those for early stopping among them. */
 static void
 walk_work(void *ctx, uint32_t item, int thread)
@@ -90,11 +79,11 @@ one_round(pe_boost *b, uint32_t tree)
 	pe_boost_draw(b, tree);
 	if (!pe_boost_gradients(b))
 		return cancelled(b->fit->err);
-	status = pe_grow_tree(&b->grower, b->n_sampled, b->squares * b->n_sampled / b->n_fit);
+	status = pe_grow_tree(&b->grower, b->n_sampled);
 	if (status != PE_OK)
 		return status;
 	walking = b->n_fit + b->n_early - b->n_sampled;
-	if (!pe_team_run(b->fit->pool, leaf_work, b, b->grower.n_closed) ||
+	if (!pe_grower_add_values(&b->grower, b->n_sampled, b->margins) ||
 	    !pe_team_run(b->fit->pool, walk_work, b, pe_boost_chunks(walking)))
 		return cancelled(b->fit->err);
 	return PE_OK;
@@ -199,10 +188,9 @@ allocate(pe_boost *b)
 	b->pairs = pe_calloc(env, rows, sizeof(*b->pairs));
 	b->rows = pe_alloc(env, n_train * sizeof(*b->rows));
 	b->sampled = pe_alloc(env, n_train * sizeof(*b->sampled));
-	b->grower.scratch = pe_alloc(env, n_train * sizeof(*b->grower.scratch));
 	b->partial = pe_alloc(env, (pe_boost_chunks(n_train) + 1) * sizeof(*b->partial));
 	if (b->fit->model->roots == NULL || b->margins == NULL || b->pairs == NULL || b->rows == NULL ||
-	    b->sampled == NULL || b->grower.scratch == NULL || b->partial == NULL)
+	    b->sampled == NULL || b->partial == NULL)
 		return pe_fail_memory(b->fit->err);
 	b->grower.env = env;
 	b->grower.pool = b->fit->pool;
@@ -211,6 +199,7 @@ allocate(pe_boost *b)
 	b->grower.forest = &b->forest;
 	b->grower.pairs = b->pairs;
 	b->grower.rows = b->sampled;
+	b->grower.capacity = n_train;
 	b->grower.err = b->fit->err;
 	b->grower.rules.options = b->fit->options;
 	b->grower.rules.bins = &b->bins;
@@ -226,13 +215,11 @@ free_growing(pe_boost *b)
 	if (b->grower.env != NULL)
 		pe_grower_free(&b->grower);
 	b->grower.env = NULL;
-	pe_free(env, b->grower.scratch);
 	pe_free(env, b->margins);
 	pe_free(env, b->pairs);
 	pe_free(env, b->rows);
 	pe_free(env, b->sampled);
 	pe_free(env, b->partial);
-	b->grower.scratch = NULL;
 	b->margins = b->partial = NULL;
 	b->pairs = NULL;
 	b->rows = b->sampled = NULL;

@@ -10,10 +10,11 @@
  */
 #include "model/trees/trees.h"
 
-#define PARTITION_ROWS       8192
-#define PARALLEL_SPLIT_CELLS 32768
-#define SLOT_BUDGET          (64u << 20)
-#define COLUMNS_AN_ITEM      8
+#define SLOT_BUDGET       (64u << 20)
+#define GROUPS_AN_ITEM    4
+#define BATCH             16      /* small leaves that are split at once */
+#define ALONE_MANY_LEAVES 1500000 /* additions; about a millisecond */
+#define ALONE_ONE_LEAF    65536   /* when there is no other leaf to give to the other threads */
 
 static pe_status
 cancelled(pe_error *err)
@@ -105,14 +106,6 @@ write_split(pe_grower *grower, const pe_leaf *leaf)
 	return true;
 }
 
-static inline bool
-bin_goes_left(const pe_level_set *set, bool categorical, bool missing_left, uint8_t threshold, uint8_t bin)
-{
-	if (categorical)
-		return (set->bits[bin >> 5] >> (bin & 31)) & 1;
-	return bin == 0 ? missing_left : bin <= threshold;
-}
-
 uint32_t
 pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree, const uint8_t *row)
 {
@@ -122,11 +115,14 @@ pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree, cons
 	while (model->nodes[at].left != 0)
 	{
 		const pe_node *node = &model->nodes[at];
-		bool categorical = node->flags & PE_NODE_CATEGORICAL;
-		uint8_t bin = row[bins->columns[node->feature]];
+		uint8_t bin = pe_bins_at(bins, row, bins->columns[node->feature]);
+		bool goes_left;
 
-		at = node->left + !bin_goes_left(categorical ? &model->sets[node->test.set] : NULL, categorical,
-		                                 node->flags & PE_NODE_MISSING_LEFT, forest->bins[at], bin);
+		if (node->flags & PE_NODE_CATEGORICAL)
+			goes_left = (model->sets[node->test.set].bits[bin >> 5] >> (bin & 31)) & 1;
+		else
+			goes_left = bin == 0 ? node->flags & PE_NODE_MISSING_LEFT : bin <= forest->bins[at];
+		at = node->left + !goes_left;
 	}
 	return at;
 }
@@ -158,7 +154,7 @@ take_slot(pe_grower *grower)
 	{
 		pe_leaf *poorest = NULL;
 
-		for (int i = 0; i < grower->n_open; i++)
+		for (uint32_t i = 0; i < grower->n_open; i++)
 			if (grower->open[i].slot >= 0 &&
 			    (poorest == NULL || grower->open[i].split.gain < poorest->split.gain))
 				poorest = &grower->open[i];
@@ -168,179 +164,354 @@ take_slot(pe_grower *grower)
 	return grower->free_slots[--grower->n_free];
 }
 
-static bool
-build(pe_grower *grower, pe_leaf *leaf)
-{
-	leaf->slot = take_slot(grower);
-	return pe_histogram_build(grower->pool, grower->bins, grower->active, grower->n_active, grower->pairs,
-	                          grower->rows + leaf->begin, leaf->count, slot_cells(grower, leaf->slot),
-	                          grower->thread_cells);
-}
-
 /* ---- the best split of a leaf --------------------------------------------------------- */
 
-typedef struct split_job
+/* Of equal gains the column further to the front, in whatever order they are looked at. */
+static inline void
+take_better(pe_split *best, const pe_split *split)
 {
-	pe_grower *grower;
-	const pe_leaf *leaf;
-} split_job;
+	if (split->column >= 0 && (best->column < 0 || split->gain > best->gain ||
+	                           (split->gain == best->gain && split->column < best->column)))
+		*best = *split;
+}
 
 static void
-split_work(void *ctx, uint32_t item, int thread)
+no_split(pe_split *split)
 {
-	split_job *job = ctx;
-	pe_grower *grower = job->grower;
-	int end = (int) (item + 1) * COLUMNS_AN_ITEM;
-	const pe_cell *cells = slot_cells(grower, job->leaf->slot);
+	memset(split, 0, sizeof(*split));
+	split->column = -1;
+}
 
-	for (int i = (int) item * COLUMNS_AN_ITEM; i < end && i < grower->n_active; i++)
+/* The best split on a column of the group, of those that the tree may use. */
+static void
+split_group(const pe_grower *grower, const pe_leaf *leaf, int group, pe_split *best)
+{
+	const pe_bins *bins = grower->bins;
+	const pe_cell *cells = slot_cells(grower, leaf->slot);
+
+	for (int i = bins->member_begin[group]; i < bins->member_begin[group + 1]; i++)
 	{
-		int column = grower->active[i];
+		int column = bins->members[i];
+		pe_split split;
 
-		pe_split_column(&grower->rules, job->leaf, column, cells + grower->bins->offsets[column],
-		                &grower->column_splits[i]);
+		if (!grower->is_active[column])
+			continue;
+		pe_split_column(&grower->rules, leaf, column, cells + bins->offsets[column], &split);
+		take_better(best, &split);
 	}
 }
 
-static bool
-find_split(pe_grower *grower, pe_leaf *leaf)
+static void
+subtract_group(const pe_grower *grower, int group, const pe_leaf *from, const pe_leaf *what)
 {
-	split_job job = {grower, leaf};
-	uint32_t items = (grower->n_active + COLUMNS_AN_ITEM - 1) / COLUMNS_AN_ITEM;
+	const pe_bins *bins = grower->bins;
 
-	memset(&leaf->split, 0, sizeof(leaf->split));
-	leaf->split.column = -1;
-	if (grower->bins->offsets[grower->bins->n_columns] < PARALLEL_SPLIT_CELLS)
+	for (int i = bins->member_begin[group]; i < bins->member_begin[group + 1]; i++)
 	{
-		for (uint32_t item = 0; item < items; item++)
-			split_work(&job, item, 0);
-		if (pe_team_poll(grower->pool, 0))
-			return false;
+		int column = bins->members[i];
+		uint32_t n = bins->offsets[column + 1] - bins->offsets[column];
+		pe_cell *cells = slot_cells(grower, from->slot) + bins->offsets[column];
+		const pe_cell *less = slot_cells(grower, what->slot) + bins->offsets[column];
+
+		for (uint32_t cell = 0; cell < n; cell++)
+		{
+			cells[cell].g -= less[cell].g;
+			cells[cell].h -= less[cell].h;
+		}
 	}
-	else if (!pe_team_run(grower->pool, split_work, &job, items))
+}
+
+/* ---- a leaf becomes two --------------------------------------------------------------- */
+
+/*
+ * A leaf that is being split. Which of its children need a histogram is known when its
+ * rows are sorted; slots are set aside before.
+ */
+typedef struct branch
+{
+	pe_leaf parent;
+	pe_leaf left;
+	pe_leaf right;
+	int spare[2];
+	pe_leaf *small;
+	pe_leaf *large;
+	bool small_may; /* be split further, which is what a histogram is for */
+	bool large_may;
+	bool subtract; /* the large one's histogram is the parent's less the small one's */
+} branch;
+
+/* Could a leaf be split at all? */
+static bool
+may_split(const pe_grower *grower, const pe_leaf *leaf)
+{
+	return leaf->depth < grower->options->max_depth && leaf->count >= 2 &&
+	       (double) leaf->sum.h * grower->rules.unit_h >= 2 * grower->options->min_child_weight;
+}
+
+/* So little to do that sharing it would cost more, and threads rather take a leaf each. */
+static bool
+is_small(const pe_grower *grower, const pe_leaf *leaf)
+{
+	uint64_t work = (uint64_t) leaf->count * (grower->n_groups + 4) + (uint64_t) grower->n_cells * 4;
+
+	return leaf->count <= PE_ALONE_ROWS &&
+	       work < (grower->options->max_leaves > 0 ? ALONE_ONE_LEAF : ALONE_MANY_LEAVES);
+}
+
+/* The children's values may not cross the middle of the two where the column is monotone. */
+static void
+bound_children(const pe_grower *grower, const pe_leaf *parent, pe_leaf *left, pe_leaf *right)
+{
+	double middle = (parent->split.left_weight + parent->split.right_weight) / 2;
+	int direction = grower->rules.monotone != NULL ? grower->rules.monotone[parent->split.column] : 0;
+
+	left->lowest = right->lowest = parent->lowest;
+	left->highest = right->highest = parent->highest;
+	if (direction > 0)
+		left->highest = right->lowest = middle;
+	else if (direction < 0)
+		left->lowest = right->highest = middle;
+}
+
+/* What goes left, from the parent's histogram or, without one, from the sorted rows. */
+static pe_cell
+left_sum(const pe_grower *grower, const pe_leaf *parent, uint32_t n_left)
+{
+	const pe_split *split = &parent->split;
+	pe_cell sum = {0, 0};
+
+	if (parent->slot >= 0)
+	{
+		uint32_t begin = grower->bins->offsets[split->column], end = grower->bins->offsets[split->column + 1];
+		const pe_cell *cells = slot_cells(grower, parent->slot) + begin;
+
+		for (uint32_t bin = 0; bin < end - begin; bin++)
+			if (pe_split_goes_left(split, (uint8_t) bin))
+			{
+				sum.g += cells[bin].g;
+				sum.h += cells[bin].h;
+			}
+		return sum;
+	}
+	for (uint32_t i = parent->begin; i < parent->begin + n_left; i++)
+	{
+		sum.g += (int64_t) grower->entries[i] >> 48;
+		sum.h += grower->entries[i] >> 32 & 0xffff;
+	}
+	return (pe_cell){sum.g * (1 << PE_ENTRY_SHIFT), sum.h * (1 << PE_ENTRY_SHIFT)};
+}
+
+/* Slots that splitting the leaf may ask for, beside its own. */
+static int
+slots_wanted(const pe_grower *grower, const pe_leaf *leaf)
+{
+	if (leaf->depth + 1 >= grower->options->max_depth)
+		return 0;
+	return leaf->slot >= 0 ? 1 : 2;
+}
+
+static void
+begin_branch(pe_grower *grower, branch *b, const pe_leaf *leaf)
+{
+	int wanted = slots_wanted(grower, leaf);
+
+	memset(b, 0, sizeof(*b));
+	b->parent = *leaf;
+	b->left = (pe_leaf){.depth = leaf->depth + 1, .slot = -1, .begin = leaf->begin};
+	b->right = (pe_leaf){.depth = leaf->depth + 1, .slot = -1};
+	no_split(&b->left.split);
+	no_split(&b->right.split);
+	for (int i = 0; i < 2; i++)
+		b->spare[i] = i < wanted ? take_slot(grower) : -1;
+}
+
+/* After sorting: what the children are, and who gets which slot. */
+static void
+divide(const pe_grower *grower, branch *b, uint32_t n_left)
+{
+	pe_leaf *parent = &b->parent;
+
+	b->left.count = n_left;
+	b->left.sum = left_sum(grower, parent, n_left);
+	b->right.begin = parent->begin + n_left;
+	b->right.count = parent->count - n_left;
+	b->right.sum = (pe_cell){parent->sum.g - b->left.sum.g, parent->sum.h - b->left.sum.h};
+	bound_children(grower, parent, &b->left, &b->right);
+	b->small = b->left.count <= b->right.count ? &b->left : &b->right;
+	b->large = b->small == &b->left ? &b->right : &b->left;
+	b->small_may = may_split(grower, b->small);
+	b->large_may = may_split(grower, b->large);
+	b->subtract = b->large_may && parent->slot >= 0;
+	if (b->small_may || b->subtract)
+	{
+		b->small->slot = b->spare[0];
+		b->spare[0] = -1;
+	}
+	if (b->subtract)
+	{
+		b->large->slot = parent->slot;
+		parent->slot = -1;
+	}
+	else if (b->large_may)
+	{
+		int *spare = &b->spare[b->spare[0] >= 0 ? 0 : 1];
+
+		b->large->slot = *spare;
+		*spare = -1;
+	}
+}
+
+static double
+squares_of(int64_t units)
+{
+	return (double) units * ((double) (1 << PE_ENTRY_SHIFT) * (1 << PE_ENTRY_SHIFT));
+}
+
+/* A group's cells of a child that was summed by the threads first .. last - 1, its split, and so for the
+ * other. */
+static void
+finish_group(const pe_grower *grower, branch *b, pe_leaf *summed, int group, int first, int last,
+             pe_split *of_summed, pe_split *of_other)
+{
+	pe_histogram_take(grower->histogram, group, first, last, slot_cells(grower, summed->slot));
+	if (summed == b->small ? b->small_may : b->large_may)
+		split_group(grower, summed, group, of_summed);
+	if (summed == b->small && b->subtract)
+	{
+		subtract_group(grower, group, b->large, b->small);
+		split_group(grower, b->large, group, of_other);
+	}
+}
+
+static void
+note_squares(branch *b, pe_leaf *summed, int64_t units)
+{
+	summed->squares = squares_of(units);
+	if (summed == b->small && b->subtract)
+		b->large->squares = b->parent.squares - summed->squares;
+}
+
+static void
+sum_alone(const pe_grower *grower, branch *b, pe_leaf *leaf, int thread)
+{
+	int n_groups;
+	const int *groups = pe_histogram_groups(grower->histogram, &n_groups);
+	pe_leaf *other = leaf == b->small ? b->large : b->small;
+
+	if (leaf->slot < 0)
+		return;
+	pe_histogram_add(grower->histogram, thread, grower->entries + leaf->begin, leaf->count);
+	note_squares(b, leaf, pe_histogram_squares(grower->histogram, thread, thread + 1));
+	for (int i = 0; i < n_groups; i++)
+		finish_group(grower, b, leaf, groups[i], thread, thread + 1, &leaf->split, &other->split);
+	pe_histogram_end(grower->histogram, thread, thread + 1);
+}
+
+typedef struct batch
+{
+	pe_grower *grower;
+	branch branches[BATCH];
+	uint32_t order[BATCH]; /* the longest first, so that threads end together */
+	int n;
+} batch;
+
+/* All of a small leaf's splitting, by one thread. */
+static void
+branch_work(void *ctx, uint32_t item, int thread)
+{
+	batch *all = ctx;
+	branch *b = &all->branches[all->order[item]];
+
+	divide(all->grower, b, pe_partition_alone(all->grower, &b->parent));
+	sum_alone(all->grower, b, b->small, thread);
+	if (!b->subtract)
+		sum_alone(all->grower, b, b->large, thread);
+}
+
+static bool
+split_small(batch *all)
+{
+	pe_grower *grower = all->grower;
+
+	for (int i = 0; i < all->n; i++)
+	{
+		int at = i;
+
+		for (; at > 0 && all->branches[all->order[at - 1]].parent.count < all->branches[i].parent.count; at--)
+			all->order[at] = all->order[at - 1];
+		all->order[at] = (uint32_t) i;
+	}
+	return pe_team_run(grower->pool, branch_work, all, (uint32_t) all->n);
+}
+
+/* ---- a large leaf, shared by all threads ---------------------------------------------- */
+
+typedef struct finish_job
+{
+	pe_grower *grower;
+	branch *b;
+	pe_leaf *summed;
+	const int *groups;
+	int n_groups;
+} finish_job;
+
+static void
+finish_work(void *ctx, uint32_t item, int thread)
+{
+	finish_job *job = ctx;
+	int end = (int) (item + 1) * GROUPS_AN_ITEM;
+
+	for (int i = (int) item * GROUPS_AN_ITEM; i < end && i < job->n_groups; i++)
+	{
+		pe_split *splits = job->grower->group_splits + 2 * (size_t) i;
+
+		no_split(&splits[0]);
+		no_split(&splits[1]);
+		finish_group(job->grower, job->b, job->summed, job->groups[i], 0, pe_team_threads(job->grower->pool),
+		             &splits[0], &splits[1]);
+	}
+}
+
+/* The leaf's rows are in the histogram's words: take them out, and find the splits. */
+static bool
+finish_shared(pe_grower *grower, branch *b, pe_leaf *leaf)
+{
+	finish_job job = {grower, b, leaf, NULL, 0};
+	pe_leaf *other = leaf == b->small ? b->large : b->small;
+	int threads = pe_team_threads(grower->pool);
+
+	job.groups = pe_histogram_groups(grower->histogram, &job.n_groups);
+	note_squares(b, leaf, pe_histogram_squares(grower->histogram, 0, threads));
+	if (!pe_team_run(grower->pool, finish_work, &job, (job.n_groups + GROUPS_AN_ITEM - 1) / GROUPS_AN_ITEM))
 		return false;
-	for (int i = 0; i < grower->n_active; i++)
-		if (grower->column_splits[i].column >= 0 && grower->column_splits[i].gain > leaf->split.gain)
-			leaf->split = grower->column_splits[i];
+	pe_histogram_end(grower->histogram, 0, threads);
+	for (int i = 0; i < job.n_groups; i++)
+	{
+		take_better(&leaf->split, &grower->group_splits[2 * (size_t) i]);
+		take_better(&other->split, &grower->group_splits[2 * (size_t) i + 1]);
+	}
 	return true;
 }
 
-/* ---- rows to the left, rows to the right ---------------------------------------------- */
-
-typedef struct partition_job
-{
-	pe_grower *grower;
-	const pe_leaf *leaf;
-	uint32_t *counts; /* by chunk: rows that go left, then where they begin */
-	pe_cell *sums;    /* by chunk, of what goes left */
-	double *squares;
-	uint32_t n_left;
-} partition_job;
-
-#define PARTITION_CHUNKS 1024
-
-static inline uint32_t
-chunk_rows(uint32_t count)
-{
-	uint32_t rows = (count + PARTITION_CHUNKS - 1) / PARTITION_CHUNKS;
-
-	return rows < PARTITION_ROWS ? PARTITION_ROWS : rows;
-}
-
-/* Lefts to the front of the chunk's part of the scratch, rights to its back in reverse. */
-static void
-sort_chunk(void *ctx, uint32_t item, int thread)
-{
-	partition_job *job = ctx;
-	const pe_grower *grower = job->grower;
-	const pe_split *split = &job->leaf->split;
-	uint32_t size = chunk_rows(job->leaf->count);
-	uint32_t begin = item * size;
-	uint32_t end = job->leaf->count - begin < size ? job->leaf->count : begin + size;
-	const uint32_t *rows = grower->rows + job->leaf->begin;
-	uint32_t *scratch = grower->scratch + job->leaf->begin;
-	const uint8_t *column = grower->bins->matrix + split->column;
-	size_t stride = grower->bins->stride;
-	uint32_t left = begin, right = end - 1;
-	pe_cell sum = {0, 0};
-	double squares = 0;
-	uint8_t lefts[256];
-
-	for (int bin = 0; bin < 256; bin++)
-		lefts[bin] =
-		    bin_goes_left(&split->set, split->categorical, split->missing_left, split->bin, (uint8_t) bin);
-	for (uint32_t i = begin; i < end; i++)
-	{
-		uint32_t row = rows[i];
-		uint32_t goes_left = lefts[column[(size_t) row * stride]];
-
-		/* Which way is a coin toss to the processor, so no branch: both places are free, one is kept. */
-		scratch[left] = row;
-		scratch[right] = row;
-		left += goes_left;
-		right -= 1 - goes_left;
-	}
-	for (uint32_t i = begin; i < left; i++)
-	{
-		const pe_pair *pair = &grower->pairs[scratch[i]];
-
-		sum.g += pair->g;
-		sum.h += pair->h;
-		squares += (double) pair->g * pair->g;
-	}
-	job->counts[item] = left - begin;
-	job->sums[item] = sum;
-	job->squares[item] = squares;
-}
-
-static void
-place_chunk(void *ctx, uint32_t item, int thread)
-{
-	partition_job *job = ctx;
-	const pe_grower *grower = job->grower;
-	uint32_t size = chunk_rows(job->leaf->count);
-	uint32_t begin = item * size;
-	uint32_t end = job->leaf->count - begin < size ? job->leaf->count : begin + size;
-	const uint32_t *scratch = grower->scratch + job->leaf->begin;
-	uint32_t *rows = grower->rows + job->leaf->begin;
-	uint32_t left = job->counts[item];
-	uint32_t n_left = job->counts[item + 1] - left;
-	uint32_t right = job->n_left + (begin - left);
-
-	memcpy(rows + left, scratch + begin, n_left * sizeof(*rows));
-	for (uint32_t i = end; i-- > begin + n_left;)
-		rows[right++] = scratch[i];
-}
-
-/* Sort the leaf's rows; left gets its count and sums. Chunks depend on the count alone. */
 static bool
-partition(pe_grower *grower, const pe_leaf *leaf, pe_leaf *left)
+sum_shared(pe_grower *grower, branch *b, pe_leaf *leaf)
 {
-	uint32_t counts[PARTITION_CHUNKS + 1];
-	pe_cell sums[PARTITION_CHUNKS];
-	double squares[PARTITION_CHUNKS];
-	partition_job job = {grower, leaf, counts, sums, squares, 0};
-	uint32_t chunks = (leaf->count + chunk_rows(leaf->count) - 1) / chunk_rows(leaf->count);
-	uint32_t sum = 0;
+	if (leaf->slot < 0)
+		return true;
+	pe_histogram_begin(grower->histogram, slot_cells(grower, leaf->slot));
+	return pe_histogram_add_shared(grower->histogram, grower->entries + leaf->begin, leaf->count) &&
+	       finish_shared(grower, b, leaf);
+}
 
-	if (!pe_team_run(grower->pool, sort_chunk, &job, chunks))
+static bool
+split_large(pe_grower *grower, branch *b)
+{
+	uint32_t n_left;
+
+	if (!pe_partition_shared(grower, &b->parent, &n_left))
 		return false;
-	left->sum = (pe_cell){0, 0};
-	left->squares = 0;
-	for (uint32_t i = 0; i < chunks; i++)
-	{
-		uint32_t count = counts[i];
-
-		counts[i] = sum;
-		sum += count;
-		left->sum.g += sums[i].g;
-		left->sum.h += sums[i].h;
-		left->squares += squares[i];
-	}
-	counts[chunks] = sum;
-	job.n_left = sum;
-	left->count = sum;
-	return pe_team_run(grower->pool, place_chunk, &job, chunks);
+	divide(grower, b, n_left);
+	return sum_shared(grower, b, b->small) && (b->subtract || sum_shared(grower, b, b->large));
 }
 
 /* ---- leaves --------------------------------------------------------------------------- */
@@ -362,181 +533,235 @@ close_leaf(pe_grower *grower, pe_leaf *leaf)
 	if (!push_leaf(grower->env, &grower->closed, grower->n_closed, &grower->closed_capacity))
 		return pe_fail_memory(grower->err);
 	release_slot(grower, &leaf->slot);
-	grower->forest->model->values[leaf->node] =
-	    grower->options->learning_rate * pe_leaf_weight(&grower->rules, leaf);
 	grower->closed[grower->n_closed++] = *leaf;
 	return PE_OK;
 }
 
-/* Could a leaf be split at all? Then its histogram is worth having. */
-static bool
-may_split(const pe_grower *grower, const pe_leaf *leaf)
-{
-	return leaf->depth < grower->options->max_depth && leaf->count >= 2 &&
-	       (double) leaf->sum.h * grower->rules.unit_h >= 2 * grower->options->min_child_weight;
-}
-
-/* A leaf with a histogram becomes an open one when a split pays, else a closed one. */
+/* A leaf that is worth splitting becomes an open one, any other a closed one. */
 static pe_status
 settle_leaf(pe_grower *grower, pe_leaf *leaf)
 {
-	uint32_t capacity = (uint32_t) grower->open_capacity;
-
-	if (leaf->slot >= 0 && may_split(grower, leaf))
-	{
-		if (!find_split(grower, leaf))
-			return cancelled(grower->err);
-		if (leaf->split.column >= 0)
-		{
-			if (!push_leaf(grower->env, &grower->open, (uint32_t) grower->n_open, &capacity))
-				return pe_fail_memory(grower->err);
-			grower->open_capacity = (int) capacity;
-			grower->open[grower->n_open++] = *leaf;
-			return PE_OK;
-		}
-	}
-	return close_leaf(grower, leaf);
-}
-
-static pe_leaf
-take_leaf(pe_grower *grower)
-{
-	int at = grower->n_open - 1;
-	pe_leaf leaf;
-
-	if (grower->options->max_leaves > 0)
-	{
-		at = 0;
-		for (int i = 1; i < grower->n_open; i++)
-			if (grower->open[i].split.gain > grower->open[at].split.gain ||
-			    (grower->open[i].split.gain == grower->open[at].split.gain &&
-			     grower->open[i].node < grower->open[at].node))
-				at = i;
-	}
-	leaf = grower->open[at];
-	grower->open[at] = grower->open[--grower->n_open];
-	return leaf;
-}
-
-/* Any column's cells hold all rows. */
-static void
-sum_of_cells(const pe_grower *grower, pe_leaf *leaf)
-{
-	int column = grower->active[0];
-	const pe_cell *cells = slot_cells(grower, leaf->slot) + grower->bins->offsets[column];
-	uint32_t n = grower->bins->offsets[column + 1] - grower->bins->offsets[column];
-
-	leaf->sum = (pe_cell){0, 0};
-	for (uint32_t i = 0; i < n; i++)
-	{
-		leaf->sum.g += cells[i].g;
-		leaf->sum.h += cells[i].h;
-	}
-}
-
-/* Give both children histograms where they need them, the parent's going to the larger. */
-static bool
-children_histograms(pe_grower *grower, pe_leaf *parent, pe_leaf *small, pe_leaf *large)
-{
-	bool small_may, large_may;
-
-	small_may = may_split(grower, small);
-	large_may = may_split(grower, large);
-	if (large_may && parent->slot >= 0)
-	{
-		pe_cell *of_large, *of_small;
-		uint32_t n = grower->bins->offsets[grower->bins->n_columns];
-
-		large->slot = parent->slot;
-		parent->slot = -1;
-		if (!build(grower, small))
-			return false;
-		of_large = slot_cells(grower, large->slot);
-		of_small = slot_cells(grower, small->slot);
-		for (uint32_t i = 0; i < n; i++)
-		{
-			of_large[i].g -= of_small[i].g;
-			of_large[i].h -= of_small[i].h;
-		}
-		if (!small_may)
-			release_slot(grower, &small->slot);
-		return true;
-	}
-	release_slot(grower, &parent->slot);
-	return (!small_may || build(grower, small)) && (!large_may || build(grower, large));
-}
-
-/* The children's values may not cross the middle of the two where the column is monotone. */
-static void
-bound_children(const pe_grower *grower, const pe_leaf *parent, pe_leaf *left, pe_leaf *right)
-{
-	double middle = (parent->split.left_weight + parent->split.right_weight) / 2;
-	int direction = grower->rules.monotone != NULL ? grower->rules.monotone[parent->split.column] : 0;
-
-	left->lowest = right->lowest = parent->lowest;
-	left->highest = right->highest = parent->highest;
-	if (direction > 0)
-		left->highest = right->lowest = middle;
-	else if (direction < 0)
-		left->lowest = right->highest = middle;
+	if (leaf->split.column < 0)
+		return close_leaf(grower, leaf);
+	if (!push_leaf(grower->env, &grower->open, grower->n_open, &grower->open_capacity))
+		return pe_fail_memory(grower->err);
+	grower->open[grower->n_open++] = *leaf;
+	return PE_OK;
 }
 
 static pe_status
-split_leaf(pe_grower *grower, pe_leaf *parent)
+end_branch(pe_grower *grower, branch *b)
 {
-	pe_leaf left = {.depth = parent->depth + 1, .slot = -1, .begin = parent->begin};
-	pe_leaf right = {.depth = parent->depth + 1, .slot = -1};
 	pe_status status;
 
-	if (!partition(grower, parent, &left))
-		return cancelled(grower->err);
-	if (left.count == 0 || left.count == parent->count)
+	if (b->left.count == 0 || b->right.count == 0)
 		return pe_fail(grower->err, PE_INTERNAL, "a split left one side empty");
-	if (!write_split(grower, parent))
+	if (!write_split(grower, &b->parent))
 		return pe_fail_memory(grower->err);
-	right.begin = parent->begin + left.count;
-	right.count = parent->count - left.count;
-	right.sum = (pe_cell){parent->sum.g - left.sum.g, parent->sum.h - left.sum.h};
-	right.squares = parent->squares - left.squares;
-	left.node = add_node(grower->forest, left.count);
-	right.node = add_node(grower->forest, right.count);
-	bound_children(grower, parent, &left, &right);
-	if (left.count <= right.count ? !children_histograms(grower, parent, &left, &right)
-	                              : !children_histograms(grower, parent, &right, &left))
-		return cancelled(grower->err);
+	b->left.node = add_node(grower->forest, b->left.count);
+	b->right.node = add_node(grower->forest, b->right.count);
+	release_slot(grower, &b->parent.slot);
+	release_slot(grower, &b->spare[0]);
+	release_slot(grower, &b->spare[1]);
+	if (!b->small_may)
+		release_slot(grower, &b->small->slot);
 	/* The right one first: without max_leaves the newest, so the left, is next. */
-	status = settle_leaf(grower, &right);
-	return status == PE_OK ? settle_leaf(grower, &left) : status;
+	status = settle_leaf(grower, &b->right);
+	return status == PE_OK ? settle_leaf(grower, &b->left) : status;
 }
 
-pe_status
-pe_grow_tree(pe_grower *grower, uint32_t count, double squares)
+static pe_leaf
+take_leaf(pe_grower *grower, uint32_t at)
+{
+	pe_leaf leaf = grower->open[at];
+
+	/* Those behind keep their order, or the newest would not be the last. */
+	memmove(grower->open + at, grower->open + at + 1, (--grower->n_open - at) * sizeof(leaf));
+	return leaf;
+}
+
+static uint32_t
+best_open(const pe_grower *grower)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < grower->n_open; i++)
+		if (grower->open[i].split.gain > grower->open[best].split.gain ||
+		    (grower->open[i].split.gain == grower->open[best].split.gain &&
+		     grower->open[i].node < grower->open[best].node))
+			best = i;
+	return best;
+}
+
+/*
+ * The leaf that is split next. By gain, or the newest; then large ones come first as long
+ * as there are slots enough, so that in the end many small ones are left to share out.
+ */
+static uint32_t
+next_open(const pe_grower *grower)
+{
+	if (grower->options->max_leaves > 0)
+		return best_open(grower);
+	if (grower->n_free > grower->options->max_depth + 2)
+		for (uint32_t i = grower->n_open; i-- > 0;)
+			if (!is_small(grower, &grower->open[i]))
+				return i;
+	return grower->n_open - 1;
+}
+
+/* Split one large leaf, or as many small ones as there are slots for. */
+static pe_status
+split_some(pe_grower *grower, batch *all)
+{
+	uint32_t at = next_open(grower);
+	bool large = !is_small(grower, &grower->open[at]), done;
+	pe_status status = PE_OK;
+	pe_leaf leaf = take_leaf(grower, at);
+
+	all->grower = grower;
+	all->n = 0;
+	begin_branch(grower, &all->branches[all->n++], &leaf);
+	while (!large && grower->options->max_leaves == 0 && all->n < BATCH && grower->n_open > 0 &&
+	       is_small(grower, &grower->open[grower->n_open - 1]) &&
+	       slots_wanted(grower, &grower->open[grower->n_open - 1]) <= grower->n_free)
+	{
+		leaf = take_leaf(grower, grower->n_open - 1);
+		begin_branch(grower, &all->branches[all->n++], &leaf);
+	}
+	done = large ? split_large(grower, &all->branches[0]) : split_small(all);
+	if (!done)
+		return cancelled(grower->err);
+	for (int i = 0; i < all->n && status == PE_OK; i++)
+		status = end_branch(grower, &all->branches[i]);
+	return status;
+}
+
+/* ---- the tree ------------------------------------------------------------------------- */
+
+/* Any column's cells hold all rows. */
+static pe_cell
+sum_of_cells(const pe_grower *grower, int column, const pe_cell *cells)
+{
+	pe_cell sum = {0, 0};
+
+	for (uint32_t i = grower->bins->offsets[column]; i < grower->bins->offsets[column + 1]; i++)
+	{
+		sum.g += cells[i].g;
+		sum.h += cells[i].h;
+	}
+	return sum;
+}
+
+static void
+choose_columns(pe_grower *grower)
+{
+	memset(grower->is_active, 0, grower->bins->n_columns);
+	for (int i = 0; i < grower->n_active; i++)
+		grower->is_active[grower->active[i]] = true;
+	pe_histogram_choose(grower->histogram, grower->active, grower->n_active);
+	(void) pe_histogram_groups(grower->histogram, &grower->n_groups);
+}
+
+bool
+pe_grower_sum(pe_grower *grower, const uint32_t *rows, uint32_t count, pe_cell *cells)
+{
+	int threads = pe_team_threads(grower->pool), n_groups;
+	const int *groups = pe_histogram_groups(grower->histogram, &n_groups);
+
+	choose_columns(grower);
+	pe_histogram_begin(grower->histogram, cells);
+	if (!pe_partition_enter(grower, rows, count))
+		return false;
+	groups = pe_histogram_groups(grower->histogram, &n_groups);
+	for (int i = 0; i < n_groups; i++)
+		pe_histogram_take(grower->histogram, groups[i], 0, threads, cells);
+	grower->squares = squares_of(pe_histogram_squares(grower->histogram, 0, threads));
+	pe_histogram_end(grower->histogram, 0, threads);
+	return !pe_team_poll(grower->pool, 0);
+}
+
+/* By their rows, so that a row's leaf can be searched; a heap, as it needs no memory. */
+static void
+sort_closed(pe_leaf *leaves, uint32_t count)
+{
+	for (uint32_t top = count / 2, end = count; end > 1;)
+	{
+		uint32_t at, child;
+		pe_leaf leaf;
+
+		if (top > 0)
+			leaf = leaves[--top];
+		else
+		{
+			leaf = leaves[--end];
+			leaves[end] = leaves[0];
+		}
+		for (at = top; (child = 2 * at + 1) < end; at = child)
+		{
+			if (child + 1 < end && leaves[child + 1].begin > leaves[child].begin)
+				child++;
+			if (leaves[child].begin <= leaf.begin)
+				break;
+			leaves[at] = leaves[child];
+		}
+		leaves[at] = leaf;
+	}
+}
+
+/* The leaves' values, from the unrounded gradients of their rows. */
+static pe_status
+settle_values(pe_grower *grower, uint32_t count)
 {
 	pe_model *model = grower->forest->model;
-	pe_leaf root = {
-	    .begin = 0, .count = count, .squares = squares, .slot = -1, .lowest = -INFINITY, .highest = INFINITY};
-	pe_status status;
+
+	sort_closed(grower->closed, grower->n_closed);
+	if (!pe_partition_leave(grower, grower->rows, count))
+		return cancelled(grower->err);
+	for (uint32_t i = 0; i < grower->n_closed; i++)
+		model->values[grower->closed[i].node] =
+		    grower->options->learning_rate * pe_leaf_weight(&grower->rules, &grower->closed[i]);
+	model->roots[++model->n_trees] = model->n_nodes;
+	return PE_OK;
+}
+
+static pe_status
+begin_tree(pe_grower *grower, uint32_t count)
+{
+	pe_leaf root = {.count = count, .lowest = -INFINITY, .highest = INFINITY};
+	pe_cell *cells;
+	int n_groups;
+	const int *groups = pe_histogram_groups(grower->histogram, &n_groups);
 
 	grower->n_open = 0;
 	grower->n_closed = 0;
 	if (!reserve_nodes(grower->forest, 1))
 		return pe_fail_memory(grower->err);
 	root.node = add_node(grower->forest, count);
-	if (!build(grower, &root))
+	root.slot = take_slot(grower);
+	cells = slot_cells(grower, root.slot);
+	if (!pe_grower_sum(grower, grower->rows, count, cells))
 		return cancelled(grower->err);
-	sum_of_cells(grower, &root);
-	status = settle_leaf(grower, &root);
+	groups = pe_histogram_groups(grower->histogram, &n_groups);
+	root.sum = sum_of_cells(grower, grower->active[0], cells);
+	root.squares = grower->squares;
+	no_split(&root.split);
+	for (int i = 0; i < n_groups && may_split(grower, &root); i++)
+		split_group(grower, &root, groups[i], &root.split);
+	return settle_leaf(grower, &root);
+}
+
+pe_status
+pe_grow_tree(pe_grower *grower, uint32_t count)
+{
+	pe_status status = begin_tree(grower, count);
+	batch all;
+
 	while (status == PE_OK && grower->n_open > 0)
 	{
-		pe_leaf leaf;
-
 		if (grower->options->max_leaves > 0 &&
-		    grower->n_open + (int) grower->n_closed >= grower->options->max_leaves)
+		    grower->n_open + grower->n_closed >= (uint32_t) grower->options->max_leaves)
 			break;
-		leaf = take_leaf(grower);
-		status = split_leaf(grower, &leaf);
-		if (status != PE_OK)
-			return status;
+		status = split_some(grower, &all);
 	}
 	while (status == PE_OK && grower->n_open > 0)
 	{
@@ -544,30 +769,35 @@ pe_grow_tree(pe_grower *grower, uint32_t count, double squares)
 
 		status = close_leaf(grower, &leaf);
 	}
-	if (status == PE_OK)
-		model->roots[++model->n_trees] = model->n_nodes;
-	return status;
+	return status == PE_OK ? settle_values(grower, count) : status;
 }
 
 pe_status
 pe_grower_create(pe_grower *grower)
 {
-	size_t cells = grower->bins->offsets[grower->bins->n_columns];
-	size_t slot_bytes = cells * sizeof(pe_cell);
-	size_t wanted = grower->options->max_leaves > 0 ? (size_t) grower->options->max_leaves + 2
-	                                                : (size_t) grower->options->max_depth + 3;
-	size_t affordable = SLOT_BUDGET / slot_bytes;
+	const pe_bins *bins = grower->bins;
+	size_t slot_bytes;
+	size_t wanted, affordable;
 
+	grower->n_cells = bins->offsets[bins->n_columns];
+	slot_bytes = grower->n_cells * sizeof(pe_cell);
+	wanted = grower->options->max_leaves > 0 ? (size_t) grower->options->max_leaves + 2
+	                                         : (size_t) grower->options->max_depth + 3 + 3 * BATCH;
+	affordable = SLOT_BUDGET / slot_bytes;
 	/* A split holds two slots at once, and one more may be asked for. */
 	affordable = affordable < 4 ? 4 : affordable;
 	grower->n_slots = (int) (wanted < affordable ? wanted : affordable);
 	grower->cells = pe_alloc(grower->env, grower->n_slots * slot_bytes);
-	grower->thread_cells = pe_alloc(grower->env, (pe_team_threads(grower->pool) - 1) * slot_bytes);
+	grower->histogram = pe_histogram_create(grower->env, grower->pool, bins);
+	grower->entries = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
+	grower->scratch = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
 	grower->free_slots = pe_alloc(grower->env, grower->n_slots * sizeof(int));
-	grower->column_splits = pe_calloc(grower->env, grower->bins->n_columns, sizeof(pe_split));
-	grower->active = pe_calloc(grower->env, grower->bins->n_columns, sizeof(int));
-	if (grower->cells == NULL || grower->thread_cells == NULL || grower->free_slots == NULL ||
-	    grower->column_splits == NULL || grower->active == NULL)
+	grower->group_splits = pe_calloc(grower->env, bins->n_groups, 2 * sizeof(pe_split));
+	grower->active = pe_calloc(grower->env, bins->n_columns, sizeof(int));
+	grower->is_active = pe_calloc(grower->env, bins->n_columns, sizeof(bool));
+	if (grower->cells == NULL || grower->histogram == NULL || grower->entries == NULL ||
+	    grower->scratch == NULL || grower->free_slots == NULL || grower->group_splits == NULL ||
+	    grower->active == NULL || grower->is_active == NULL)
 		return pe_fail_memory(grower->err);
 	for (int i = 0; i < grower->n_slots; i++)
 		grower->free_slots[i] = i;
@@ -579,10 +809,13 @@ void
 pe_grower_free(pe_grower *grower)
 {
 	pe_free(grower->env, grower->cells);
-	pe_free(grower->env, grower->thread_cells);
+	pe_histogram_free(grower->histogram);
+	pe_free(grower->env, grower->entries);
+	pe_free(grower->env, grower->scratch);
 	pe_free(grower->env, grower->free_slots);
-	pe_free(grower->env, grower->column_splits);
+	pe_free(grower->env, grower->group_splits);
 	pe_free(grower->env, grower->active);
+	pe_free(grower->env, grower->is_active);
 	pe_free(grower->env, grower->open);
 	pe_free(grower->env, grower->closed);
 }

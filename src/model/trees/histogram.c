@@ -2,162 +2,343 @@
  * histogram.c
  *		Sums of gradients by bin: the loop that training spends its time in.
  *
- * Rows are read whole, each column adding to a cell of its own; a column's cells lie
- * side by side, and a tile of columns at a time is swept when all cells together would
- * not stay in the second-level cache. Sums are integers, so what each thread summed
- * for itself is added up afterwards to the same result however the rows were shared.
+ * Each thread adds to cells of its own, one for each code of each group of columns, with
+ * g above and h below in one 64-bit word: one addition a group and row. Rows are read
+ * whole, since a row's bytes share a cache line; a tile of groups at a time is swept when
+ * all cells together would not stay in the second-level cache. Before h could run
+ * over, below 2^16 as it is in 2^16 rows, the words are emptied into the leaf's cells. All sums are integers,
+ *so the result does not depend on who added what.
  */
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "model/trees/trees.h"
 
-#define CHUNK_ROWS  4096
-#define ALONE_CELLS 65536 /* row x column additions below which waking others costs more */
-#define TILE_CELLS  12288 /* 192 kB */
-#define AHEAD       12    /* rows prefetched before they are needed */
-#define MERGE_CELLS 4096
+#define CHUNK_ROWS  2048
+#define TILE_CELLS  24576 /* 192 kB */
+#define TILE_GROUPS 64
+#define AHEAD       12 /* rows prefetched before they are needed */
+#define CODES       256
 
-typedef int64_t pair_vector __attribute__((vector_size(16)));
-
-struct pe_histogram_job
+struct pe_histogram
 {
+	const pe_env *env;
 	pe_team *pool;
 	const pe_bins *bins;
-	const int *active;
+	int *active; /* groups that have a column of the tree */
 	int n_active;
-	bool all_active;
-	const pe_pair *pairs;
-	const uint32_t *rows;
-	uint32_t count;
-	uint32_t n_cells;
-	pe_cell *cells;
-	pe_cell *thread_cells;
-	bool used[PE_MAX_THREADS]; /* has the thread zeroed its cells yet? each writes its own */
+	uint64_t *words; /* by thread, group_offsets[n_groups] each; zero between builds */
+	uint32_t rows_in[PE_MAX_THREADS];
+	int64_t squares[PE_MAX_THREADS];
+	pe_cell *cells; /* of the leaf that is being built */
+	atomic_flag emptying;
+	bool emptied; /* something is in cells already; under the flag while threads add */
 };
 
-static inline void
-add_cell(pe_cell *cell, pair_vector pair)
+static uint64_t *
+words_of(const pe_histogram *h, int thread)
 {
-	pair_vector sum;
-
-	memcpy(&sum, cell, sizeof(sum));
-	sum += pair;
-	memcpy(cell, &sum, sizeof(sum));
+	return h->words + (size_t) thread * h->bins->group_offsets[h->bins->n_groups];
 }
 
-/* Add rows over the columns first .. last - 1 of the active list. */
+/* ---- from words to cells -------------------------------------------------------------- */
+
+/* Add a column's share of a group's sums to its cells. */
 static void
-add_tile(const pe_histogram_job *job, pe_cell *cells, uint32_t begin, uint32_t end, int first, int last)
+add_column(const pe_bins *bins, int column, const int64_t *g, const int64_t *h, uint32_t codes,
+           pe_cell *cells)
 {
-	const pe_bins *bins = job->bins;
-	const uint32_t *offsets = bins->offsets;
-	size_t stride = bins->stride;
+	const uint8_t *decode = bins->decode + (size_t) column * CODES;
 
-	for (uint32_t i = begin; i < end; i++)
+	cells += bins->offsets[column];
+	for (uint32_t code = 0; code < codes; code++)
 	{
-		uint32_t row = job->rows[i];
-		const uint8_t *bytes = bins->matrix + row * stride;
-		pair_vector pair = {job->pairs[row].g, job->pairs[row].h};
-
-		if (i + AHEAD < end)
-		{
-			uint32_t next = job->rows[i + AHEAD];
-
-			__builtin_prefetch(bins->matrix + next * stride + (job->all_active ? first : 0));
-			__builtin_prefetch(&job->pairs[next]);
-		}
-		if (job->all_active)
-			for (int column = first; column < last; column++)
-				add_cell(&cells[offsets[column] + bytes[column]], pair);
-		else
-			for (int k = first; k < last; k++)
-				add_cell(&cells[offsets[job->active[k]] + bytes[job->active[k]]], pair);
+		cells[decode[code]].g += g[code] * (1 << PE_ENTRY_SHIFT);
+		cells[decode[code]].h += h[code] * (1 << PE_ENTRY_SHIFT);
 	}
 }
 
 static void
-add_rows(const pe_histogram_job *job, pe_cell *cells, uint32_t begin, uint32_t end)
+clear_columns(const pe_bins *bins, int group, pe_cell *cells)
 {
-	const uint32_t *offsets = job->bins->offsets;
-
-	for (int first = 0, last; first < job->n_active; first = last)
+	for (int i = bins->member_begin[group]; i < bins->member_begin[group + 1]; i++)
 	{
-		uint32_t in_tile = 0;
+		int column = bins->members[i];
 
-		for (last = first; last < job->n_active; last++)
+		memset(cells + bins->offsets[column], 0,
+		       (bins->offsets[column + 1] - bins->offsets[column]) * sizeof(*cells));
+	}
+}
+
+/* Move what the threads first .. last - 1 have in a group's words to its columns' cells. */
+static void
+move_words(pe_histogram *h, int group, int first, int last, pe_cell *cells)
+{
+	const pe_bins *bins = h->bins;
+	uint32_t codes = bins->group_offsets[group + 1] - bins->group_offsets[group];
+	int64_t sum_g[CODES] = {0}, sum_h[CODES] = {0};
+
+	for (int thread = first; thread < last; thread++)
+	{
+		uint64_t *words = words_of(h, thread) + bins->group_offsets[group];
+
+		if (h->rows_in[thread] == 0)
+			continue;
+		for (uint32_t code = 0; code < codes; code++)
 		{
-			int column = job->active[last];
+			sum_g[code] += (int64_t) words[code] >> 32;
+			sum_h[code] += (uint32_t) words[code];
+		}
+		memset(words, 0, codes * sizeof(*words));
+	}
+	for (int i = bins->member_begin[group]; i < bins->member_begin[group + 1]; i++)
+		add_column(bins, bins->members[i], sum_g, sum_h, codes, cells);
+}
 
-			in_tile += offsets[column + 1] - offsets[column];
-			if (in_tile > TILE_CELLS && last > first)
+/* The thread's words are full: the leaf's cells take them, one thread at a time. */
+static void
+empty_words(pe_histogram *h, int thread)
+{
+	while (atomic_flag_test_and_set_explicit(&h->emptying, memory_order_acquire))
+		sched_yield();
+	if (!h->emptied)
+		for (int i = 0; i < h->n_active; i++)
+			clear_columns(h->bins, h->active[i], h->cells);
+	h->emptied = true;
+	for (int i = 0; i < h->n_active; i++)
+		move_words(h, h->active[i], thread, thread + 1, h->cells);
+	atomic_flag_clear_explicit(&h->emptying, memory_order_release);
+	h->rows_in[thread] = 0;
+}
+
+void
+pe_histogram_take(pe_histogram *h, int group, int first_thread, int last_thread, pe_cell *cells)
+{
+	if (!h->emptied)
+		clear_columns(h->bins, group, cells);
+	move_words(h, group, first_thread, last_thread, cells);
+}
+
+int64_t
+pe_histogram_squares(const pe_histogram *h, int first_thread, int last_thread)
+{
+	int64_t squares = 0;
+
+	for (int thread = first_thread; thread < last_thread; thread++)
+		squares += h->squares[thread];
+	return squares;
+}
+
+void
+pe_histogram_end(pe_histogram *h, int first_thread, int last_thread)
+{
+	for (int thread = first_thread; thread < last_thread; thread++)
+	{
+		h->squares[thread] = 0;
+		h->rows_in[thread] = 0;
+	}
+	if (last_thread - first_thread == pe_team_threads(h->pool))
+		h->emptied = false;
+}
+
+/* ---- adding --------------------------------------------------------------------------- */
+
+static inline uint64_t
+word_of(pe_entry entry)
+{
+	return ((uint64_t) ((int64_t) entry >> 48) << 32) + ((entry >> 32) & 0xffff);
+}
+
+/* Over groups that lie side by side, eight codes a read; words by group. */
+static void
+add_adjoining(uint8_t *const restrict matrix, size_t stride, uint64_t *const *words, int n,
+              const pe_entry *entries, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+	{
+		const uint8_t *codes = matrix + (size_t) (uint32_t) entries[i] * stride;
+		uint64_t word = word_of(entries[i]);
+		int k = 0;
+
+		/* The list goes on behind the chunk, or reads its last entry again. */
+		__builtin_prefetch(matrix +
+		                   (size_t) (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1] * stride);
+		for (; k + 8 <= n; k += 8)
+		{
+			uint64_t eight;
+
+			memcpy(&eight, codes + k, sizeof(eight));
+			words[k][eight & 255] += word;
+			words[k + 1][eight >> 8 & 255] += word;
+			words[k + 2][eight >> 16 & 255] += word;
+			words[k + 3][eight >> 24 & 255] += word;
+			words[k + 4][eight >> 32 & 255] += word;
+			words[k + 5][eight >> 40 & 255] += word;
+			words[k + 6][eight >> 48 & 255] += word;
+			words[k + 7][eight >> 56] += word;
+		}
+		for (; k < n; k++)
+			words[k][codes[k]] += word;
+	}
+}
+
+/* Over any groups. */
+static void
+add_scattered(const pe_bins *bins, const int *groups, uint64_t *const *words, int n, const pe_entry *entries,
+              uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+	{
+		const uint8_t *codes = bins->matrix + (size_t) (uint32_t) entries[i] * bins->stride;
+		uint64_t word = word_of(entries[i]);
+
+		__builtin_prefetch(bins->matrix +
+		                   (size_t) (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1] *
+		                       bins->stride +
+		                   groups[0]);
+		for (int k = 0; k < n; k++)
+			words[k][codes[groups[k]]] += word;
+	}
+}
+
+static void
+add_tiles(const pe_histogram *h, uint64_t *words, const pe_entry *entries, uint32_t count)
+{
+	const pe_bins *bins = h->bins;
+	const uint32_t *offsets = bins->group_offsets;
+	uint64_t *tile[TILE_GROUPS];
+
+	for (int first = 0, n; first < h->n_active; first += n)
+	{
+		uint32_t cells = 0;
+
+		for (n = 0; n < TILE_GROUPS && first + n < h->n_active; n++)
+		{
+			int group = h->active[first + n];
+
+			cells += offsets[group + 1] - offsets[group];
+			if (cells > TILE_CELLS && n > 0)
 				break;
+			tile[n] = words + offsets[group];
 		}
-		add_tile(job, cells, begin, end, first, last);
+		if (h->n_active == bins->n_groups)
+			add_adjoining(bins->matrix + first, bins->stride, tile, n, entries, count);
+		else
+			add_scattered(bins, h->active + first, tile, n, entries, count);
 	}
 }
 
-static void
-histogram_work(void *ctx, uint32_t item, int thread)
+void
+pe_histogram_add(pe_histogram *h, int thread, const pe_entry *entries, uint32_t count)
 {
-	pe_histogram_job *job = ctx;
-	pe_cell *cells = thread == 0 ? job->cells : job->thread_cells + (size_t) (thread - 1) * job->n_cells;
+	int64_t squares = 0;
+
+	for (uint32_t begin = 0; begin < count;)
+	{
+		uint32_t n = count - begin < CHUNK_ROWS ? count - begin : CHUNK_ROWS;
+
+		if (h->rows_in[thread] + n > PE_ALONE_ROWS)
+			empty_words(h, thread);
+		add_tiles(h, words_of(h, thread), entries + begin, n);
+		for (uint32_t i = begin; i < begin + n; i++)
+		{
+			int64_t g = (int64_t) entries[i] >> 48;
+
+			squares += g * g;
+		}
+		h->rows_in[thread] += n;
+		begin += n;
+	}
+	h->squares[thread] += squares;
+}
+
+/* ---- the whole of a leaf, by all threads ---------------------------------------------- */
+
+typedef struct add_job
+{
+	pe_histogram *histogram;
+	const pe_entry *entries;
+	uint32_t count;
+} add_job;
+
+static void
+add_work(void *ctx, uint32_t item, int thread)
+{
+	add_job *job = ctx;
 	uint32_t begin = item * CHUNK_ROWS;
 	uint32_t end = job->count - begin < CHUNK_ROWS ? job->count : begin + CHUNK_ROWS;
 
-	if (!job->used[thread])
-	{
-		memset(cells, 0, job->n_cells * sizeof(*cells));
-		job->used[thread] = true;
-	}
-	add_rows(job, cells, begin, end);
+	pe_histogram_add(job->histogram, thread, job->entries + begin, end - begin);
 }
 
-static void
-merge_work(void *ctx, uint32_t item, int thread)
+void
+pe_histogram_begin(pe_histogram *h, pe_cell *cells)
 {
-	pe_histogram_job *job = ctx;
-	uint32_t begin = item * MERGE_CELLS;
-	uint32_t end = job->n_cells - begin < MERGE_CELLS ? job->n_cells : begin + MERGE_CELLS;
-
-	for (int other = 1; other < PE_MAX_THREADS; other++)
-	{
-		const pe_cell *from = job->thread_cells + (size_t) (other - 1) * job->n_cells;
-
-		if (!job->used[other])
-			continue;
-		for (uint32_t i = begin; i < end; i++)
-		{
-			job->cells[i].g += from[i].g;
-			job->cells[i].h += from[i].h;
-		}
-	}
+	h->cells = cells;
+	h->emptied = false;
 }
 
 bool
-pe_histogram_build(pe_team *pool, const pe_bins *bins, const int *active, int n_active, const pe_pair *pairs,
-                   const uint32_t *rows, uint32_t count, pe_cell *cells, pe_cell *thread_cells)
+pe_histogram_add_shared(pe_histogram *h, const pe_entry *entries, uint32_t count)
 {
-	pe_histogram_job job = {.pool = pool,
-	                        .bins = bins,
-	                        .active = active,
-	                        .n_active = n_active,
-	                        .all_active = n_active == bins->n_columns,
-	                        .pairs = pairs,
-	                        .rows = rows,
-	                        .count = count,
-	                        .n_cells = bins->offsets[bins->n_columns],
-	                        .cells = cells,
-	                        .thread_cells = thread_cells};
+	add_job job = {h, entries, count};
 
-	/* The caller's cells are the result, so they are zeroed whether it gets an item or not. */
-	memset(cells, 0, job.n_cells * sizeof(*cells));
-	job.used[0] = true;
-	if ((uint64_t) count * n_active < ALONE_CELLS)
+	return pe_team_run(h->pool, add_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS);
+}
+
+/* ---- before and after ----------------------------------------------------------------- */
+
+void
+pe_histogram_choose(pe_histogram *h, const int *columns, int n_columns)
+{
+	const pe_bins *bins = h->bins;
+
+	/* Groups in order; a mark for each would be as much as the list itself. */
+	h->n_active = 0;
+	for (int group = 0; group < bins->n_groups; group++)
+		h->active[group] = 0;
+	for (int i = 0; i < n_columns; i++)
+		h->active[bins->groups[columns[i]]] = 1;
+	for (int group = 0; group < bins->n_groups; group++)
+		if (h->active[group])
+			h->active[h->n_active++] = group;
+}
+
+const int *
+pe_histogram_groups(const pe_histogram *h, int *n)
+{
+	*n = h->n_active;
+	return h->active;
+}
+
+pe_histogram *
+pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins)
+{
+	pe_histogram *h = pe_calloc(env, 1, sizeof(*h));
+
+	if (h == NULL)
+		return NULL;
+	h->env = env;
+	h->pool = pool;
+	h->bins = bins;
+	h->active = pe_calloc(env, bins->n_groups, sizeof(*h->active));
+	h->words = pe_calloc(env, (size_t) pe_team_threads(pool) * bins->group_offsets[bins->n_groups],
+	                     sizeof(*h->words));
+	atomic_flag_clear(&h->emptying);
+	if (h->active == NULL || h->words == NULL)
 	{
-		add_rows(&job, cells, 0, count);
-		return !pe_team_poll(pool, 0);
+		pe_histogram_free(h);
+		return NULL;
 	}
-	if (!pe_team_run(pool, histogram_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS))
-		return false;
-	if (pe_team_threads(pool) > 1)
-		return pe_team_run(pool, merge_work, &job, (job.n_cells + MERGE_CELLS - 1) / MERGE_CELLS);
-	return true;
+	return h;
+}
+
+void
+pe_histogram_free(pe_histogram *h)
+{
+	if (h == NULL)
+		return;
+	pe_free(h->env, h->active);
+	pe_free(h->env, h->words);
+	pe_free(h->env, h);
 }

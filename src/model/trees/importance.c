@@ -86,8 +86,8 @@ pe_boost_find_strongest(pe_boost *b)
 	}
 	for (int column = 0; column < b->bins.n_columns; column++)
 		b->grower.active[column] = column;
-	if (!pe_histogram_build(fit->pool, &b->bins, b->grower.active, b->bins.n_columns, b->pairs, b->rows,
-	                        b->n_fit, cells, b->grower.thread_cells))
+	b->grower.n_active = b->bins.n_columns;
+	if (!pe_grower_sum(&b->grower, b->rows, b->n_fit, cells))
 		return cancelled(fit->err);
 	for (int column = 0; column < b->bins.n_columns; column++)
 	{
@@ -111,12 +111,13 @@ static void
 unbin_row(const pe_boost *b, uint32_t row, double *values)
 {
 	const pe_model *model = b->fit->model;
-	const uint8_t *bins = b->bins.matrix + (size_t) row * b->bins.stride;
+	const uint8_t *codes = b->bins.matrix + (size_t) row * b->bins.stride;
 
 	for (int feature = 0; feature < model->n_features; feature++)
 		values[feature] = NAN;
 	for (int column = 0; column < b->bins.n_columns; column++)
-		values[b->bins.features[column]] = pe_bins_value(&b->bins, model, column, bins[column]);
+		values[b->bins.features[column]] =
+		    pe_bins_value(&b->bins, model, column, pe_bins_at(&b->bins, codes, column));
 }
 
 /* Rows for mean |SHAP|: fewer where deep trees make each costly. */

@@ -11,9 +11,10 @@
 #define PE_EDGES 256 /* floats kept for each column: at most 254 edges, the rest +infinity */
 
 /*
- * The features that have something to tell, as one byte a cell, a row's bytes side by
- * side. Bin 0 is missing. Numeric: bin b >= 1 holds edge[b - 2] < value <= edge[b - 1].
- * Categorical: the bin is the slot.
+ * The features that have something to tell, as bins. Bin 0 is missing. Numeric: bin
+ * b >= 1 holds edge[b - 2] < value <= edge[b - 1]. Categorical: the bin is the slot.
+ * Columns of few bins form groups, and a row has one byte for each group: the code,
+ * which is the sum of bin * step over the group's columns.
  */
 typedef struct pe_bins
 {
@@ -23,16 +24,32 @@ typedef struct pe_bins
 	uint32_t *offsets; /* n_columns + 1: the column's first cell in a histogram */
 	bool *categorical; /* by column */
 	float *edges;      /* PE_EDGES by column */
-	size_t stride;     /* bytes from row to row */
-	uint8_t *matrix;   /* [row][stride] */
+	int n_groups;
+	int *groups;             /* by column */
+	uint16_t *steps;         /* by column */
+	uint32_t *group_offsets; /* n_groups + 1: the sums of the groups' numbers of codes */
+	int *members;            /* the columns, group by group */
+	int *member_begin;       /* n_groups + 1 */
+	uint8_t *decode;         /* [column][256]: the column's bin by its group's code */
+	size_t stride;           /* bytes from row to row */
+	uint8_t *matrix;         /* [row][stride] of codes, for histograms */
+	uint8_t *turned;         /* [group][rows] of the same, for partitions */
 	uint64_t rows;
 } pe_bins;
 
 /* Choose edges from the training rows; constant features are left out. */
 extern pe_status pe_bins_choose(pe_fit *fit, pe_bins *bins);
+/* Put the columns into groups; part of choosing. group.c. */
+extern pe_status pe_bins_group(const pe_env *env, pe_bins *bins, pe_error *err);
 /* Fill the matrix, giving back the dataset's values block by block. */
 extern pe_status pe_bins_fill(pe_fit *fit, pe_bins *bins);
 extern void pe_bins_free(const pe_env *env, pe_bins *bins);
+/* The column's bin in a row of the matrix. */
+static inline uint8_t
+pe_bins_at(const pe_bins *bins, const uint8_t *codes, int column)
+{
+	return bins->decode[(size_t) column * 256 + codes[bins->groups[column]]];
+}
 /* A value that lies in the bin, as predict takes it. */
 extern double pe_bins_value(const pe_bins *bins, const pe_model *model, int column, uint8_t bin);
 
@@ -92,7 +109,7 @@ typedef struct pe_leaf
 	int depth;
 	int slot; /* its histogram, -1: none kept */
 	pe_cell sum;
-	double squares; /* of the rows' g, in cells' units */
+	double squares; /* of the rows' rounded g, in cells' units */
 	double lowest;  /* bounds of its value, from monotone ancestors */
 	double highest;
 	pe_split split;
@@ -104,12 +121,40 @@ extern void pe_split_column(const pe_split_rules *rules, const pe_leaf *leaf, in
 /* The value of a leaf with these sums, before the learning rate. */
 extern double pe_leaf_weight(const pe_split_rules *rules, const pe_leaf *leaf);
 
-typedef struct pe_histogram_job pe_histogram_job;
+/* Does a row with this bin go left? */
+extern bool pe_split_goes_left(const pe_split *split, uint8_t bin);
 
-/* Sum the pairs of the given rows into cells (all of bins->offsets[n_columns]), over the active columns. */
-extern bool pe_histogram_build(pe_team *pool, const pe_bins *bins, const int *active, int n_active,
-                               const pe_pair *pairs, const uint32_t *rows, uint32_t count, pe_cell *cells,
-                               pe_cell *thread_cells);
+/*
+ * A row of a tree: its number below, above it h and then g of its pair, each rounded to
+ * units of 2^PE_ENTRY_SHIFT; |g| <= 2^15, 1 <= h < 2^16.
+ */
+typedef uint64_t pe_entry;
+
+#define PE_ENTRY_SHIFT 15
+
+/* Where histograms are summed. One build at a time, or one at a time on each thread. */
+typedef struct pe_histogram pe_histogram;
+
+extern pe_histogram *pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins);
+extern void pe_histogram_free(pe_histogram *histogram);
+/* From now on over the groups of these columns. */
+extern void pe_histogram_choose(pe_histogram *histogram, const int *columns, int n_columns);
+extern const int *pe_histogram_groups(const pe_histogram *histogram, int *n);
+/*
+ * Add rows: as one of several threads of a run that was begun, by all threads, or on one
+ * thread alone, then at most PE_ALONE_ROWS in all.
+ */
+#define PE_ALONE_ROWS 65536
+extern void pe_histogram_begin(pe_histogram *histogram, pe_cell *cells);
+extern void pe_histogram_add(pe_histogram *histogram, int thread, const pe_entry *entries, uint32_t count);
+extern bool pe_histogram_add_shared(pe_histogram *histogram, const pe_entry *entries, uint32_t count);
+/* Put what the threads have of a group into the cells of its columns; each group once. */
+extern void pe_histogram_take(pe_histogram *histogram, int group, int first_thread, int last_thread,
+                              pe_cell *cells);
+/* The sum of the rows' rounded g squared. */
+extern int64_t pe_histogram_squares(const pe_histogram *histogram, int first_thread, int last_thread);
+/* After the last group: ready for the next build. */
+extern void pe_histogram_end(pe_histogram *histogram, int first_thread, int last_thread);
 
 /* The model's nodes while they grow, with what only training needs beside them. */
 typedef struct pe_forest
@@ -130,20 +175,26 @@ typedef struct pe_grower
 	pe_forest *forest;
 	pe_split_rules rules;
 	const pe_pair *pairs;
-	uint32_t *rows;    /* the tree's rows, in ascending order at the start */
-	uint32_t *scratch; /* as many */
+	uint32_t *rows;    /* the tree's rows, ascending at the start, by leaf at the end */
+	uint32_t capacity; /* the most of them */
+	pe_entry *entries; /* the rows while the tree grows */
+	pe_entry *scratch; /* as many */
 	int *active;       /* the tree's columns */
 	int n_active;
-	pe_cell *cells; /* n_slots histograms */
+	bool *is_active; /* by column */
+	int n_groups;    /* that these columns are in */
+	pe_histogram *histogram;
+	uint32_t n_cells; /* of one histogram */
+	double squares;   /* what pe_grower_sum saw of g squared, in cells' units */
+	pe_cell *cells;   /* n_slots histograms */
 	int n_slots;
 	int *free_slots;
 	int n_free;
-	pe_cell *thread_cells; /* one histogram for each thread but the first */
-	pe_split *column_splits;
-	pe_leaf *open; /* leaves that may be split */
-	int n_open;
-	int open_capacity;
-	pe_leaf *closed; /* leaves that stay */
+	pe_split *group_splits; /* best ones of two leaves by group */
+	pe_leaf *open;          /* leaves that may be split */
+	uint32_t n_open;
+	uint32_t open_capacity;
+	pe_leaf *closed; /* leaves that stay, at the end in the order of their rows */
 	uint32_t n_closed;
 	uint32_t closed_capacity;
 	pe_error *err;
@@ -151,9 +202,21 @@ typedef struct pe_grower
 
 extern pe_status pe_grower_create(pe_grower *grower);
 extern void pe_grower_free(pe_grower *grower);
-/* Grow one tree over rows[0 .. count - 1], squares being the sum of their g squared; its leaves are then in
- * closed. */
-extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count, double squares);
+/* Grow one tree over rows[0 .. count - 1]; its leaves are then in closed, with exact sums. */
+extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count);
+/* Add the values of the tree's leaves to the margins of its rows. */
+extern bool pe_grower_add_values(pe_grower *grower, uint32_t count, double *margins);
+/* The cells of all columns over these rows. */
+extern bool pe_grower_sum(pe_grower *grower, const uint32_t *rows, uint32_t count, pe_cell *cells);
+
+/* partition.c. False: the tick asked to stop. */
+/* Entries for the rows, summed into the histogram, which must have begun. */
+extern bool pe_partition_enter(pe_grower *grower, const uint32_t *rows, uint32_t count);
+/* Sort a leaf's entries into left and right, keeping the order; by one thread or by all. */
+extern uint32_t pe_partition_alone(pe_grower *grower, const pe_leaf *leaf);
+extern bool pe_partition_shared(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left);
+/* Back to rows, with the exact sums of the closed leaves. */
+extern bool pe_partition_leave(pe_grower *grower, uint32_t *rows, uint32_t count);
 
 /* The leaf's node that a binned row reaches in tree. */
 extern uint32_t pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree,
