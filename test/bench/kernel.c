@@ -87,7 +87,8 @@ profile(uint64_t i, double *x)
 	double orders = floor(-log(uniform(i, 45)) * (0.4 + 7 * activity * activity) - 0.35);
 	double tickets = floor(-log(uniform(i, 46)) * 0.6), country = 1 + floor(40 * pow(uniform(i, 47), 2.5));
 	double city = 1 + floor(500 * pow(uniform(i, 48), 2)), device = floor(4 * pow(uniform(i, 49), 1.2));
-	double channel = floor(8 * pow(uniform(i, 50), 1.5)), discount = pow(uniform(i, 31), 1.6), revenue, margin;
+	double channel = floor(8 * pow(uniform(i, 50), 1.5)), discount = pow(uniform(i, 31), 1.6), revenue,
+	       margin;
 
 	orders = orders > 0 ? orders : 0;
 	revenue = exp(3.6 + 0.5 * normal(i, 30)) * orders;
@@ -118,17 +119,36 @@ profile(uint64_t i, double *x)
 	x[24] = city;
 	margin = 5.9 - 1.6 * recency / (40 + recency / 2) + 0.9 * log(1 + month) + 0.5 * log(1 + orders) -
 	         0.6 * tickets - (tenure < 90) - 0.9 * (channel == 3) - 0.5 * (device == 1) -
-	         0.8 * (fmod(country, 7) == 3) - (recency > 45 && tickets > 0) - 1.2 * (discount > 0.5 && orders > 0) -
-	         0.02 * fabs(age - 42) - 0.25 * sin(city * 0.7) - 2.4;
+	         0.8 * (fmod(country, 7) == 3) - (recency > 45 && tickets > 0) -
+	         1.2 * (discount > 0.5 && orders > 0) - 0.02 * fabs(age - 42) - 0.25 * sin(city * 0.7) - 2.4;
 	return uniform(i, 17) < 1 / (1 + exp(margin));
 }
 
-static const char *const names[COLUMNS] = {
-    "age",           "tenure_days",  "recency_days",  "visits_week",    "visits_month",
-    "visits_quarter", "page_views",  "cart_adds",     "orders_month",   "orders_year",
-    "revenue_year",  "average_order", "discount_share", "returns_year", "open_rate",
-    "click_rate",    "push_opens",   "tickets",       "nps",            "credit_balance",
-    "country",       "device",       "channel",       "tier",           "city"};
+static const char *const names[COLUMNS] = {"age",
+                                           "tenure_days",
+                                           "recency_days",
+                                           "visits_week",
+                                           "visits_month",
+                                           "visits_quarter",
+                                           "page_views",
+                                           "cart_adds",
+                                           "orders_month",
+                                           "orders_year",
+                                           "revenue_year",
+                                           "average_order",
+                                           "discount_share",
+                                           "returns_year",
+                                           "open_rate",
+                                           "click_rate",
+                                           "push_opens",
+                                           "tickets",
+                                           "nps",
+                                           "credit_balance",
+                                           "country",
+                                           "device",
+                                           "channel",
+                                           "tier",
+                                           "city"};
 
 static void
 fail(const char *what, const pe_error *err)
@@ -146,7 +166,8 @@ make_dataset(const pe_env *env, uint64_t rows, const pe_options *options, FILE *
 	pe_error err;
 
 	for (int i = 0; i < COLUMNS; i++)
-		specs[i] = (pe_feature_spec){names[i], NULL, i < NUMBERS ? PE_FEATURE_NUMERIC : PE_FEATURE_CATEGORICAL};
+		specs[i] =
+		    (pe_feature_spec){names[i], NULL, i < NUMBERS ? PE_FEATURE_NUMERIC : PE_FEATURE_CATEGORICAL};
 	if (pe_dataset_create(env, PE_ALGORITHM_BOOSTED_TREES, specs, COLUMNS, false, &dataset, &err) != PE_OK)
 		fail("dataset", &err);
 	if (file != NULL)
@@ -224,7 +245,8 @@ main(int argc, char **argv)
 	{
 		meter m = {0, 0};
 		phases p = {{0}};
-		pe_env env = {.allocator = {meter_alloc, meter_realloc, meter_free, &m}, .tick = note_phase, .tick_ctx = &p};
+		pe_env env = {
+		    .allocator = {meter_alloc, meter_realloc, meter_free, &m}, .tick = note_phase, .tick_ctx = &p};
 		double started = seconds(), read, finished;
 		pe_dataset *dataset = make_dataset(&env, rows, &options, repeat == 0 ? file : NULL);
 		pe_evaluation evaluation;
@@ -239,14 +261,15 @@ main(int argc, char **argv)
 			fail("train", &err);
 		finished = seconds();
 		pe_model_serialize(&env, model, &bytes, &length, &err);
-		printf("{\"rows\": %llu, \"threads\": %d, \"generate\": %.3f, \"bin\": %.3f, \"fit\": %.3f, \"evaluate\": %.3f, "
-		       "\"kernel\": %.3f, \"auc\": %.5f, \"log_loss\": %.5f, \"peak_mb\": %.1f, \"announced_mb\": %.1f, "
-		       "\"model\": \"%016llx\"}\n",
-		       (unsigned long long) rows, threads, read - started, p.began[1] - read,
-		       p.began[2] - p.began[1], finished - p.began[2], p.began[2] - read, evaluation.auc,
-		       evaluation.log_loss, (double) m.most / 1e6,
-		       (double) pe_training_memory(&options, COLUMNS, false, rows) / 1e6,
-		       (unsigned long long) pe_hash_bytes(bytes, length, 0));
+		printf(
+		    "{\"rows\": %llu, \"threads\": %d, \"generate\": %.3f, \"bin\": %.3f, \"fit\": %.3f, "
+		    "\"evaluate\": %.3f, "
+		    "\"kernel\": %.3f, \"auc\": %.5f, \"log_loss\": %.5f, \"peak_mb\": %.1f, \"announced_mb\": %.1f, "
+		    "\"model\": \"%016llx\"}\n",
+		    (unsigned long long) rows, threads, read - started, p.began[1] - read, p.began[2] - p.began[1],
+		    finished - p.began[2], p.began[2] - read, evaluation.auc, evaluation.log_loss,
+		    (double) m.most / 1e6, (double) pe_training_memory(&options, COLUMNS, false, rows) / 1e6,
+		    (unsigned long long) pe_hash_bytes(bytes, length, 0));
 		fflush(stdout);
 		pe_free(&env, bytes);
 		pe_model_free(model);

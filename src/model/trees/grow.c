@@ -295,10 +295,18 @@ left_sum(const pe_grower *grower, const pe_leaf *parent, uint32_t n_left)
 	}
 	for (uint32_t i = parent->begin; i < parent->begin + n_left; i++)
 	{
-		sum.g += (int64_t) grower->entries[i] >> 48;
-		sum.h += grower->entries[i] >> 32 & 0xffff;
+		const pe_pair *pair = &grower->pairs[(uint32_t) grower->entries[i]];
+
+		if (grower->capacity <= PE_EXACT_ROWS)
+		{
+			sum.g += pair->g;
+			sum.h += pair->h;
+			continue;
+		}
+		sum.g += ((int64_t) grower->entries[i] >> 48) * (1 << PE_ENTRY_SHIFT);
+		sum.h += (int64_t) (grower->entries[i] >> 32 & 0xffff) * (1 << PE_ENTRY_SHIFT);
 	}
-	return (pe_cell){sum.g * (1 << PE_ENTRY_SHIFT), sum.h * (1 << PE_ENTRY_SHIFT)};
+	return sum;
 }
 
 /* Slots that splitting the leaf may ask for, beside its own. */
@@ -361,12 +369,6 @@ divide(const pe_grower *grower, branch *b, uint32_t n_left)
 	}
 }
 
-static double
-squares_of(int64_t units)
-{
-	return (double) units * ((double) (1 << PE_ENTRY_SHIFT) * (1 << PE_ENTRY_SHIFT));
-}
-
 /* A group's cells of a child that was summed by the threads first .. last - 1, its split, and so for the
  * other. */
 static void
@@ -384,9 +386,9 @@ finish_group(const pe_grower *grower, branch *b, pe_leaf *summed, int group, int
 }
 
 static void
-note_squares(branch *b, pe_leaf *summed, int64_t units)
+note_squares(branch *b, pe_leaf *summed, double squares)
 {
-	summed->squares = squares_of(units);
+	summed->squares = squares;
 	if (summed == b->small && b->subtract)
 		b->large->squares = b->parent.squares - summed->squares;
 }
@@ -675,7 +677,7 @@ pe_grower_sum(pe_grower *grower, const uint32_t *rows, uint32_t count, pe_cell *
 	groups = pe_histogram_groups(grower->histogram, &n_groups);
 	for (int i = 0; i < n_groups; i++)
 		pe_histogram_take(grower->histogram, groups[i], 0, threads, cells);
-	grower->squares = squares_of(pe_histogram_squares(grower->histogram, 0, threads));
+	grower->squares = pe_histogram_squares(grower->histogram, 0, threads);
 	pe_histogram_end(grower->histogram, 0, threads);
 	return !pe_team_poll(grower->pool, 0);
 }
@@ -788,7 +790,8 @@ pe_grower_create(pe_grower *grower)
 	affordable = affordable < 4 ? 4 : affordable;
 	grower->n_slots = (int) (wanted < affordable ? wanted : affordable);
 	grower->cells = pe_alloc(grower->env, grower->n_slots * slot_bytes);
-	grower->histogram = pe_histogram_create(grower->env, grower->pool, bins);
+	grower->histogram = pe_histogram_create(grower->env, grower->pool, bins,
+	                                        grower->capacity <= PE_EXACT_ROWS ? grower->pairs : NULL);
 	grower->entries = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
 	grower->scratch = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
 	grower->free_slots = pe_alloc(grower->env, grower->n_slots * sizeof(int));

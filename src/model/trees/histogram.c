@@ -19,6 +19,7 @@
 #define TILE_GROUPS 64
 #define AHEAD       12 /* rows prefetched before they are needed */
 #define CODES       256
+#define EXACT_SHIFT 8 /* of g before it is squared */
 
 struct pe_histogram
 {
@@ -27,7 +28,10 @@ struct pe_histogram
 	const pe_bins *bins;
 	int *active; /* groups that have a column of the tree */
 	int n_active;
-	uint64_t *words; /* by thread, group_offsets[n_groups] each; zero between builds */
+	const pe_pair *pairs; /* by row, to be exact; else NULL */
+	/* By thread, group_offsets[n_groups] each, zero between builds; one or the other. */
+	uint64_t *words;
+	pe_cell *exact_words;
 	uint32_t rows_in[PE_MAX_THREADS];
 	int64_t squares[PE_MAX_THREADS];
 	pe_cell *cells; /* of the leaf that is being built */
@@ -39,6 +43,12 @@ static uint64_t *
 words_of(const pe_histogram *h, int thread)
 {
 	return h->words + (size_t) thread * h->bins->group_offsets[h->bins->n_groups];
+}
+
+static pe_cell *
+exact_words_of(const pe_histogram *h, int thread)
+{
+	return h->exact_words + (size_t) thread * h->bins->group_offsets[h->bins->n_groups];
 }
 
 /* ---- from words to cells -------------------------------------------------------------- */
@@ -53,8 +63,8 @@ add_column(const pe_bins *bins, int column, const int64_t *g, const int64_t *h, 
 	cells += bins->offsets[column];
 	for (uint32_t code = 0; code < codes; code++)
 	{
-		cells[decode[code]].g += g[code] * (1 << PE_ENTRY_SHIFT);
-		cells[decode[code]].h += h[code] * (1 << PE_ENTRY_SHIFT);
+		cells[decode[code]].g += g[code];
+		cells[decode[code]].h += h[code];
 	}
 }
 
@@ -70,27 +80,42 @@ clear_columns(const pe_bins *bins, int group, pe_cell *cells)
 	}
 }
 
+/* Add a thread's words of a group to sums by code, in cells' units, and zero them. */
+static void
+drain_words(uint64_t *words, uint32_t codes, int64_t *sum_g, int64_t *sum_h)
+{
+	for (uint32_t code = 0; code < codes; code++)
+	{
+		sum_g[code] += ((int64_t) words[code] >> 32) * (1 << PE_ENTRY_SHIFT);
+		sum_h[code] += (int64_t) (uint32_t) words[code] * (1 << PE_ENTRY_SHIFT);
+	}
+	memset(words, 0, codes * sizeof(*words));
+}
+
+static void
+drain_exact_words(pe_cell *words, uint32_t codes, int64_t *sum_g, int64_t *sum_h)
+{
+	for (uint32_t code = 0; code < codes; code++)
+	{
+		sum_g[code] += words[code].g;
+		sum_h[code] += words[code].h;
+	}
+	memset(words, 0, codes * sizeof(*words));
+}
+
 /* Move what the threads first .. last - 1 have in a group's words to its columns' cells. */
 static void
 move_words(pe_histogram *h, int group, int first, int last, pe_cell *cells)
 {
 	const pe_bins *bins = h->bins;
-	uint32_t codes = bins->group_offsets[group + 1] - bins->group_offsets[group];
+	uint32_t begin = bins->group_offsets[group], codes = bins->group_offsets[group + 1] - begin;
 	int64_t sum_g[CODES] = {0}, sum_h[CODES] = {0};
 
 	for (int thread = first; thread < last; thread++)
-	{
-		uint64_t *words = words_of(h, thread) + bins->group_offsets[group];
-
-		if (h->rows_in[thread] == 0)
-			continue;
-		for (uint32_t code = 0; code < codes; code++)
-		{
-			sum_g[code] += (int64_t) words[code] >> 32;
-			sum_h[code] += (uint32_t) words[code];
-		}
-		memset(words, 0, codes * sizeof(*words));
-	}
+		if (h->rows_in[thread] > 0 && h->pairs != NULL)
+			drain_exact_words(exact_words_of(h, thread) + begin, codes, sum_g, sum_h);
+		else if (h->rows_in[thread] > 0)
+			drain_words(words_of(h, thread) + begin, codes, sum_g, sum_h);
 	for (int i = bins->member_begin[group]; i < bins->member_begin[group + 1]; i++)
 		add_column(bins, bins->members[i], sum_g, sum_h, codes, cells);
 }
@@ -119,14 +144,14 @@ pe_histogram_take(pe_histogram *h, int group, int first_thread, int last_thread,
 	move_words(h, group, first_thread, last_thread, cells);
 }
 
-int64_t
+double
 pe_histogram_squares(const pe_histogram *h, int first_thread, int last_thread)
 {
 	int64_t squares = 0;
 
 	for (int thread = first_thread; thread < last_thread; thread++)
 		squares += h->squares[thread];
-	return squares;
+	return ldexp((double) squares, 2 * (h->pairs != NULL ? EXACT_SHIFT : PE_ENTRY_SHIFT));
 }
 
 void
@@ -201,6 +226,28 @@ add_scattered(const pe_bins *bins, const int *groups, uint64_t *const *words, in
 	}
 }
 
+/* Few rows: over any groups, unrounded. */
+static void
+add_exact(const pe_histogram *h, pe_cell *words, const pe_entry *entries, uint32_t count)
+{
+	const pe_bins *bins = h->bins;
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		uint32_t row = (uint32_t) entries[i];
+		const uint8_t *codes = bins->matrix + (size_t) row * bins->stride;
+		pe_pair pair = h->pairs[row];
+
+		for (int k = 0; k < h->n_active; k++)
+		{
+			pe_cell *cell = &words[bins->group_offsets[h->active[k]] + codes[h->active[k]]];
+
+			cell->g += pair.g;
+			cell->h += pair.h;
+		}
+	}
+}
+
 static void
 add_tiles(const pe_histogram *h, uint64_t *words, const pe_entry *entries, uint32_t count)
 {
@@ -228,6 +275,35 @@ add_tiles(const pe_histogram *h, uint64_t *words, const pe_entry *entries, uint3
 	}
 }
 
+static int64_t
+squares_of(const pe_entry *entries, uint32_t count)
+{
+	int64_t squares = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		int64_t g = (int64_t) entries[i] >> 48;
+
+		squares += g * g;
+	}
+	return squares;
+}
+
+/* Finer, as few rows leave room for: |g| below 2^22. */
+static int64_t
+exact_squares(const pe_pair *pairs, const pe_entry *entries, uint32_t count)
+{
+	int64_t squares = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+	{
+		int64_t g = pairs[(uint32_t) entries[i]].g >> EXACT_SHIFT;
+
+		squares += g * g;
+	}
+	return squares;
+}
+
 void
 pe_histogram_add(pe_histogram *h, int thread, const pe_entry *entries, uint32_t count)
 {
@@ -239,13 +315,12 @@ pe_histogram_add(pe_histogram *h, int thread, const pe_entry *entries, uint32_t 
 
 		if (h->rows_in[thread] + n > PE_ALONE_ROWS)
 			empty_words(h, thread);
-		add_tiles(h, words_of(h, thread), entries + begin, n);
-		for (uint32_t i = begin; i < begin + n; i++)
-		{
-			int64_t g = (int64_t) entries[i] >> 48;
-
-			squares += g * g;
-		}
+		if (h->pairs != NULL)
+			add_exact(h, exact_words_of(h, thread), entries + begin, n);
+		else
+			add_tiles(h, words_of(h, thread), entries + begin, n);
+		squares +=
+		    h->pairs != NULL ? exact_squares(h->pairs, entries + begin, n) : squares_of(entries + begin, n);
 		h->rows_in[thread] += n;
 		begin += n;
 	}
@@ -312,9 +387,10 @@ pe_histogram_groups(const pe_histogram *h, int *n)
 }
 
 pe_histogram *
-pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins)
+pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins, const pe_pair *exact_pairs)
 {
 	pe_histogram *h = pe_calloc(env, 1, sizeof(*h));
+	size_t words = (size_t) pe_team_threads(pool) * bins->group_offsets[bins->n_groups];
 
 	if (h == NULL)
 		return NULL;
@@ -322,10 +398,13 @@ pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins)
 	h->pool = pool;
 	h->bins = bins;
 	h->active = pe_calloc(env, bins->n_groups, sizeof(*h->active));
-	h->words = pe_calloc(env, (size_t) pe_team_threads(pool) * bins->group_offsets[bins->n_groups],
-	                     sizeof(*h->words));
+	h->pairs = exact_pairs;
+	if (exact_pairs != NULL)
+		h->exact_words = pe_calloc(env, words, sizeof(*h->exact_words));
+	else
+		h->words = pe_calloc(env, words, sizeof(*h->words));
 	atomic_flag_clear(&h->emptying);
-	if (h->active == NULL || h->words == NULL)
+	if (h->active == NULL || (h->words == NULL && h->exact_words == NULL))
 	{
 		pe_histogram_free(h);
 		return NULL;
@@ -340,5 +419,6 @@ pe_histogram_free(pe_histogram *h)
 		return;
 	pe_free(h->env, h->active);
 	pe_free(h->env, h->words);
+	pe_free(h->env, h->exact_words);
 	pe_free(h->env, h);
 }

@@ -131,11 +131,14 @@ extern bool pe_split_goes_left(const pe_split *split, uint8_t bin);
 typedef uint64_t pe_entry;
 
 #define PE_ENTRY_SHIFT 15
+#define PE_EXACT_ROWS  50000
 
 /* Where histograms are summed. One build at a time, or one at a time on each thread. */
 typedef struct pe_histogram pe_histogram;
 
-extern pe_histogram *pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins);
+/* exact_pairs: by row, to be summed instead of the entries' rounded ones; or NULL. */
+extern pe_histogram *pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins,
+                                         const pe_pair *exact_pairs);
 extern void pe_histogram_free(pe_histogram *histogram);
 /* From now on over the groups of these columns. */
 extern void pe_histogram_choose(pe_histogram *histogram, const int *columns, int n_columns);
@@ -151,8 +154,8 @@ extern bool pe_histogram_add_shared(pe_histogram *histogram, const pe_entry *ent
 /* Put what the threads have of a group into the cells of its columns; each group once. */
 extern void pe_histogram_take(pe_histogram *histogram, int group, int first_thread, int last_thread,
                               pe_cell *cells);
-/* The sum of the rows' rounded g squared. */
-extern int64_t pe_histogram_squares(const pe_histogram *histogram, int first_thread, int last_thread);
+/* The sum of the rows' g squared, in cells' units. */
+extern double pe_histogram_squares(const pe_histogram *histogram, int first_thread, int last_thread);
 /* After the last group: ready for the next build. */
 extern void pe_histogram_end(pe_histogram *histogram, int first_thread, int last_thread);
 
@@ -176,7 +179,7 @@ typedef struct pe_grower
 	pe_split_rules rules;
 	const pe_pair *pairs;
 	uint32_t *rows;    /* the tree's rows, ascending at the start, by leaf at the end */
-	uint32_t capacity; /* the most of them */
+	uint32_t capacity; /* the most of them; up to PE_EXACT_ROWS nothing is rounded */
 	pe_entry *entries; /* the rows while the tree grows */
 	pe_entry *scratch; /* as many */
 	int *active;       /* the tree's columns */
