@@ -7,7 +7,7 @@
 
 #define KEPT_BYTES       24 /* a row's target, weight and hash */
 #define LIST_BYTES       8  /* train and holdout lists */
-#define BOOST_BYTES      28 /* margin, gradient pair, three row lists */
+#define BOOST_BYTES      40 /* margin, gradient pair, two row lists, two lists of entries */
 #define EVALUATE_BYTES   72 /* of a held-out row: margins, targets, weights, sorts */
 #define DISTRIBUTE_BYTES 24 /* of every row when few are held out: margin, prediction, sort */
 #define SMALL            2000000
@@ -24,7 +24,7 @@ rows_memory(const pe_options *options, int n_features, double rows)
 	double evaluate = rows * options->holdout * 1.02 * EVALUATE_BYTES + distribute;
 	double fit = trees ? rows * BOOST_BYTES : rows * 16; /* median's sort */
 	double reading = values + bins;
-	double later = bins + fit;
+	double later = 2 * bins + fit; /* bins by row and by column */
 
 	/* Values are given back as bins are filled, before the rest is made; linear keeps them. */
 	if (!trees)
@@ -64,9 +64,9 @@ fixed_memory(const pe_options *options, int n_features)
 
 		return fixed + 3 * columns * columns * 4 + parts + threads * (columns * 4096 + 480000);
 	}
-	/* Histogram slots and the threads' own, samples for edges, edges. */
-	return fixed + fmax(cells * 4, fmin(cells * slots, 67.2e6)) + threads * (cells + 1.6e6) +
-	       n_features * 1100.0;
+	/* Histogram slots and the threads' own, samples for edges, edges, codes' bins and splits. */
+	return fixed + fmax(cells * 4, fmin(cells * (slots + 48), 67.2e6)) + threads * (cells + 1.6e6) +
+	       n_features * (1100.0 + 256 + 300);
 }
 
 size_t

@@ -5,9 +5,12 @@
  * Each thread adds to cells of its own, one for each code of each group of columns, with
  * g above and h below in one 64-bit word: one addition a group and row. Rows are read
  * whole, since a row's bytes share a cache line; a tile of groups at a time is swept when
- * all cells together would not stay in the second-level cache. Before h could run
- * over, below 2^16 as it is in 2^16 rows, the words are emptied into the leaf's cells. All sums are integers,
- *so the result does not depend on who added what.
+ * all cells together would not stay in the second-level cache. Before h could run over,
+ * below 2^16 as it is in 2^16 rows, the words are emptied into the leaf's cells. All sums
+ * are integers, so the result does not depend on who added what.
+ *
+ * With few rows in all there is time to be exact, and rounding would decide between
+ * splits that are nearly as good: then whole cells take the unrounded pairs.
  */
 #include <sched.h>
 #include <stdatomic.h>
