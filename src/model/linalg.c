@@ -25,7 +25,7 @@ sum4(const vector4 *v)
 	return ((*v)[0] + (*v)[2]) + ((*v)[1] + (*v)[3]);
 }
 
-double
+PE_WIDE double
 pe_dot(const double *a, const double *b, size_t n)
 {
 	vector4 sum = {0, 0, 0, 0};
@@ -39,7 +39,7 @@ pe_dot(const double *a, const double *b, size_t n)
 	return sum4(&sum) + rest;
 }
 
-void
+PE_WIDE void
 pe_add_scaled(double *to, double factor, const double *from, size_t n)
 {
 	vector4 scale = {factor, factor, factor, factor};
@@ -56,6 +56,24 @@ pe_add_scaled(double *to, double factor, const double *from, size_t n)
 	}
 	for (; i < n; i++)
 		to[i] += factor * from[i];
+}
+
+PE_WIDE void
+pe_multiply(double *to, const double *a, const double *b, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + 4 <= n; i += 4)
+	{
+		vector4 left, right;
+
+		memcpy(&left, a + i, sizeof(left));
+		memcpy(&right, b + i, sizeof(right));
+		left *= right;
+		memcpy(to + i, &left, sizeof(left));
+	}
+	for (; i < n; i++)
+		to[i] = a[i] * b[i];
 }
 
 /*
@@ -96,8 +114,9 @@ dot_tile(const double *a, const double *b, size_t stride, size_t rows, double *t
 	}
 }
 
-static inline __attribute__((always_inline)) void
-syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
+/* Tiles may reach beyond the diagonal: what is there is of no use and does no harm. */
+PE_WIDE void
+pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
 {
 	size_t i = 0;
 
@@ -106,37 +125,16 @@ syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, do
 		const double *a = wz + i * stride;
 		size_t j = 0;
 
-		for (; j + 4 <= i + 1; j += 4)
+		for (; j <= i + 1 && j + 4 <= n; j += 4)
 			dot_tile(a, z + j * stride, stride, rows, lower + i * n + j, lower + (i + 1) * n + j);
-		for (size_t k = j; k <= i; k++)
-			lower[i * n + k] += pe_dot(a, z + k * stride, rows);
-		for (size_t k = j; k <= i + 1; k++)
-			lower[(i + 1) * n + k] += pe_dot(a + stride, z + k * stride, rows);
+		for (; j <= i + 1; j++)
+		{
+			lower[i * n + j] += pe_dot(a, z + j * stride, rows);
+			lower[(i + 1) * n + j] += pe_dot(a + stride, z + j * stride, rows);
+		}
 	}
 	for (size_t j = 0; i < n && j <= i; j++)
 		lower[i * n + j] += pe_dot(wz + i * stride, z + j * stride, rows);
-}
-
-#if defined(__x86_64__)
-/* Wider registers, the same operations in the same order: the same bits. */
-__attribute__((target("avx2"))) static void
-syrk_avx2(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
-{
-	syrk(wz, z, stride, n, rows, lower);
-}
-#endif
-
-void
-pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
-{
-#if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx2"))
-	{
-		syrk_avx2(wz, z, stride, n, rows, lower);
-		return;
-	}
-#endif
-	syrk(wz, z, stride, n, rows, lower);
 }
 
 bool

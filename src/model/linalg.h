@@ -8,6 +8,13 @@
 
 #include "model/pool.h"
 
+/* Also compiled for wider registers, the same operations in the same order: the same bits. */
+#if defined(__x86_64__)
+#define PE_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define PE_WIDE
+#endif
+
 static inline size_t
 pe_packed(size_t i, size_t j)
 {
@@ -19,9 +26,11 @@ extern double pe_dot(const double *a, const double *b, size_t n);
 
 /* to[i] += factor from[i] */
 extern void pe_add_scaled(double *to, double factor, const double *from, size_t n);
+/* to[i] = a[i] b[i] */
+extern void pe_multiply(double *to, const double *a, const double *b, size_t n);
 
-/* lower (n x n, row-major, lower triangle) += Z' diag(w) Z over a chunk; z and wz: n arrays of rows, stride
- * apart. */
+/* lower (n x n, row-major, lower triangle; the upper one is spoilt) += Z' diag(w) Z over a chunk; z and wz: n
+ * arrays of rows, stride apart. */
 extern void pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower);
 
 /*

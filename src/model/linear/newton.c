@@ -18,7 +18,11 @@
 #define SEPARATED_ERROR 3.0   /* with an error this many times itself runs to infinity */
 #define SEPARATION_STEP 6     /* not looked for before this step */
 #define SAMPLE_ROWS     20000
-#define SAMPLED_ROWS    (5 * SAMPLE_ROWS) /* fewer are taken as they are */
+#define SAMPLED_ROWS    (5 * SAMPLE_ROWS)
+#define SAMPLE_RIDGE    1.0
+#define SAMPLE_STEP     1.0   /* in standard errors of the sample, which are larger than those of all rows */
+#define SURE_STEP       1e-3  /* in standard errors: from here on the next one's size can be foretold */
+#define SURE_REST       1e-10 /* and this small it is not looked at */
 
 typedef struct newton
 {
@@ -186,6 +190,26 @@ take_step(newton *w, bool *moved)
 }
 
 /*
+ * A step so small that the Hessian it leads to is the one at hand, to rounding, and what is
+ * left after it nothing: taken without another pass over the rows. Quadratic convergence
+ * tells what is left from this step and the one before.
+ */
+static bool
+take_sure_step(newton *w, double decrement, double before, double unit)
+{
+	double size = decrement / unit;
+
+	if (w->view.n < SAMPLED_ROWS || !(size < SURE_STEP) ||
+	    !(size <= SURE_REST || size / (before / unit) / (before / unit) * size * size <= SURE_REST))
+		return false;
+	for (size_t i = 0; i < w->n; i++)
+		w->l->beta[i] += w->step[i];
+	w->now.objective += decrement * decrement / 2;
+	w->converged = true;
+	return true;
+}
+
+/*
  * From beta on until a step is small in units of standard errors. As the method converges
  * quadratically, what remains after a step of 1e-3 times the tolerance's root is far below
  * the tolerance, and the coefficients are exact to rounding.
@@ -195,8 +219,10 @@ iterate(newton *w, bool *separated)
 {
 	pe_linear *l = w->l;
 	const pe_options *options = l->fit->options;
-	double enough = fmax(options->tolerance, 1e-3 * sqrt(options->tolerance));
+	double enough = fmax(options->tolerance, 1e-3 * sqrt(options->tolerance)), before = 0;
 
+	if (w->view.n < l->all.n)
+		enough = SAMPLE_STEP;
 	*separated = false;
 	w->converged = false;
 	for (l->iterations = 1; l->iterations <= options->max_iterations; l->iterations++)
@@ -220,6 +246,9 @@ iterate(newton *w, bool *separated)
 		if (!isfinite(decrement))
 			break;
 		w->converged = decrement <= enough * unit || largest_relative_step(w) <= 1e-15;
+		if (take_sure_step(w, decrement, before, unit))
+			break;
+		before = decrement;
 		status = take_step(w, &moved);
 		if (status != PE_OK)
 			return status;
@@ -246,28 +275,35 @@ begin_at_mean(newton *w)
 	w->l->beta[0] = pe_response_margin(&w->l->response, rows->train_sum / rows->train_weight);
 }
 
-/* Newton on every k-th row; beta is then where the rest begins, or unchanged. */
+/*
+ * Newton on every k-th row; beta is then where the rest begins, or unchanged. The ridge
+ * keeps levels that the sample hardly has from running far off.
+ */
 static pe_status
 begin_on_sample(newton *w)
 {
 	pe_linear *l = w->l;
 	const pe_split_rows *rows = l->fit->rows;
-	uint32_t *sample;
+	uint32_t *sample, n = SAMPLE_ROWS;
 	bool separated = true;
 	pe_status status;
 
-	if (rows->n_train < SAMPLED_ROWS || w->n * 20 > SAMPLE_ROWS)
+	while (n < w->n * 100)
+		n *= 2;
+	if (rows->n_train / 5 < n)
 		return PE_OK;
-	if ((sample = pe_alloc(l->fit->env, SAMPLE_ROWS * sizeof(*sample))) == NULL)
+	if ((sample = pe_alloc(l->fit->env, n * sizeof(*sample))) == NULL)
 		return pe_fail_memory(l->fit->err);
-	for (uint32_t i = 0; i < SAMPLE_ROWS; i++)
-		sample[i] = rows->train[(uint64_t) i * rows->n_train / SAMPLE_ROWS];
-	w->view = (pe_row_view){sample, SAMPLE_ROWS, SAMPLE_ROWS, 0};
+	for (uint32_t i = 0; i < n; i++)
+		sample[i] = rows->train[(uint64_t) i * rows->n_train / n];
+	w->view = (pe_row_view){sample, n, n, 0};
+	w->ridge = fmax(w->ridge, SAMPLE_RIDGE);
 	if (!accumulate(w, l->beta, PE_SUM_HESSIAN, &w->now))
 		status = pe_linear_cancelled(l);
 	else if ((status = find_aliases(w)) == PE_OK)
 		status = iterate(w, &separated);
 	w->view = l->all;
+	w->ridge = l->fit->options->l2;
 	pe_free(l->fit->env, sample);
 	/* What only the sample separates must not be the start: begin as without it. */
 	if (separated || !w->converged)

@@ -9,14 +9,28 @@
 #define PARTS_BYTES     (32u << 20)
 #define LEAST_PART_ROWS 1024
 
+typedef double vector4 __attribute__((vector_size(32)));
+
 /* ---- products of columns -------------------------------------------------------------- */
 
 pe_gram_layout
 pe_gram_lay_out(const pe_design *design)
 {
-	size_t d = design->n_dense, c = design->n_dummies;
+	size_t d = design->n_dense, c = design->n_dummies, wide = (d + 3) / 4 * 4;
 
-	return (pe_gram_layout){d * d, d * d + c * d, d * d + c * d + c * (c + 1) / 2};
+	return (pe_gram_layout){d * d, d * d + c * wide, d * d + c * wide + c * (c + 1) / 2};
+}
+
+size_t
+pe_gram_scratch_size(const pe_design *design)
+{
+	return (2 * (size_t) design->n_dense + 3) * PE_CHUNK_ROWS;
+}
+
+pe_gram_scratch
+pe_gram_scratch_at(const pe_design *design, double *memory)
+{
+	return (pe_gram_scratch){memory, memory + (size_t) design->n_dense * PE_CHUNK_ROWS};
 }
 
 uint32_t
@@ -29,33 +43,44 @@ pe_part_count(uint32_t rows, size_t part_bytes)
 	return parts < most ? parts : (uint32_t) most;
 }
 
-static void
+/* Row by row: dummies with dense columns, four of them at a time, and with each other. */
+PE_WIDE static void
 add_dummies(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
             const double *weights, const pe_gram_scratch *s, double *gram)
 {
 	pe_gram_layout layout = pe_gram_lay_out(design);
-	size_t d = design->n_dense;
+	size_t d = design->n_dense, wide = (d + 3) / 4 * 4;
+	double *cross = gram + layout.cross, *pairs = gram + layout.dummies;
 
 	for (size_t k = 0; k < d; k++)
 		for (uint32_t r = 0; r < n; r++)
-			s->transposed[r * d + k] = s->wz[k * PE_CHUNK_ROWS + r];
-	for (int i = 0; i < chunks->n_categorical; i++)
+			s->transposed[r * wide + k] = s->wz[k * PE_CHUNK_ROWS + r];
+	for (uint32_t r = 0; r < n; r++)
 	{
-		const int32_t *dummies = c->dummies + (size_t) i * PE_CHUNK_ROWS;
+		const double *row = s->transposed + r * wide;
 
-		for (uint32_t r = 0; r < n; r++)
+		for (int i = 0; i < chunks->n_categorical; i++)
 		{
-			int32_t dummy = dummies[r];
+			int32_t dummy = c->dummies[(size_t) i * PE_CHUNK_ROWS + r];
+			double *to = cross + dummy * wide;
 
 			if (dummy < 0)
 				continue;
-			pe_add_scaled(gram + layout.cross + dummy * d, 1, s->transposed + r * d, d);
+			for (size_t k = 0; k < wide; k += 4)
+			{
+				vector4 sum, add;
+
+				memcpy(&sum, to + k, sizeof(sum));
+				memcpy(&add, row + k, sizeof(add));
+				sum += add;
+				memcpy(to + k, &sum, sizeof(sum));
+			}
 			for (int j = 0; j <= i; j++)
 			{
 				int32_t other = c->dummies[(size_t) j * PE_CHUNK_ROWS + r];
 
 				if (other >= 0)
-					gram[layout.dummies + pe_packed(dummy, other)] += weights[r];
+					pairs[pe_packed(dummy, other)] += weights[r];
 			}
 		}
 	}
@@ -68,13 +93,7 @@ pe_gram_add(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c,
 	size_t d = design->n_dense;
 
 	for (size_t k = 0; k < d; k++)
-	{
-		const double *z = c->z + k * PE_CHUNK_ROWS;
-		double *wz = s->wz + k * PE_CHUNK_ROWS;
-
-		for (uint32_t r = 0; r < n; r++)
-			wz[r] = weights[r] * z[r];
-	}
+		pe_multiply(s->wz + k * PE_CHUNK_ROWS, weights, c->z + k * PE_CHUNK_ROWS, n);
 	pe_syrk(s->wz, c->z, PE_CHUNK_ROWS, d, n, gram);
 	if (design->n_dummies > 0)
 		add_dummies(design, chunks, c, n, weights, s, gram);
@@ -84,7 +103,7 @@ void
 pe_gram_unpack(const pe_design *design, const double *gram, double *matrix)
 {
 	pe_gram_layout layout = pe_gram_lay_out(design);
-	size_t d = design->n_dense, c = design->n_dummies;
+	size_t d = design->n_dense, c = design->n_dummies, wide = (d + 3) / 4 * 4;
 
 	for (size_t i = 0; i < d; i++)
 		for (size_t j = 0; j <= i; j++)
@@ -94,7 +113,7 @@ pe_gram_unpack(const pe_design *design, const double *gram, double *matrix)
 		size_t column = design->dummy_column[i];
 
 		for (size_t j = 0; j < d; j++)
-			matrix[pe_packed(column, design->dense_column[j])] = gram[layout.cross + i * d + j];
+			matrix[pe_packed(column, design->dense_column[j])] = gram[layout.cross + i * wide + j];
 		for (size_t j = 0; j <= i; j++)
 			matrix[pe_packed(column, design->dummy_column[j])] = gram[layout.dummies + pe_packed(i, j)];
 	}
@@ -182,7 +201,7 @@ pe_accumulator *
 pe_accumulator_create(pe_fit *fit, const pe_design *design, const pe_response *response)
 {
 	pe_accumulator *a = pe_calloc(fit->env, 1, sizeof(*a));
-	size_t threads = pe_team_threads(fit->pool), dense = (size_t) design->n_dense * PE_CHUNK_ROWS;
+	size_t threads = pe_team_threads(fit->pool), dense = pe_gram_scratch_size(design);
 
 	if (a == NULL)
 		return NULL;
@@ -194,7 +213,7 @@ pe_accumulator_create(pe_fit *fit, const pe_design *design, const pe_response *r
 	a->parts = pe_alloc(fit->env, pe_part_count(fit->rows->n_train, a->part_size * sizeof(double)) *
 	                                  a->part_size * sizeof(double));
 	a->scratch = pe_calloc(fit->env, threads, sizeof(*a->scratch));
-	a->arena = pe_alloc(fit->env, 2 * threads * dense * sizeof(double));
+	a->arena = pe_calloc(fit->env, threads * dense, sizeof(double));
 	if (!pe_chunks_create(fit, design, &a->chunks) || a->parts == NULL || a->scratch == NULL ||
 	    a->arena == NULL)
 	{
@@ -202,10 +221,7 @@ pe_accumulator_create(pe_fit *fit, const pe_design *design, const pe_response *r
 		return NULL;
 	}
 	for (size_t i = 0; i < threads; i++)
-	{
-		a->scratch[i].gram.wz = a->arena + 2 * i * dense;
-		a->scratch[i].gram.transposed = a->scratch[i].gram.wz + dense;
-	}
+		a->scratch[i].gram = pe_gram_scratch_at(design, a->arena + i * dense);
 	return a;
 }
 

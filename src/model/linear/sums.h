@@ -43,8 +43,11 @@ typedef struct pe_gram_layout
 typedef struct pe_gram_scratch
 {
 	double *wz;         /* [dense][PE_CHUNK_ROWS], z by weight */
-	double *transposed; /* [PE_CHUNK_ROWS][dense], wz by row */
+	double *transposed; /* [PE_CHUNK_ROWS][dense, made a multiple of 4], wz by row */
 } pe_gram_scratch;
+
+extern size_t pe_gram_scratch_size(const pe_design *design); /* in doubles, zero at first */
+extern pe_gram_scratch pe_gram_scratch_at(const pe_design *design, double *memory);
 
 extern pe_gram_layout pe_gram_lay_out(const pe_design *design);
 /* How many parts of that many bytes rows are shared out in. */
