@@ -381,6 +381,18 @@ load_run(const pe_fit *fit, const pe_design *design, const pe_chunks *chunks, pe
 	}
 }
 
+static void
+set_apart(pe_chunk *c, const pe_row_view *view, uint32_t begin, uint32_t n)
+{
+	for (uint32_t r = 0; r < n; r++)
+	{
+		bool away = (view->folds[begin + r] == view->fold) != view->inverse;
+
+		c->apart[r] = away ? c->weights[r] : 0;
+		c->weights[r] = away ? 0 : c->weights[r];
+	}
+}
+
 uint32_t
 pe_chunk_load(const pe_fit *fit, const pe_design *design, const pe_chunks *chunks, int thread,
               const pe_row_view *view, uint32_t begin, uint32_t end)
@@ -388,15 +400,18 @@ pe_chunk_load(const pe_fit *fit, const pe_design *design, const pe_chunks *chunk
 	pe_chunk *c = &chunks->of[thread];
 	unsigned shift = fit->dataset->block_shift;
 	uint32_t n = end - begin < PE_CHUNK_ROWS ? end - begin : PE_CHUNK_ROWS;
+	const uint32_t *rows = view->rows + begin;
 
 	for (uint32_t r = 0, first = 0; r < n; first = r)
 	{
-		uint32_t block = pe_view_row(view, begin + r) >> shift;
+		uint32_t block = rows[r] >> shift;
 
-		for (; r < n && pe_view_row(view, begin + r) >> shift == block; r++)
-			c->at[r] = pe_view_row(view, begin + r) & ((1u << shift) - 1);
+		for (; r < n && rows[r] >> shift == block; r++)
+			c->at[r] = rows[r] & ((1u << shift) - 1);
 		load_run(fit, design, chunks, c, first, r - first, &fit->dataset->blocks[block]);
 	}
+	if (view->folds != NULL)
+		set_apart(c, view, begin, n);
 	return n;
 }
 

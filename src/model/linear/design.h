@@ -45,20 +45,19 @@ extern void pe_design_free(const pe_env *env, pe_design *design);
 
 #define PE_CHUNK_ROWS 128 /* so that 25 columns of them stay in the first level cache */
 
-/* Rows of a list but for a hole in it: all of a training, or all but one fold of it. */
+/*
+ * Rows of a list. With folds, those of one fold are set apart: they weigh nothing, and what
+ * they weigh is kept beside. That is quicker than to leave them out, since neighbours in the
+ * list are neighbours in memory.
+ */
 typedef struct pe_row_view
 {
 	const uint32_t *rows;
-	uint32_t n; /* without the hole */
-	uint32_t hole;
-	uint32_t hole_size;
+	uint32_t n;
+	const uint8_t *folds; /* by place in the list; NULL: all rows count */
+	int fold;             /* the one set apart */
+	bool inverse;         /* all others instead */
 } pe_row_view;
-
-static inline uint32_t
-pe_view_row(const pe_row_view *view, uint32_t i)
-{
-	return view->rows[i < view->hole ? i : i + view->hole_size];
-}
 
 /* A thread's chunk of rows. */
 typedef struct pe_chunk
@@ -67,7 +66,8 @@ typedef struct pe_chunk
 	int32_t *dummies; /* [categorical][PE_CHUNK_ROWS], number or -1 */
 	double targets[PE_CHUNK_ROWS];
 	double weights[PE_CHUNK_ROWS];
-	uint32_t at[PE_CHUNK_ROWS]; /* the row's place in its block */
+	double apart[PE_CHUNK_ROWS]; /* with folds: the weights of the rows set apart, else not set */
+	uint32_t at[PE_CHUNK_ROWS];  /* the row's place in its block */
 } pe_chunk;
 
 typedef struct pe_chunks

@@ -21,7 +21,7 @@
 
 #define LEAST_RATIO     1e-4 /* of the path's ends, with more rows than columns */
 #define LEAST_RATIO_FEW 1e-2 /* and else */
-#define PATH_TOLERANCE  1e-5 /* of lambda, for the subgradient conditions: of a path */
+#define PATH_TOLERANCE  1e-3 /* of lambda, for the subgradient conditions: of a path */
 #define FINAL_TOLERANCE 1e-9 /* of the coefficients that are kept */
 #define MOST_STEPS      100
 #define ENOUGH_DEVIANCE 0.999 /* a path ends where this share is explained */
@@ -276,10 +276,12 @@ begin(net *w, const pe_row_view *view)
 	w->weight = 0;
 	for (uint32_t i = 0; i < view->n; i++)
 	{
-		double weight = pe_dataset_weight(l->fit->dataset, pe_view_row(view, i));
+		double weight = pe_dataset_weight(l->fit->dataset, view->rows[i]);
 
+		if (view->folds != NULL && (view->folds[i] == view->fold) != view->inverse)
+			continue;
 		w->weight += weight;
-		target += weight * pe_dataset_target(l->fit->dataset, pe_view_row(view, i));
+		target += weight * pe_dataset_target(l->fit->dataset, view->rows[i]);
 	}
 	target /= w->weight;
 	if ((l->response.distribution == PE_BINOMIAL && !(target > 0 && target < 1)) ||
@@ -306,8 +308,7 @@ typedef struct path
 	pe_path_point *points;
 	double *losses; /* by fold, then point: mean deviance of the held-out rows */
 	double *fold_weights;
-	uint32_t *rows; /* by fold */
-	uint32_t *starts;
+	uint8_t *folds; /* of the training rows */
 	int n;
 	int kept;
 } path;
@@ -362,64 +363,50 @@ follow_path(net *w, path *p)
 	return PE_OK;
 }
 
-/* Training rows in the order of their folds, which their keys decide. */
+/* The folds of the training rows, which their keys decide. */
 static pe_status
 deal_folds(const net *w, path *p, int folds)
 {
 	const pe_fit *fit = w->l->fit;
-	uint32_t n = fit->rows->n_train, filled = 0;
 
-	for (int fold = 0; fold < folds; fold++)
+	for (uint32_t i = 0; i < fit->rows->n_train; i++)
 	{
-		p->starts[fold] = filled;
-		for (uint32_t i = 0; i < n; i++)
-		{
-			uint32_t row = fit->rows->train[i];
+		uint32_t row = fit->rows->train[i];
 
-			if (i % 16384 == 0 && pe_team_poll(fit->pool, 0))
-				return pe_linear_cancelled(w->l);
-			if ((int) (pe_draw(pe_dataset_hash(fit->dataset, row), fit->options->seed, PE_DRAW_FOLD) *
-			           folds) != fold)
-				continue;
-			p->rows[filled++] = row;
-			p->fold_weights[fold] += pe_dataset_weight(fit->dataset, row);
-		}
-		if (filled == p->starts[fold])
+		if (i % 16384 == 0 && pe_team_poll(fit->pool, 0))
+			return pe_linear_cancelled(w->l);
+		p->folds[i] =
+		    (uint8_t) (pe_draw(pe_dataset_hash(fit->dataset, row), fit->options->seed, PE_DRAW_FOLD) * folds);
+		p->fold_weights[p->folds[i]] += pe_dataset_weight(fit->dataset, row);
+	}
+	for (int fold = 0; fold < folds; fold++)
+		if (!(p->fold_weights[fold] > 0))
 		{
-			pe_fail(fit->err, PE_INVALID_DATA, "%u training rows are too few for %d folds", n, folds);
+			pe_fail(fit->err, PE_INVALID_DATA, "%u training rows are too few for %d folds",
+			        fit->rows->n_train, folds);
 			pe_error_hint(fit->err, "Use fewer folds, more rows, or a lambda of your own.");
 			return PE_INVALID_DATA;
 		}
-	}
-	p->starts[folds] = filled;
 	return PE_OK;
 }
 
-/* The deviance of the fold's rows at beta, per unit of weight. */
-static pe_status
-lose(net *w, const pe_row_view *held, double weight, double *loss)
+/* The deviance of the rows set apart at beta, per unit of weight. */
+static double
+loss_apart(net *w, double weight)
 {
-	pe_linear *l = w->l;
-
-	if (l->response.distribution == PE_GAUSSIAN)
-	{
-		move_exactly(w, &w->held, w->held_beta, w->beta, w->next.gradient, w->product);
-		memcpy(w->held_beta, w->beta, l->n * sizeof(double));
-		*loss = -2 * w->held.objective / weight;
-		return PE_OK;
-	}
-	if (!pe_accumulate(l->accumulator, held, w->beta, PE_SUM_OBJECTIVE, &w->next))
-		return pe_linear_cancelled(l);
-	*loss = -2 * w->next.objective / weight;
-	return PE_OK;
+	if (w->l->response.distribution != PE_GAUSSIAN)
+		return -2 * w->now.apart / weight;
+	move_exactly(w, &w->held, w->held_beta, w->beta, w->next.gradient, w->product);
+	memcpy(w->held_beta, w->beta, w->l->n * sizeof(double));
+	return -2 * w->held.objective / weight;
 }
 
 static pe_status
 try_fold(net *w, path *p, int fold)
 {
 	pe_linear *l = w->l;
-	uint32_t begin_at = p->starts[fold], size = p->starts[fold + 1] - begin_at, n = l->fit->rows->n_train;
-	pe_row_view rest = {p->rows, n - size, begin_at, size}, held = {p->rows + begin_at, size, size, 0};
+	pe_row_view rest = {l->all.rows, l->all.n, p->folds, fold, false};
+	pe_row_view held = {l->all.rows, l->all.n, p->folds, fold, true};
 	pe_status status = begin(w, &rest);
 
 	if (status != PE_OK)
@@ -430,17 +417,18 @@ try_fold(net *w, path *p, int fold)
 		if (!pe_accumulate(l->accumulator, &held, w->beta, PE_SUM_HESSIAN, &w->held))
 			return pe_linear_cancelled(l);
 	}
-	for (int i = 0; i < p->n && status == PE_OK; i++)
+	for (int i = 0; i < p->n; i++)
 	{
 		bool converged;
 
 		pe_team_phase(l->fit->pool, "fit", (uint64_t) fold * p->n + i,
 		              (uint64_t) l->fit->options->folds * p->n);
 		status = solve_at(w, p->lambdas[i], l->fit->options->l1_ratio, PATH_TOLERANCE, &converged);
-		if (status == PE_OK)
-			status = lose(w, &held, p->fold_weights[fold], &p->losses[fold * p->n + i]);
+		if (status != PE_OK)
+			return status;
+		p->losses[fold * p->n + i] = loss_apart(w, p->fold_weights[fold]);
 	}
-	return status;
+	return PE_OK;
 }
 
 /* Mean and standard error over folds by their weight; which lambda each rule takes. */
@@ -626,13 +614,12 @@ allocate(net *w, path *p)
 	p->points = pe_calloc(&fit->model->env, p->n, sizeof(*p->points));
 	p->losses = pe_calloc(env, folds * p->n, sizeof(double));
 	p->fold_weights = pe_calloc(env, folds, sizeof(double));
-	p->starts = pe_calloc(env, folds + 1, sizeof(uint32_t));
-	p->rows = pe_alloc(env, (one ? 0 : (size_t) fit->rows->n_train) * sizeof(uint32_t));
+	p->folds = pe_alloc(env, one ? 0 : fit->rows->n_train);
 	return w->scale != NULL && w->member != NULL && w->beta != NULL && w->trial != NULL &&
 	       w->product != NULL && w->held_beta != NULL && w->now.gradient != NULL && w->now.hessian != NULL &&
 	       w->next.gradient != NULL && w->next.hessian != NULL && w->held.gradient != NULL &&
 	       w->held.hessian != NULL && p->lambdas != NULL && p->betas != NULL && p->points != NULL &&
-	       p->losses != NULL && p->fold_weights != NULL && p->starts != NULL && p->rows != NULL;
+	       p->losses != NULL && p->fold_weights != NULL && p->folds != NULL;
 }
 
 pe_status
@@ -661,7 +648,6 @@ pe_elastic_net(pe_linear *l)
 	pe_free(&l->fit->model->env, p.points);
 	pe_free(env, p.losses);
 	pe_free(env, p.fold_weights);
-	pe_free(env, p.starts);
-	pe_free(env, p.rows);
+	pe_free(env, p.folds);
 	return status;
 }

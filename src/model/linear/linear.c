@@ -102,7 +102,7 @@ fit_in(pe_linear *l)
 	    (status = pe_find_strongest(fit)) != PE_OK || (status = pe_design_create(fit, &l->design)) != PE_OK)
 		return status;
 	l->n = (size_t) l->design.n_columns;
-	l->all = (pe_row_view){fit->rows->train, fit->rows->n_train, fit->rows->n_train, 0};
+	l->all = (pe_row_view){fit->rows->train, fit->rows->n_train, NULL, 0, false};
 	if (!allocate(l))
 		return pe_fail_memory(fit->err);
 	name_columns(&l->design, l->columns);

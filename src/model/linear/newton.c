@@ -296,7 +296,7 @@ begin_on_sample(newton *w)
 		return pe_fail_memory(l->fit->err);
 	for (uint32_t i = 0; i < n; i++)
 		sample[i] = rows->train[(uint64_t) i * rows->n_train / n];
-	w->view = (pe_row_view){sample, n, n, 0};
+	w->view = (pe_row_view){sample, n, NULL, 0, false};
 	w->ridge = fmax(w->ridge, SAMPLE_RIDGE);
 	if (!accumulate(w, l->beta, PE_SUM_HESSIAN, &w->now))
 		status = pe_linear_cancelled(l);

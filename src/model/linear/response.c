@@ -177,8 +177,9 @@ pe_response_objective(const pe_response *response, size_t n, const double *targe
 	double objective = 0, curvature, residual;
 
 	for (size_t i = 0; i < n; i++)
-		objective += pe_response_rows(response, false, 1, targets + i, weights + i, margins + i, &curvature,
-		                              &residual);
+		if (weights[i] > 0)
+			objective += pe_response_rows(response, false, 1, targets + i, weights + i, margins + i,
+			                              &curvature, &residual);
 	return objective;
 }
 

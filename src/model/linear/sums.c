@@ -153,7 +153,8 @@ pe_gradient_unpack(const pe_design *design, const double *sums, double *gradient
 #define PEARSON_AT   1
 #define SATURATED_AT 2
 #define WEIGHT_AT    3
-#define GRADIENT_AT  4 /* then the products of columns */
+#define APART_AT     4
+#define GRADIENT_AT  5 /* then the products of columns */
 
 /* A thread's own, beside its chunk. */
 typedef struct scratch
@@ -233,6 +234,8 @@ add_chunk(const pe_accumulator *a, const pe_chunk *c, scratch *s, uint32_t n, do
 	pe_chunk_margins(a->design, &a->chunks, c, n, a->beta, s->margins);
 	part[OBJECTIVE_AT] += pe_response_rows(&a->response, a->kind == PE_SUM_EXPECTED, n, c->targets,
 	                                       c->weights, s->margins, s->curvatures, s->residuals);
+	if (a->view->folds != NULL)
+		part[APART_AT] += pe_response_objective(&a->response, n, c->targets, c->apart, s->margins);
 	if (a->kind >= PE_SUM_GRADIENT)
 		pe_gradient_add(a->design, &a->chunks, c, n, s->residuals, part + GRADIENT_AT);
 	if (a->kind >= PE_SUM_HESSIAN)
@@ -287,6 +290,7 @@ pe_accumulate(pe_accumulator *a, const pe_row_view *view, const double *beta, pe
 	for (uint32_t part = 1; part < a->n_parts; part++)
 		pe_add_scaled(sum, 1, a->parts + part * a->part_size, used_size(a));
 	normal->objective = sum[OBJECTIVE_AT];
+	normal->apart = view->folds != NULL ? sum[APART_AT] : 0;
 	normal->sums = (pe_response_sums){sum[PEARSON_AT], sum[SATURATED_AT], sum[WEIGHT_AT]};
 	if (kind >= PE_SUM_GRADIENT)
 		pe_gradient_unpack(a->design, sum + GRADIENT_AT, normal->gradient);

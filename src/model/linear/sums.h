@@ -23,6 +23,7 @@ typedef enum pe_sum_kind
 typedef struct pe_normal
 {
 	double objective; /* minus half the deviance */
+	double apart;     /* the same of the rows that the view sets apart */
 	double *gradient; /* n_columns */
 	double *hessian;  /* packed n_columns: of the negative objective */
 	pe_response_sums sums;
