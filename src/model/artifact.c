@@ -71,6 +71,12 @@ pe_model_serialize(const pe_env *env, const pe_model *model, uint8_t **bytes, si
 	return pe_artifact_write(env, magic, FORMAT_VERSION, write_body, model, bytes, length, err);
 }
 
+void
+pe_write_model(pe_writer *w, const pe_model *model)
+{
+	write_model(w, model);
+}
+
 /* ---- reading -------------------------------------------------------------------------- */
 
 static void
@@ -243,6 +249,25 @@ read_model(pe_reader *r, pe_model *model)
 	if (model->family->read != NULL && !pe_reader_bad(r))
 		model->family->read(r, model);
 	read_tables(r, model);
+}
+
+pe_model *
+pe_read_model(pe_reader *r, pe_algorithm wanted)
+{
+	pe_model *model = pe_read_array(r, 1, sizeof(*model));
+
+	if (model == NULL)
+		return NULL;
+	model->env.allocator = r->env->allocator;
+	/* Looked at before it is read: a part that had parts of its own could go on for ever. */
+	if (r->left < 2 || r->at[1] != wanted)
+		pe_reader_fail(r, "a part is of another algorithm");
+	else
+		read_model(r, model);
+	if (!pe_reader_bad(r))
+		return model;
+	pe_model_free(model);
+	return NULL;
 }
 
 pe_status

@@ -152,6 +152,7 @@ pe_dataset_free(pe_dataset *dataset)
 		pe_free(dataset->env, dataset->blocks[i].weights);
 		pe_free(dataset->env, dataset->blocks[i].hashes);
 	}
+	pe_free(dataset->env, dataset->held);
 	pe_free(dataset->env, dataset->blocks);
 	pe_free(dataset->env, dataset->features);
 	pe_free(dataset->env, dataset);

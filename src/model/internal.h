@@ -66,6 +66,8 @@ struct pe_dataset
 	pe_block *blocks;
 	size_t bytes;
 	bool used_up;
+	uint64_t *held; /* a bit for each row: held out; NULL: as the option holdout draws */
+	uint64_t held_words;
 };
 
 static inline double
@@ -97,6 +99,13 @@ pe_dataset_value(const pe_dataset *dataset, int feature, uint64_t row)
 
 	return dataset->exact ? ((const double *) block->values)[cell]
 	                      : (double) ((const float *) block->values)[cell];
+}
+
+/* Was the row held out by pe_dataset_hold_out? Only asked when dataset->held is there. */
+static inline bool
+pe_dataset_is_held(const pe_dataset *dataset, uint64_t row)
+{
+	return row >> 6 < dataset->held_words && (dataset->held[row >> 6] >> (row & 63) & 1) != 0;
 }
 
 extern void pe_dataset_free_block_values(pe_dataset *dataset, uint32_t block);
@@ -279,6 +288,9 @@ pe_sigmoid(double margin)
 #define PE_DRAW_EARLY       2
 #define PE_DRAW_COLUMNS     3
 #define PE_DRAW_FOLD        4
+#define PE_DRAW_SEARCH      5
+#define PE_DRAW_CROSS       6
+#define PE_DRAW_TRIAL_FOLD  7
 #define PE_DRAW_ROWS        16 /* and the tree's number */
 
 /*
@@ -340,6 +352,8 @@ extern pe_status pe_fit_trees(pe_fit *fit);
 extern pe_status pe_fit_linear(pe_fit *fit);
 /* Fills in fit->strongest from a dataset that still has its values. */
 extern pe_status pe_find_strongest(pe_fit *fit);
+/* The strength of each feature, into strengths[n_features]. */
+extern pe_status pe_feature_strengths(pe_fit *fit, double *strengths);
 
 /* Everything to 0, NaN where a figure may not apply. */
 extern void pe_evaluation_clear(pe_evaluation *e, pe_task task);
@@ -398,6 +412,15 @@ pe_draw(uint64_t hash, uint64_t seed, uint64_t purpose)
 {
 	return (double) (pe_mix64(hash ^ pe_mix64(seed * UINT64_C(0x9e3779b97f4a7c15) + purpose + 1)) >> 11) *
 	       0x1p-53;
+}
+
+/* The one rule of who is held out: by the caller's choice where it made one, else drawn. */
+static inline bool
+pe_row_is_held_out(const pe_dataset *dataset, uint64_t row, const pe_options *options)
+{
+	if (dataset->held != NULL)
+		return pe_dataset_is_held(dataset, row);
+	return pe_draw(pe_dataset_hash(dataset, row), options->seed, PE_DRAW_HOLDOUT) < options->holdout;
 }
 
 #endif /* PE_MODEL_INTERNAL_H */

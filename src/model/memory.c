@@ -69,6 +69,15 @@ fixed_memory(const pe_options *options, int n_features)
 	       n_features * (1100.0 + 256 + 300);
 }
 
+/* The rows themselves, when a training works on a copy of them, and their uses and targets. */
+static double
+kept_memory(const pe_options *options, int n_features, double rows)
+{
+	double cell = options->algorithm == PE_ALGORITHM_BOOSTED_TREES ? 4 : 8;
+
+	return rows * (n_features * cell + KEPT_BYTES + 1 + 8) + BLOCK;
+}
+
 size_t
 pe_training_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
 {
@@ -76,7 +85,8 @@ pe_training_memory(const pe_options *options, int n_features, bool with_weights,
 
 	if (options->algorithm == PE_ALGORITHM_BOOSTED_TREES)
 		bytes += nodes_memory(options, (double) rows);
-
+	if (options->keeps_rows)
+		bytes += kept_memory(options, n_features, (double) rows);
 	return bytes < (double) SIZE_MAX / 2 ? (size_t) bytes : SIZE_MAX / 2;
 }
 

@@ -43,7 +43,8 @@ typedef enum pe_algorithm
 	PE_ALGORITHM_DECAYED_POINTS = 12,
 	PE_ALGORITHM_IMPLICIT_ALS = 13,
 	PE_ALGORITHM_ITEM_ITEM = 14,
-	PE_ALGORITHM_POPULARITY = 15
+	PE_ALGORITHM_POPULARITY = 15,
+	PE_ALGORITHM_TWO_PART = 16 /* selection.h */
 } pe_algorithm;
 
 /* What training makes small, and with it the link: log for the last three numbers, else the identity. */
@@ -228,6 +229,8 @@ typedef struct pe_options
 	int lambda_count;
 	int folds;
 	bool max_depth_given;
+	bool only_evaluated;  /* the model is thrown away: importances are not worth their time */
+	bool keeps_rows;      /* for pe_training_memory: another training over the rows follows (selection.h) */
 	int expected_classes; /* affinity, for pe_training_memory: how many classes to reckon with */
 } pe_options;
 

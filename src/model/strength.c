@@ -76,6 +76,32 @@ correlation_squared(const strength_job *job, int feature)
 	return xx > 0 && yy > 0 && n * 2 > job->n ? xy * xy / (xx * yy) : 0;
 }
 
+/* The share of the variance that the levels' means explain. */
+static double
+between_levels(const strength_job *job, int feature)
+{
+	const uint8_t *slots = job->fit->map->slots[feature];
+	double counts[256] = {0}, sums[256] = {0}, mean = 0, between = 0, total = 0;
+
+	if ((uint32_t) (job->fit->model->features[feature].n_levels + 2) * 10 > job->n)
+		return 0;
+	for (uint32_t i = 0; i < job->n; i++)
+	{
+		double value = pe_dataset_value(job->fit->dataset, feature, sampled_row(job, i));
+		double y = pe_dataset_target(job->fit->dataset, sampled_row(job, i)), d = y - mean;
+		int slot = isnan(value) ? PE_SLOT_MISSING : slots[(uint32_t) value];
+
+		counts[slot]++;
+		sums[slot] += y;
+		mean += d / (i + 1);
+		total += d * (y - mean);
+	}
+	for (int i = 0; i < 256; i++)
+		if (counts[i] > 0)
+			between += counts[i] * (sums[i] / counts[i] - mean) * (sums[i] / counts[i] - mean);
+	return total > 0 ? fmin(between / total, 1) : 0;
+}
+
 /* Levels in the order of their rate of positives. */
 static double
 rate_auc(const strength_job *job, int feature)
@@ -134,8 +160,7 @@ strength_work(void *ctx, uint32_t item, int thread)
 	job->strengths[item] = 0;
 	if (job->fit->model->features[item].kind == PE_FEATURE_CATEGORICAL)
 	{
-		if (binary)
-			job->strengths[item] = rate_auc(job, (int) item);
+		job->strengths[item] = binary ? rate_auc(job, (int) item) : between_levels(job, (int) item);
 		return;
 	}
 	if (!binary)
@@ -160,9 +185,9 @@ strength_work(void *ctx, uint32_t item, int thread)
 }
 
 pe_status
-pe_find_strongest(pe_fit *fit)
+pe_feature_strengths(pe_fit *fit, double *strengths)
 {
-	strength_job job = {.fit = fit, .quiet = *fit->env};
+	strength_job job = {.fit = fit, .quiet = *fit->env, .strengths = strengths};
 	size_t threads = pe_team_threads(fit->pool);
 	pe_status status = PE_OK;
 
@@ -170,16 +195,24 @@ pe_find_strongest(pe_fit *fit)
 	job.n = fit->rows->n_train < STRENGTH_ROWS ? fit->rows->n_train : STRENGTH_ROWS;
 	job.keys = pe_alloc(fit->env, threads * 2 * job.n * sizeof(double));
 	job.order = pe_alloc(fit->env, threads * 2 * job.n * sizeof(uint32_t));
-	job.strengths = pe_calloc(fit->env, fit->model->n_features, sizeof(double));
-	if (job.keys == NULL || job.order == NULL || job.strengths == NULL)
+	if (job.keys == NULL || job.order == NULL)
 		status = pe_fail_memory(fit->err);
 	else if (!pe_team_run(fit->pool, strength_work, &job, (uint32_t) fit->model->n_features))
 		status = pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
-	for (int i = 0; i < fit->model->n_features && status == PE_OK; i++)
-		if (job.strengths[i] > fit->strongest.strength)
-			fit->strongest = (pe_strongest){job.strengths[i], i};
 	pe_free(fit->env, job.keys);
 	pe_free(fit->env, job.order);
-	pe_free(fit->env, job.strengths);
+	return status;
+}
+
+pe_status
+pe_find_strongest(pe_fit *fit)
+{
+	double *strengths = pe_calloc(fit->env, fit->model->n_features, sizeof(double));
+	pe_status status = strengths == NULL ? pe_fail_memory(fit->err) : pe_feature_strengths(fit, strengths);
+
+	for (int i = 0; i < fit->model->n_features && status == PE_OK; i++)
+		if (strengths[i] > fit->strongest.strength)
+			fit->strongest = (pe_strongest){strengths[i], i};
+	pe_free(fit->env, strengths);
 	return status;
 }

@@ -36,6 +36,7 @@ static const algorithm_entry algorithms[] = {
                                     &pe_trees_family},
     [PE_ALGORITHM_LOGISTIC] = {"logistic", TASK(PE_TASK_PROPENSITY), &pe_linear_family},
     [PE_ALGORITHM_LINEAR] = {"linear", TASK(PE_TASK_VALUE), &pe_linear_family},
+    [PE_ALGORITHM_TWO_PART] = {"two_part", TASK(PE_TASK_VALUE), &pe_two_part_family},
     [PE_ALGORITHM_BG_NBD] = {"bg_nbd", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_PARETO_NBD] = {"pareto_nbd", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_MBG_NBD] = {"mbg_nbd", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},

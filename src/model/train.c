@@ -71,7 +71,7 @@ split_rows(training *t)
 			return cancelled(t->fit.err);
 		if (!(weight > 0))
 			continue;
-		if (pe_draw(pe_dataset_hash(dataset, row), options->seed, PE_DRAW_HOLDOUT) < options->holdout)
+		if (pe_row_is_held_out(dataset, row, options))
 		{
 			rows->holdout[rows->n_holdout++] = (uint32_t) row;
 			continue;

@@ -3,6 +3,7 @@
  *		An evaluation in words, with its cause.
  */
 #include "model/internal.h"
+#include "model/selection.h"
 
 /* Below these nothing can be said (10), or only with this warning (50). */
 #define LEAST_POSITIVES  50
@@ -150,6 +151,12 @@ judge_affinity(pe_evaluation *e)
 	         grade_word(e->verdict), e->n_classes, e->macro_auc, (long long) e->rows, 100 * e->accuracy,
 	         100 * e->base_rate,
 	         e->verdict == PE_VERDICT_POOR ? " Below 0.65 the classes are hardly told apart." : "");
+}
+
+bool
+pe_is_suspicious(pe_task task, double strength)
+{
+	return strength > (task == PE_TASK_VALUE ? LEAKAGE_R2 : LEAKAGE_AUC);
 }
 
 /*

@@ -219,5 +219,5 @@ pe_status
 pe_boost_importances(pe_boost *b)
 {
 	share_gains(b);
-	return mean_contributions(b);
+	return b->fit->options->only_evaluated ? PE_OK : mean_contributions(b);
 }
