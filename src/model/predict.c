@@ -161,7 +161,7 @@ count_below(const double *points, uint32_t count, double x, bool or_equal)
 		uint32_t half = count / 2;
 		bool below = or_equal ? base[half - 1] <= x : base[half - 1] < x;
 
-		base += below ? half : 0;
+		base += half & -(uint32_t) below;
 		count -= half;
 	}
 	return (uint32_t) (base - points) + (count == 1 && (or_equal ? *base <= x : *base < x));
@@ -189,8 +189,8 @@ pe_model_score(const pe_model *model, double prediction)
 	if (below < model->n_distribution && points[below] == prediction)
 		not_above += count_below(points + below, model->n_distribution - below, prediction, true);
 	share = 0.5 * ((double) below + (double) not_above) / model->n_distribution;
-	score.score = (int) floor(100 * share + 0.5);
-	score.percentile = 1 + (int) floor(100 * share);
+	score.score = (int) (100 * share + 0.5);
+	score.percentile = 1 + (int) (100 * share);
 	if (score.percentile > 100)
 		score.percentile = 100;
 	score.bucket = (pe_bucket) (1 + (score.percentile - 1) / 20);

@@ -41,7 +41,7 @@ typedef struct LevelSlot
 	char *text; /* of longer ones, LONGEST_CACHED bytes */
 } LevelSlot;
 
-/* Each text has one place; what comes to a taken one takes it over. */
+/* Each text has a pair of places, the one that was used last in front. */
 typedef struct LevelCache
 {
 	LevelSlot *slots;
@@ -158,6 +158,22 @@ resize_cache(const PeRowReader *reader, LevelCache *cache)
 	cache->evictions = 0;
 }
 
+static inline bool
+is_in(const LevelSlot *slot, uint64 first, uint64 last, const char *text, size_t length)
+{
+	return slot->first == first && slot->last == last && slot->length == length &&
+	       (length <= DIRECT_LENGTH || memcmp(slot->text, text, length) == 0);
+}
+
+static inline void
+swap_pair(LevelSlot *pair)
+{
+	LevelSlot front = pair[0];
+
+	pair[0] = pair[1];
+	pair[1] = front;
+}
+
 static int32
 code_of_text(PeRowReader *reader, int feature, const char *text, size_t length)
 {
@@ -172,12 +188,17 @@ code_of_text(PeRowReader *reader, int feature, const char *text, size_t length)
 	text_ends(text, length, &first, &last);
 	slot = &cache->slots[(((first ^ (last << 23 | last >> 41)) + length) * UINT64CONST(0x9e3779b97f4a7c15) >>
 	                      40) &
-	                     (cache->size - 1)];
-	if (slot->first == first && slot->last == last && slot->length == length &&
-	    (length <= DIRECT_LENGTH || memcmp(slot->text, text, length) == 0))
+	                     (cache->size - 2)];
+	if (is_in(slot, first, last, text, length))
 		return slot->code;
-	if (slot->length != UNUSED_LENGTH)
+	if (is_in(slot + 1, first, last, text, length))
+	{
+		swap_pair(slot);
+		return slot->code;
+	}
+	if (slot[1].length != UNUSED_LENGTH)
 		cache->evictions++;
+	swap_pair(slot);
 	slot->length = UNUSED_LENGTH; /* should the coder raise, or memory run out */
 	if (length > DIRECT_LENGTH)
 	{

@@ -25,6 +25,7 @@
 #define LEVELS       6
 #define TESTS        63
 #define EXITS        64
+#define TOGETHER     4      /* trees whose leaves are added in one pass */
 #define MAX_CUTS     254    /* of one feature: codes 0 .. 254, and 255 for missing */
 #define ALONE_VISITS 400000 /* rows x trees below which waking others costs more */
 
@@ -61,6 +62,7 @@ typedef struct tree_top
 	uint8_t levels; /* that have tests at all */
 	uint8_t n_sets; /* tests of sets come first: their answers are codes in places of their own */
 	bool deeper;    /* some ways out are no leaves */
+	bool shallow;   /* not here nor in the next TOGETHER - 1 trees */
 	set_test sets[TESTS];
 	double values[EXITS];
 	uint32_t exits[EXITS]; /* nodes */
@@ -236,6 +238,14 @@ make_trees(pe_predictor *predictor, const int *list_of)
 		if (most_sets < top->n_sets)
 			most_sets = top->n_sets;
 	}
+	for (uint32_t tree = 0; tree + TOGETHER <= model->n_trees; tree++)
+	{
+		tree_top *top = &predictor->trees[tree];
+
+		top->shallow = true;
+		for (int i = 0; i < TOGETHER; i++)
+			top->shallow &= !top[i].deeper;
+	}
 	/* Trees without any test read the first place all the same. */
 	predictor->group_bytes = predictor->set_places + GROUP * (most_sets > 0 ? most_sets : 1);
 	return true;
@@ -326,7 +336,13 @@ encode_plain(const code_list *list, const float *values, uint8_t *codes)
 }
 
 #ifdef HAVE_AVX2
-/* The same search, eight rows in a register. */
+/*
+ * The same, eight rows in a register: comparing with every 16th cut costs less than the
+ * first steps of the search, whose reads go to eight places.
+ */
+#define FINE_STEPS 4
+#define FINE_CUTS  (1 << FINE_STEPS)
+
 __attribute__((target("avx2"))) static void
 encode_avx2(const code_list *list, const float *values, uint8_t *codes)
 {
@@ -341,7 +357,12 @@ encode_avx2(const code_list *list, const float *values, uint8_t *codes)
 		__m256 value = _mm256_loadu_ps(values + 8 * i);
 		__m256i at = _mm256_setzero_si256();
 
-		for (int step = (1 << list->steps) >> 1; step > 0; step >>= 1)
+		for (int cut = FINE_CUTS - 1; cut < list->n_cuts; cut += FINE_CUTS)
+			at = _mm256_sub_epi32(
+			    at, _mm256_castps_si256(_mm256_cmp_ps(_mm256_set1_ps(list->cuts[cut]), value, _CMP_LT_OQ)));
+		at = _mm256_slli_epi32(at, FINE_STEPS);
+		for (int step = (1 << (list->steps < FINE_STEPS ? list->steps : FINE_STEPS)) >> 1; step > 0;
+		     step >>= 1)
 		{
 			__m256i next = _mm256_add_epi32(at, _mm256_set1_epi32(step));
 			__m256 cut = _mm256_i32gather_ps(list->cuts, _mm256_sub_epi32(next, one), 4);
@@ -475,6 +496,16 @@ find_ways_avx2(const tree_top *top, const uint8_t *codes, uint8_t *ways)
 }
 #endif
 
+/* Adds what TOGETHER trees say of a group, in their order; ways are GROUP apart. */
+static inline void
+add_leaves(const tree_top *top, const uint8_t *ways, double *sums)
+{
+	for (int row = 0; row < GROUP; row++)
+		sums[row] = (((sums[row] + top[0].values[ways[row]]) + top[1].values[ways[GROUP + row]]) +
+		             top[2].values[ways[2 * GROUP + row]]) +
+		            top[3].values[ways[3 * GROUP + row]];
+}
+
 /* Adds what the tree says of count rows to their sums. */
 static inline void
 add_values(const pe_model *model, const tree_top *top, const uint8_t *ways, const double *values,
@@ -508,28 +539,36 @@ add_trees(const predict_job *job, size_t first, size_t count, int thread, double
 	const double *values = job->block.values + first * job->block.stride;
 	size_t stride = job->block.stride;
 	uint8_t *codes = desk;
-	uint8_t ways[GROUP];
-	int class = 0;
+	int class = 0, together;
 
 	for (size_t row = 0; row < count; row += GROUP, codes += predictor->group_bytes)
 		encode_group(job, values + row * stride, count - row < GROUP ? count - row : GROUP, codes);
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
+	for (uint32_t tree = 0; tree < model->n_trees; tree += (uint32_t) together)
 	{
 		const tree_top *top = &predictor->trees[tree];
 		double *sums = margins + (size_t) class * ITEM_ROWS;
 
+		together = job->n_margins == 1 && tree + TOGETHER <= model->n_trees && top->shallow ? TOGETHER : 1;
 		codes = desk;
 		for (size_t row = 0; row < count; row += GROUP, codes += predictor->group_bytes)
 		{
-			if (top->n_sets > 0)
-				job->test_sets(model, top, codes, codes + predictor->set_places);
-			job->find_ways(top, codes, ways);
-			add_values(model, top, ways, values + row * stride, stride,
-			           count - row < GROUP ? count - row : GROUP, sums + row);
+			uint8_t ways[TOGETHER * GROUP];
+
+			for (int i = 0; i < together; i++)
+			{
+				if (top[i].n_sets > 0)
+					job->test_sets(model, &top[i], codes, codes + predictor->set_places);
+				job->find_ways(&top[i], codes, ways + i * GROUP);
+			}
+			if (together == TOGETHER)
+				add_leaves(top, ways, sums + row); /* beyond count too: there is room, and no meaning */
+			else
+				add_values(model, top, ways, values + row * stride, stride,
+				           count - row < GROUP ? count - row : GROUP, sums + row);
 		}
 		if (++class == job->n_margins)
 			class = 0;
-		if (tree % 64 == 63 && pe_team_poll(job->team, thread))
+		if (tree / 64 != (tree + (uint32_t) together) / 64 && pe_team_poll(job->team, thread))
 			return;
 	}
 }
@@ -560,7 +599,7 @@ predict_trees(const predict_job *job, size_t first, size_t count, int thread)
 	double *margins = (double *) desk;
 
 	for (int class = 0; class < job->n_margins; class ++)
-		for (size_t row = 0; row < count; row++)
+		for (size_t row = 0; row < ITEM_ROWS; row++)
 			margins[(size_t) class * ITEM_ROWS + row] =
 			    model->class_margins != NULL ? model->class_margins[class] : model->base_margin;
 	add_trees(job, first, count, thread, margins,
