@@ -265,6 +265,9 @@ extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *
 /* The class with the largest margin, the first of equals, and that margin; without classes 0. */
 extern int pe_largest_margin(const pe_model *model, const double *values, double *margin);
 
+extern bool pe_objective_serves(pe_objective objective, pe_algorithm algorithm);
+extern void pe_algorithm_objectives(pe_task task, pe_algorithm algorithm, char *names, size_t size);
+
 extern pe_status pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **model,
                                  pe_error *err);
 /* Adds a note, cut at 400 bytes; out of memory is the only failure. */
@@ -312,10 +315,17 @@ typedef struct pe_split_rows
 	uint32_t *holdout;
 	uint32_t n_holdout;
 	int64_t train_positives;
+	double class_weights[PE_MAX_CLASSES]; /* affinity: of the training rows */
 	double train_weight;
 	double train_sum; /* weighted sum of targets */
 	double largest_weight;
 } pe_split_rows;
+
+/*
+ * Affinity: the classes that are common enough among the training rows, sorted by bytes,
+ * into the model; targets become their numbers, and rows of other classes leave the lists.
+ */
+extern pe_status pe_choose_classes(pe_model *model, pe_dataset *dataset, pe_split_rows *rows, pe_error *err);
 
 extern pe_status pe_choose_levels(pe_model *model, const pe_dataset *dataset, const pe_split_rows *rows,
                                   pe_team *pool, pe_slot_map *map, pe_error *err);

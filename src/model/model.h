@@ -85,6 +85,9 @@ extern pe_objective pe_objective_from_name(const char *name);
 extern pe_objective pe_default_objective(pe_task task, pe_algorithm algorithm);
 /* The names of the algorithms that serve the task, for hints: "boosted_trees, logistic". */
 extern void pe_task_algorithms(pe_task task, char *names, size_t size);
+/* PE_OK, or PE_INVALID_OPTION with a hint that names the objectives of the two. */
+extern pe_status pe_check_objective(pe_task task, pe_algorithm algorithm, pe_objective objective,
+                                    pe_error *err);
 /* PE_OK, or PE_INVALID_OPTION with a hint that names the algorithms of the task. */
 extern pe_status pe_check_task(pe_task task, pe_algorithm algorithm, pe_error *err);
 

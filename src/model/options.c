@@ -54,10 +54,13 @@ static const option_entry option_table[] = {
     {"row_sample", OPTION_NUMBER, FOR_TREES, AT(row_sample), 0, 1, true},
     {"column_sample", OPTION_NUMBER, FOR_TREES, AT(column_sample), 0, 1, true},
     {"goss", OPTION_GOSS, FOR_TREES, 0, 0, 0, false},
+    {"goss_top", OPTION_NUMBER, FOR_TREES, AT(goss_top), 0, 1, true},
+    {"goss_other", OPTION_NUMBER, FOR_TREES, AT(goss_other), 0, 1, true},
     {"objective", OPTION_OBJECTIVE, FOR_ALL, 0, 0, 0, false},
+    {"quantile", OPTION_NUMBER, FOR_TREES, AT(quantile), 0.001, 0.999, false},
+    {"tweedie_power", OPTION_NUMBER, FOR_TREES | FOR_GLM, AT(tweedie_power), 1.01, 1.99, false},
     {"monotone", OPTION_MONOTONE, FOR_TREES, 0, 0, 0, false},
     {"early_stopping", OPTION_INTEGER, FOR_TREES, AT(early_stopping), 0, 10000, false},
-    {"tweedie_power", OPTION_NUMBER, FOR_GLM, AT(tweedie_power), 1.01, 1.99, false},
     {"lambda", OPTION_LAMBDA, FOR_NET, AT(lambda), 0, 1e12, true},
     {"l1_ratio", OPTION_NUMBER, FOR_NET, AT(l1_ratio), 0, 1, false},
     {"lambda_count", OPTION_INTEGER, FOR_NET, AT(lambda_count), 2, 1000, false},
@@ -107,6 +110,8 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->l2 = algorithm == PE_ALGORITHM_BOOSTED_TREES ? 1 : 0;
 	options->row_sample = 1;
 	options->column_sample = 1;
+	options->goss_top = 0.2;
+	options->goss_other = 0.1;
 	options->early_stopping = 0;
 	options->quantile = 0.5;
 	options->tweedie_power = 1.5;
@@ -122,8 +127,8 @@ pe_options_names(pe_algorithm algorithm)
 {
 	if (algorithm == PE_ALGORITHM_BOOSTED_TREES)
 		return "trees, max_depth, max_leaves, learning_rate, max_bins, min_child_weight, min_gain, l1, l2, "
-		       "row_sample, column_sample, objective, monotone, early_stopping, holdout, seed, calibrate, "
-		       "threads";
+		       "row_sample, column_sample, goss, goss_top, goss_other, objective, quantile, tweedie_power, "
+		       "monotone, early_stopping, holdout, seed, calibrate, threads";
 	switch ((int) algorithm)
 	{
 		case PE_ALGORITHM_GLM:
@@ -164,6 +169,8 @@ bad_value(pe_error *err, const option_entry *entry, const char *value)
 		pe_error_hint(err, "It must be none, platt or isotonic.");
 	else if (entry->type == OPTION_LAMBDA)
 		pe_error_hint(err, "It must be a number above 0, \"cv\" or \"cv_1se\".");
+	else if (entry->type == OPTION_GOSS)
+		pe_error_hint(err, "It must be true or false.");
 	else if (entry->type == OPTION_MONOTONE)
 		pe_error_hint(err, "It must map features to \"increasing\" or \"decreasing\".");
 	else
@@ -246,42 +253,33 @@ set_calibrate(pe_options *options, const option_entry *entry, const char *value,
 	return PE_OK;
 }
 
-/* Objectives by algorithm, as hints say them. */
-static const char *
-objectives_of(pe_algorithm algorithm)
-{
-	switch ((int) algorithm)
-	{
-		case PE_ALGORITHM_BOOSTED_TREES:
-			return "logistic or squared";
-		case PE_ALGORITHM_LINEAR:
-			return "squared";
-		case PE_ALGORITHM_GLM:
-			return "squared, poisson, gamma or tweedie";
-		case PE_ALGORITHM_MULTINOMIAL:
-			return "multiclass";
-	}
-	return "logistic";
-}
-
 static pe_status
 set_objective(pe_options *options, const char *value, pe_error *err)
 {
-	const char *names = objectives_of(options->algorithm), *at = strstr(names, value);
 	pe_objective objective = pe_objective_from_name(value);
+	char names[256];
 
-	/* A whole word of the list. */
-	if (objective != PE_OBJECTIVE_DEFAULT && at != NULL)
+	if (objective != PE_OBJECTIVE_DEFAULT && pe_objective_serves(objective, options->algorithm))
 	{
 		options->objective = objective;
 		return PE_OK;
 	}
+	pe_algorithm_objectives((pe_task) 0, options->algorithm, names, sizeof(names));
 	pe_fail(err, PE_INVALID_OPTION,
 	        objective != PE_OBJECTIVE_DEFAULT ? "objective \"%.80s\" does not apply to algorithm %s"
 	                                          : "invalid value \"%.80s\" for option \"objective\" of %s",
 	        value, pe_algorithm_name(options->algorithm));
-	pe_error_hint(err, "It must be %s.", names);
+	pe_error_hint(err, "It must be one of: %s.", names);
 	return PE_INVALID_OPTION;
+}
+
+static pe_status
+set_goss(pe_options *options, const option_entry *entry, const char *value, pe_error *err)
+{
+	if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+		return bad_value(err, entry, value);
+	options->goss = strcmp(value, "true") == 0;
+	return PE_OK;
 }
 
 pe_status
@@ -315,11 +313,7 @@ pe_options_set(pe_options *options, const char *name, const char *value, pe_erro
 		case OPTION_OBJECTIVE:
 			return set_objective(options, value, err);
 		case OPTION_GOSS:
-			if (strcmp(value, "false") == 0)
-				return PE_OK;
-			pe_fail(err, PE_UNSUPPORTED, "option \"goss\" is not available");
-			pe_error_hint(err, "Use \"row_sample\" to train each tree on a part of the rows.");
-			return PE_UNSUPPORTED;
+			return set_goss(options, entry, value, err);
 		case OPTION_MONOTONE:
 			return bad_value(err, entry, value);
 	}
@@ -355,6 +349,33 @@ pe_options_set_monotone(pe_options *options, const char *feature, const char *di
 	return PE_OK;
 }
 
+static pe_status
+check_goss(const pe_options *options, pe_error *err)
+{
+	if (!options->goss)
+		return PE_OK;
+	if (options->row_sample < 1)
+	{
+		pe_fail(err, PE_INVALID_OPTION, "options \"goss\" and \"row_sample\" exclude each other");
+		pe_error_hint(err, "With goss the rows of a tree are chosen by goss_top and goss_other.");
+		return PE_INVALID_OPTION;
+	}
+	if (options->objective == PE_OBJECTIVE_ABSOLUTE || options->objective == PE_OBJECTIVE_QUANTILE)
+	{
+		pe_fail(err, PE_INVALID_OPTION, "option \"goss\" does not go with objective \"%s\"",
+		        pe_objective_name(options->objective));
+		pe_error_hint(err, "Its gradients do not tell rows apart; use row_sample.");
+		return PE_INVALID_OPTION;
+	}
+	if (options->goss_top + options->goss_other > 1)
+	{
+		pe_fail(err, PE_INVALID_OPTION, "options \"goss_top\" and \"goss_other\" are above 1 together");
+		pe_error_hint(err, "They are shares of the rows; usual are 0.2 and 0.1.");
+		return PE_INVALID_OPTION;
+	}
+	return PE_OK;
+}
+
 pe_status
 pe_options_check(const pe_options *options, pe_error *err)
 {
@@ -372,5 +393,5 @@ pe_options_check(const pe_options *options, pe_error *err)
 		pe_error_hint(err, "Add \"objective\": \"tweedie\", or leave the option out.");
 		return PE_INVALID_OPTION;
 	}
-	return PE_OK;
+	return check_goss(options, err);
 }

@@ -32,7 +32,8 @@ typedef struct algorithm_entry
 } algorithm_entry;
 
 static const algorithm_entry algorithms[] = {
-    [PE_ALGORITHM_BOOSTED_TREES] = {"boosted_trees", TASK(PE_TASK_PROPENSITY) | TASK(PE_TASK_VALUE),
+    [PE_ALGORITHM_BOOSTED_TREES] = {"boosted_trees",
+                                    TASK(PE_TASK_PROPENSITY) | TASK(PE_TASK_VALUE) | TASK(PE_TASK_AFFINITY),
                                     &pe_trees_family},
     [PE_ALGORITHM_LOGISTIC] = {"logistic", TASK(PE_TASK_PROPENSITY), &pe_linear_family},
     [PE_ALGORITHM_LINEAR] = {"linear", TASK(PE_TASK_VALUE), &pe_linear_family},
@@ -119,6 +120,84 @@ pe_default_objective(pe_task task, pe_algorithm algorithm)
 			break;
 	}
 	return PE_OBJECTIVE_DEFAULT;
+}
+
+/* The objectives that a task, or an algorithm, knows, as bits. */
+#define OBJECTIVE(objective) (1u << (objective))
+#define LOG_LINKED                                                                                           \
+	(OBJECTIVE(PE_OBJECTIVE_POISSON) | OBJECTIVE(PE_OBJECTIVE_GAMMA) | OBJECTIVE(PE_OBJECTIVE_TWEEDIE))
+
+static unsigned
+objectives_of_task(pe_task task)
+{
+	switch (task)
+	{
+		case PE_TASK_PROPENSITY:
+			return OBJECTIVE(PE_OBJECTIVE_LOGISTIC);
+		case PE_TASK_VALUE:
+			return OBJECTIVE(PE_OBJECTIVE_SQUARED) | OBJECTIVE(PE_OBJECTIVE_ABSOLUTE) |
+			       OBJECTIVE(PE_OBJECTIVE_QUANTILE) | LOG_LINKED;
+		case PE_TASK_AFFINITY:
+			return OBJECTIVE(PE_OBJECTIVE_MULTICLASS);
+		default:
+			return (int) task == 0 ? ~0u : 0;
+	}
+}
+
+static unsigned
+objectives_of_algorithm(pe_algorithm algorithm)
+{
+	switch (algorithm)
+	{
+		case PE_ALGORITHM_BOOSTED_TREES:
+			return ~0u;
+		case PE_ALGORITHM_LOGISTIC:
+			return OBJECTIVE(PE_OBJECTIVE_LOGISTIC);
+		case PE_ALGORITHM_LINEAR:
+			return OBJECTIVE(PE_OBJECTIVE_SQUARED);
+		case PE_ALGORITHM_GLM:
+			return OBJECTIVE(PE_OBJECTIVE_SQUARED) | LOG_LINKED;
+		case PE_ALGORITHM_MULTINOMIAL:
+			return OBJECTIVE(PE_OBJECTIVE_MULTICLASS);
+		default:
+			return 0;
+	}
+}
+
+bool
+pe_objective_serves(pe_objective objective, pe_algorithm algorithm)
+{
+	return (objectives_of_algorithm(algorithm) & OBJECTIVE(objective)) != 0;
+}
+
+/* Names of the objectives of an algorithm, for hints; of one task only unless that is 0. */
+void
+pe_algorithm_objectives(pe_task task, pe_algorithm algorithm, char *names, size_t size)
+{
+	unsigned all = objectives_of_algorithm(algorithm) & objectives_of_task(task);
+	size_t used = 0;
+
+	names[0] = '\0';
+	for (int objective = 1; objective < COUNT(objective_names); objective++)
+		if ((all & OBJECTIVE(objective)) != 0 && used < size)
+			used +=
+			    snprintf(names + used, size - used, "%s%s", used > 0 ? ", " : "", objective_names[objective]);
+}
+
+pe_status
+pe_check_objective(pe_task task, pe_algorithm algorithm, pe_objective objective, pe_error *err)
+{
+	char names[256];
+
+	if (objective == PE_OBJECTIVE_DEFAULT ||
+	    (objectives_of_algorithm(algorithm) & objectives_of_task(task) & OBJECTIVE(objective)) != 0)
+		return PE_OK;
+	pe_algorithm_objectives(task, algorithm, names, sizeof(names));
+	pe_fail(err, PE_INVALID_OPTION, "objective \"%s\" does not serve task %s", pe_objective_name(objective),
+	        pe_task_name(task));
+	pe_error_hint(err, "The objectives of %s with %s are: %s.", pe_task_name(task),
+	              pe_algorithm_name(algorithm), names);
+	return PE_INVALID_OPTION;
 }
 
 void

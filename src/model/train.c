@@ -15,10 +15,11 @@ typedef struct training
 	pe_split_rows rows;
 	pe_slot_map map;
 	pe_evaluation *evaluation;
+	pe_objective objective;
 	/* the held-out rows' targets and weights, those for calibration first */
 	double *targets;
 	double *weights;
-	double *predictions;
+	double *predictions; /* affinity: the largest probability */
 	uint32_t n_calibration;
 } training;
 
@@ -30,19 +31,43 @@ cancelled(pe_error *err)
 
 /* ---- which rows ----------------------------------------------------------------------- */
 
+/* What is wrong with a target, or NULL. */
+static const char *
+target_fault(const training *t, double target, const char **hint)
+{
+	switch (t->fit.task)
+	{
+		case PE_TASK_PROPENSITY:
+			*hint = "Use a boolean or 0/1 target, or the task value.";
+			return target == 0 || target == 1 ? NULL : "the target is neither 0 nor 1";
+		case PE_TASK_AFFINITY:
+			return target >= 0 && target < t->fit.dataset->classes.count && target == floor(target)
+			           ? NULL
+			           : "the target is none of the dataset's classes";
+		default:
+			break;
+	}
+	*hint = "Filter such rows in the source, or use the objective squared, absolute or quantile.";
+	if (!(fabs(target) <= LARGEST_TARGET))
+		return "the target is too large";
+	if (target < 0 && (t->objective == PE_OBJECTIVE_POISSON || t->objective == PE_OBJECTIVE_TWEEDIE))
+		return "the target is negative, which the objective does not allow";
+	if (target <= 0 && t->objective == PE_OBJECTIVE_GAMMA)
+		return "the target is not above 0, which the objective gamma needs";
+	return NULL;
+}
+
 static pe_status
 check_target(const training *t, uint64_t row, double target)
 {
 	pe_error *err = t->fit.err;
+	const char *hint = NULL, *fault = target_fault(t, target, &hint);
 
-	if (t->fit.task == PE_TASK_PROPENSITY ? target == 0 || target == 1 : fabs(target) <= LARGEST_TARGET)
+	if (fault == NULL)
 		return PE_OK;
-	pe_fail(err, PE_INVALID_DATA,
-	        t->fit.task == PE_TASK_PROPENSITY ? "row %llu: the target is neither 0 nor 1"
-	                                          : "row %llu: the target is too large",
-	        (unsigned long long) row + 1);
-	if (t->fit.task == PE_TASK_PROPENSITY)
-		pe_error_hint(err, "Use a boolean or 0/1 target, or the task value.");
+	pe_fail(err, PE_INVALID_DATA, "row %llu: %s", (unsigned long long) row + 1, fault);
+	if (hint != NULL)
+		pe_error_hint(err, "%s", hint);
 	if (err != NULL)
 		err->row = (int64_t) row + 1;
 	return PE_INVALID_DATA;
@@ -103,6 +128,8 @@ check_variety(const training *t)
 	for (uint32_t i = 1; i < rows->n_train; i++)
 		if (pe_dataset_target(t->fit.dataset, rows->train[i]) != first)
 			return PE_OK;
+	if (t->fit.task == PE_TASK_AFFINITY)
+		return PE_OK; /* pe_choose_classes says it with the class's name */
 	if (t->fit.task == PE_TASK_PROPENSITY)
 		pe_fail(err, PE_INVALID_DATA, "the target has one class only: all %u training rows are %s",
 		        rows->n_train, first == 1 ? "positive" : "negative");
@@ -189,6 +216,48 @@ calibrate(training *t)
 	                         t->n_calibration, t->rows.n_holdout - t->n_calibration);
 }
 
+/* Margins [rows][n_margins] become what pe_model_predict says; of classes, the margins become probabilities.
+ */
+static void
+link_rows(const training *t, double *margins, uint32_t rows, double *predictions)
+{
+	int n = t->fit.n_margins;
+
+	for (uint32_t i = 0; i < rows; i++)
+	{
+		double *p = margins + (size_t) i * n;
+
+		if (t->fit.task != PE_TASK_AFFINITY)
+		{
+			predictions[i] = pe_model_link(t->fit.model, p[0]);
+			continue;
+		}
+		pe_softmax(p, n);
+		predictions[i] = p[0];
+		for (int c = 1; c < n; c++)
+			predictions[i] = p[c] > predictions[i] ? p[c] : predictions[i];
+	}
+}
+
+static pe_status
+evaluate_rows(training *t, uint32_t skip, uint32_t rows)
+{
+	const pe_fit *fit = &t->fit;
+	const double *weights = t->weights != NULL ? t->weights + skip : NULL;
+	pe_status status;
+
+	if (fit->task == PE_TASK_AFFINITY)
+		return pe_evaluate_classes(fit->env, fit->n_margins, (const char *const *) fit->model->classes,
+		                           fit->holdout_margins + (size_t) skip * fit->n_margins, t->targets + skip,
+		                           weights, rows, t->evaluation, fit->err);
+	status = pe_evaluate(fit->env, fit->task, t->predictions + skip, t->targets + skip, weights, rows,
+	                     t->evaluation, fit->err);
+	if (status == PE_OK && fit->task == PE_TASK_VALUE)
+		pe_evaluate_deviance(fit->model->objective, fit->model->objective_parameter, t->predictions + skip,
+		                     t->targets + skip, weights, rows, t->evaluation);
+	return status;
+}
+
 static pe_status
 evaluate(training *t)
 {
@@ -198,11 +267,9 @@ evaluate(training *t)
 	    t->fit.strongest.feature >= 0 ? t->fit.model->features[t->fit.strongest.feature].name : NULL;
 	pe_status status = PE_OK;
 
-	for (uint32_t i = 0; i < t->rows.n_holdout; i++)
-		t->predictions[i] = pe_model_link(t->fit.model, t->fit.holdout_margins[i]);
+	link_rows(t, t->fit.holdout_margins, t->rows.n_holdout, t->predictions);
 	if (n > 0)
-		status = pe_evaluate(t->fit.env, t->fit.task, t->predictions + skip, t->targets + skip,
-		                     t->weights != NULL ? t->weights + skip : NULL, n, e, t->fit.err);
+		status = evaluate_rows(t, skip, n);
 	if (status != PE_OK)
 		return status;
 	e->training_rows = t->rows.n_train;
@@ -223,14 +290,65 @@ distribute(training *t)
 	if (predictions == NULL)
 		return pe_fail_memory(t->fit.err);
 	memcpy(predictions, t->predictions, t->rows.n_holdout * sizeof(double));
-	for (uint32_t i = 0; i < n_train; i++)
-		predictions[t->rows.n_holdout + i] = pe_model_link(t->fit.model, t->fit.train_margins[i]);
+	if (n_train > 0)
+		link_rows(t, t->fit.train_margins, n_train, predictions + t->rows.n_holdout);
 	status = pe_fit_distribution(t->fit.env, t->fit.model, predictions, n, t->fit.err);
 	pe_free(t->fit.env, predictions);
 	return status;
 }
 
 /* ---- the whole ------------------------------------------------------------------------ */
+
+static double
+objective_parameter(const training *t)
+{
+	if (t->objective == PE_OBJECTIVE_QUANTILE)
+		return t->fit.options->quantile;
+	return t->objective == PE_OBJECTIVE_TWEEDIE ? t->fit.options->tweedie_power : 0;
+}
+
+/* An empty model that knows its features, levels and classes. */
+static pe_status
+begin_model(training *t)
+{
+	pe_fit *fit = &t->fit;
+	pe_status status = pe_model_create(fit->env, fit->dataset, fit->task, &fit->model, fit->err);
+
+	if (status != PE_OK)
+		return status;
+	fit->model->objective = t->objective;
+	fit->model->objective_parameter = objective_parameter(t);
+	if (fit->task == PE_TASK_AFFINITY)
+	{
+		double largest = 0;
+
+		if ((status = pe_choose_classes(fit->model, fit->dataset, &t->rows, fit->err)) != PE_OK)
+			return status;
+		fit->n_margins = fit->model->n_classes;
+		for (int c = 0; c < fit->n_margins; c++)
+			largest = fmax(largest, t->rows.class_weights[c]);
+		t->rows.train_sum = largest;
+	}
+	fit->model->training_rows = t->rows.n_train;
+	fit->model->base_rate = t->rows.train_sum / t->rows.train_weight;
+	if ((status = pe_summarise_features(fit)) != PE_OK)
+		return status;
+	return pe_choose_levels(fit->model, fit->dataset, &t->rows, fit->pool, &t->map, fit->err);
+}
+
+static pe_status
+allocate_margins(training *t)
+{
+	pe_fit *fit = &t->fit;
+	size_t bytes = (size_t) fit->n_margins * sizeof(double);
+
+	fit->holdout_margins = pe_alloc(fit->env, t->rows.n_holdout * bytes);
+	if (t->rows.n_holdout < DISTRIBUTION_ROWS)
+		fit->train_margins = pe_alloc(fit->env, t->rows.n_train * bytes);
+	if (fit->holdout_margins == NULL || (t->rows.n_holdout < DISTRIBUTION_ROWS && fit->train_margins == NULL))
+		return pe_fail_memory(fit->err);
+	return PE_OK;
+}
 
 static pe_status
 train(training *t)
@@ -240,20 +358,9 @@ train(training *t)
 
 	pe_team_phase(fit->pool, "bin", 0, 0);
 	if ((status = split_rows(t)) != PE_OK || (status = check_variety(t)) != PE_OK ||
-	    (status = set_calibration_apart(t)) != PE_OK ||
-	    (status = pe_model_create(fit->env, fit->dataset, fit->task, &fit->model, fit->err)) != PE_OK)
+	    (status = set_calibration_apart(t)) != PE_OK || (status = begin_model(t)) != PE_OK ||
+	    (status = allocate_margins(t)) != PE_OK)
 		return status;
-	fit->model->training_rows = t->rows.n_train;
-	fit->model->base_rate = t->rows.train_sum / t->rows.train_weight;
-	if ((status = pe_summarise_features(fit)) != PE_OK ||
-	    (status = pe_choose_levels(fit->model, fit->dataset, &t->rows, fit->pool, &t->map, fit->err)) !=
-	        PE_OK)
-		return status;
-	fit->holdout_margins = pe_alloc(fit->env, t->rows.n_holdout * sizeof(double));
-	if (t->rows.n_holdout < DISTRIBUTION_ROWS)
-		fit->train_margins = pe_alloc(fit->env, t->rows.n_train * sizeof(double));
-	if (fit->holdout_margins == NULL || (t->rows.n_holdout < DISTRIBUTION_ROWS && fit->train_margins == NULL))
-		return pe_fail_memory(fit->err);
 	status = fit->options->algorithm == PE_ALGORITHM_BOOSTED_TREES ? pe_fit_trees(fit) : pe_fit_linear(fit);
 	if (status != PE_OK)
 		return status;
@@ -269,7 +376,8 @@ check_call(const pe_dataset *dataset, pe_task task, const pe_options *options, p
 {
 	pe_status status = pe_check_task(task, options->algorithm, err);
 
-	if (status != PE_OK || (status = pe_options_check(options, err)) != PE_OK)
+	if (status != PE_OK || (status = pe_options_check(options, err)) != PE_OK ||
+	    (status = pe_check_objective(task, options->algorithm, options->objective, err)) != PE_OK)
 		return status;
 	if (dataset->algorithm != options->algorithm || dataset->used_up)
 		return pe_fail(err, PE_INTERNAL, "the dataset was made for another algorithm or is used up");
@@ -297,6 +405,8 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 	pe_status status = check_call(dataset, task, options, err);
 
 	t.fit.n_margins = 1;
+	t.objective = options->objective != PE_OBJECTIVE_DEFAULT ? options->objective
+	                                                         : pe_default_objective(task, options->algorithm);
 	*model = NULL;
 	pe_evaluation_clear(evaluation, task);
 	if (status != PE_OK)

@@ -482,8 +482,10 @@ option_names(void)
 	IS_INT(pe_options_set(&options, "learning_rate", "nan", &err), PE_INVALID_OPTION, "%s", err.message);
 	IS_INT(pe_options_set(&options, "max_iterations", "5", &err), PE_INVALID_OPTION, "%s", err.message);
 	IS_INT(pe_options_set(&options, "tree", "5", &err), PE_INVALID_OPTION, "%s", err.hint);
-	IS_INT(pe_options_set(&options, "goss", "true", &err), PE_UNSUPPORTED, "%s", err.message);
-	IS_INT(pe_options_set(&options, "objective", "tweedie", &err), PE_UNSUPPORTED, "%s", err.message);
+	IS_INT(pe_options_set(&options, "goss", "true", &err), PE_OK, "goss");
+	IS_INT(pe_options_set(&options, "goss", "0.2", &err), PE_INVALID_OPTION, "%s", err.hint);
+	IS_INT(pe_options_set(&options, "objective", "tweedie", &err), PE_OK, "an objective");
+	IS_INT(pe_options_set(&options, "objective", "hinge", &err), PE_INVALID_OPTION, "%s", err.hint);
 	IS_INT(pe_options_set(&options, "seed", "-1", &err), PE_INVALID_OPTION, "%s", err.hint);
 	IS_INT(pe_options_set(&options, "seed", "18446744073709551615", &err), PE_OK, "the largest seed");
 	IS_INT(pe_options_set(&options, "calibrate", "perhaps", &err), PE_INVALID_OPTION, "%s", err.hint);

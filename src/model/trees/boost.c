@@ -19,6 +19,7 @@ walk_work(void *ctx, uint32_t item, int thread)
 {
 	pe_boost *b = ctx;
 	const pe_model *model = b->forest.model;
+	double *margins = pe_boost_margins(b, b->class);
 	uint32_t total = b->n_fit + b->n_early - b->n_sampled;
 
 	for (uint32_t i = item * PE_BOOST_CHUNK; i < pe_boost_chunk_end(item, total); i++)
@@ -27,7 +28,7 @@ walk_work(void *ctx, uint32_t item, int thread)
 		uint32_t leaf = pe_forest_walk(&b->forest, &b->bins, model->n_trees - 1,
 		                               b->bins.matrix + (size_t) row * b->bins.stride);
 
-		b->margins[row] += model->values[leaf];
+		margins[row] += model->values[leaf];
 	}
 }
 
@@ -37,7 +38,7 @@ typedef struct margin_job
 	pe_boost *b;
 	const uint32_t *rows;
 	uint32_t n_rows;
-	double *margins;
+	double *margins; /* [n_rows][n_margins] */
 } margin_job;
 
 #define MARGIN_ROWS 64
@@ -48,15 +49,21 @@ margin_work(void *ctx, uint32_t item, int thread)
 	margin_job *job = ctx;
 	pe_boost *b = job->b;
 	const pe_model *model = b->forest.model;
-	uint32_t begin = item * MARGIN_ROWS;
+	uint32_t begin = item * MARGIN_ROWS, n = (uint32_t) b->n_margins;
 	uint32_t end = job->n_rows - begin < MARGIN_ROWS ? job->n_rows : begin + MARGIN_ROWS;
 
 	for (uint32_t i = begin; i < end; i++)
-		job->margins[i] = model->base_margin;
+		for (uint32_t class = 0; class < n; class ++)
+			job->margins[(size_t) i * n + class] =
+			    model->class_margins != NULL ? model->class_margins[class] : model->base_margin;
 	for (uint32_t tree = 0; tree < model->n_trees; tree++)
+	{
 		for (uint32_t i = begin; i < end; i++)
-			job->margins[i] += model->values[pe_forest_walk(
+			job->margins[(size_t) i * n + tree % n] += model->values[pe_forest_walk(
 			    &b->forest, &b->bins, tree, b->bins.matrix + (size_t) job->rows[i] * b->bins.stride)];
+		if (pe_team_poll(b->fit->pool, thread))
+			return;
+	}
 }
 
 static bool
@@ -70,23 +77,39 @@ all_margins(pe_boost *b, const uint32_t *rows, uint32_t n_rows, double *margins)
 /* ---- the rounds ----------------------------------------------------------------------- */
 
 static pe_status
-one_round(pe_boost *b, uint32_t tree)
+one_tree(pe_boost *b, uint32_t tree)
 {
 	uint32_t walking;
 	pe_status status;
 
-	pe_team_phase(b->fit->pool, "fit", tree, (uint64_t) b->fit->options->trees);
-	pe_boost_draw(b, tree);
+	pe_team_phase(b->fit->pool, "fit", tree, (uint64_t) b->fit->options->trees * b->n_margins);
+	pe_boost_draw_columns(b, tree);
 	if (!pe_boost_gradients(b))
 		return cancelled(b->fit->err);
+	pe_boost_draw_rows(b, tree);
 	status = pe_grow_tree(&b->grower, b->n_sampled);
 	if (status != PE_OK)
 		return status;
 	walking = b->n_fit + b->n_early - b->n_sampled;
-	if (!pe_grower_add_values(&b->grower, b->n_sampled, b->margins) ||
+	if (!pe_boost_renew_leaves(b) ||
+	    !pe_grower_add_values(&b->grower, b->n_sampled, pe_boost_margins(b, b->class)) ||
 	    !pe_team_run(b->fit->pool, walk_work, b, pe_boost_chunks(walking)))
 		return cancelled(b->fit->err);
 	return PE_OK;
+}
+
+/* A tree for each class, all for the margins that the round began with. */
+static pe_status
+one_round(pe_boost *b, uint32_t round)
+{
+	pe_status status = PE_OK;
+
+	if (!pe_boost_normalise(b))
+		return cancelled(b->fit->err);
+	for (b->class = 0; b->class < b->n_margins && status == PE_OK; b->class ++)
+		status = one_tree(b, round * (uint32_t) b->n_margins + (uint32_t) b->class);
+	b->class = 0;
+	return status;
 }
 
 /* Forget the trees after the first so many. */
@@ -109,11 +132,11 @@ all_rounds(pe_boost *b)
 {
 	const pe_options *options = b->fit->options;
 	double best = INFINITY;
-	uint32_t best_trees = 0;
+	uint32_t best_rounds = 0, rounds = 0, n = (uint32_t) b->n_margins;
 
-	for (uint32_t tree = 0; tree < (uint32_t) options->trees; tree++)
+	while (rounds < (uint32_t) options->trees)
 	{
-		pe_status status = one_round(b, tree);
+		pe_status status = one_round(b, rounds++);
 		double loss;
 
 		if (status != PE_OK)
@@ -125,23 +148,20 @@ all_rounds(pe_boost *b)
 		if (loss < best)
 		{
 			best = loss;
-			best_trees = tree + 1;
+			best_rounds = rounds;
 		}
-		else if (tree + 1 >= best_trees + (uint32_t) options->early_stopping)
+		else if (rounds >= best_rounds + (uint32_t) options->early_stopping)
 			break;
 	}
-	if (b->n_early > 0)
-	{
-		uint32_t grown = b->forest.model->n_trees;
-
-		keep_trees(b, best_trees);
-		if (best_trees < grown)
-			return pe_model_add_note(
-			    b->forest.model, b->fit->err,
-			    "early stopping: %u trees are kept, the loss on %u rows set aside did not fall any more",
-			    best_trees, b->n_early);
-	}
-	return PE_OK;
+	if (b->n_early == 0)
+		return PE_OK;
+	keep_trees(b, best_rounds * n);
+	if (best_rounds == rounds)
+		return PE_OK;
+	return pe_model_add_note(
+	    b->forest.model, b->fit->err,
+	    "early stopping: %u trees are kept, the loss on %u rows set aside did not fall any more",
+	    best_rounds * n, b->n_early);
 }
 
 /* ---- before and after ----------------------------------------------------------------- */
@@ -154,6 +174,14 @@ set_monotone(pe_boost *b)
 
 	if (options->n_monotone == 0)
 		return PE_OK;
+	if (b->objective == PE_OBJECTIVE_ABSOLUTE || b->objective == PE_OBJECTIVE_QUANTILE ||
+	    b->objective == PE_OBJECTIVE_MULTICLASS)
+	{
+		pe_fail(b->fit->err, PE_INVALID_OPTION, "option \"monotone\" does not go with objective \"%s\"",
+		        pe_objective_name(b->objective));
+		pe_error_hint(b->fit->err, "Leave out monotone, or use another objective.");
+		return PE_INVALID_OPTION;
+	}
 	if ((b->monotone = pe_calloc(b->fit->env, b->bins.n_columns, 1)) == NULL)
 		return pe_fail_memory(b->fit->err);
 	for (int i = 0; i < options->n_monotone; i++)
@@ -175,20 +203,44 @@ set_monotone(pe_boost *b)
 	return PE_OK;
 }
 
+/* What not every objective needs. */
+static pe_status
+allocate_special(pe_boost *b)
+{
+	const pe_env *env = b->fit->env;
+	uint32_t n_train = b->fit->rows->n_train;
+
+	if (b->objective == PE_OBJECTIVE_MULTICLASS &&
+	    (b->normalisers = pe_alloc(env, b->fit->dataset->rows * sizeof(double))) == NULL)
+		return pe_fail_memory(b->fit->err);
+	if (b->fit->options->goss &&
+	    (b->size_counts = pe_alloc(env, PE_GOSS_SIZES * sizeof(*b->size_counts))) == NULL)
+		return pe_fail_memory(b->fit->err);
+	if (b->objective != PE_OBJECTIVE_ABSOLUTE && b->objective != PE_OBJECTIVE_QUANTILE)
+		return PE_OK;
+	b->residuals = pe_alloc(env, n_train * sizeof(double));
+	b->residual_weights = pe_alloc(env, n_train * sizeof(double));
+	return b->residuals == NULL || b->residual_weights == NULL ? pe_fail_memory(b->fit->err) : PE_OK;
+}
+
 static pe_status
 allocate(pe_boost *b)
 {
 	const pe_env *env = b->fit->env;
 	uint64_t rows = b->fit->dataset->rows;
 	uint32_t n_train = b->fit->rows->n_train;
+	pe_status status = allocate_special(b);
 
+	if (status != PE_OK)
+		return status;
 	b->forest.model = b->fit->model;
-	b->fit->model->roots = pe_calloc(env, (size_t) b->fit->options->trees + 1, sizeof(uint32_t));
-	b->margins = pe_alloc(env, rows * sizeof(*b->margins));
+	b->fit->model->roots =
+	    pe_calloc(env, (size_t) b->fit->options->trees * b->n_margins + 1, sizeof(uint32_t));
+	b->margins = pe_alloc(env, rows * b->n_margins * sizeof(*b->margins));
 	b->pairs = pe_calloc(env, rows, sizeof(*b->pairs));
 	b->rows = pe_alloc(env, n_train * sizeof(*b->rows));
 	b->sampled = pe_alloc(env, n_train * sizeof(*b->sampled));
-	b->partial = pe_alloc(env, (pe_boost_chunks(n_train) + 1) * sizeof(*b->partial));
+	b->partial = pe_alloc(env, 2 * (pe_boost_chunks(n_train) + 1) * sizeof(*b->partial));
 	if (b->fit->model->roots == NULL || b->margins == NULL || b->pairs == NULL || b->rows == NULL ||
 	    b->sampled == NULL || b->partial == NULL)
 		return pe_fail_memory(b->fit->err);
@@ -216,11 +268,16 @@ free_growing(pe_boost *b)
 		pe_grower_free(&b->grower);
 	b->grower.env = NULL;
 	pe_free(env, b->margins);
+	pe_free(env, b->normalisers);
+	pe_free(env, b->residuals);
+	pe_free(env, b->residual_weights);
+	pe_free(env, b->size_counts);
 	pe_free(env, b->pairs);
 	pe_free(env, b->rows);
 	pe_free(env, b->sampled);
 	pe_free(env, b->partial);
-	b->margins = b->partial = NULL;
+	b->margins = b->partial = b->normalisers = b->residuals = b->residual_weights = NULL;
+	b->size_counts = NULL;
 	b->pairs = NULL;
 	b->rows = b->sampled = NULL;
 }
@@ -237,10 +294,8 @@ fit_in(pe_boost *b)
 	    (status = pe_boost_split_early(b)) != PE_OK || (status = set_monotone(b)) != PE_OK)
 		return status;
 	pe_team_phase(fit->pool, "fit", 0, (uint64_t) fit->options->trees);
-	pe_boost_start_margins(b);
-	if (!pe_boost_gradients(b))
-		return cancelled(fit->err);
-	if ((status = pe_boost_find_strongest(b)) != PE_OK || (status = all_rounds(b)) != PE_OK)
+	if ((status = pe_boost_start(b)) != PE_OK || (status = pe_boost_find_strongest(b)) != PE_OK ||
+	    (status = all_rounds(b)) != PE_OK)
 		return status;
 	pe_team_phase(fit->pool, "evaluate", 0, 0);
 	pe_model_finish_trees(fit->model);
@@ -252,7 +307,9 @@ fit_in(pe_boost *b)
 		return cancelled(fit->err);
 	if (fit->train_margins != NULL && b->n_early == 0)
 		for (uint32_t i = 0; i < fit->rows->n_train; i++)
-			fit->train_margins[i] = b->margins[fit->rows->train[i]];
+			for (int class = 0; class < b->n_margins; class ++)
+				fit->train_margins[(size_t) i * b->n_margins + class] =
+				    pe_boost_margins(b, class)[fit->rows->train[i]];
 	/* What only growing needs makes room for the tables that explain. */
 	free_growing(b);
 	return pe_boost_importances(b);
@@ -267,6 +324,13 @@ pe_fit_trees(pe_fit *fit)
 	if (b == NULL)
 		return pe_fail_memory(fit->err);
 	b->fit = fit;
+	b->objective = fit->model->objective;
+	b->n_margins = fit->n_margins;
+	b->parameter = b->objective == PE_OBJECTIVE_POISSON    ? 1
+	               : b->objective == PE_OBJECTIVE_GAMMA    ? 2
+	               : b->objective == PE_OBJECTIVE_ABSOLUTE ? 0.5
+	                                                       : fit->model->objective_parameter;
+	b->room = fit->options->goss ? 1 / fit->options->goss_other : 1;
 	status = fit_in(b);
 	free_growing(b);
 	pe_bins_free(fit->env, &b->bins);
