@@ -44,6 +44,9 @@ static const algorithm_entry algorithms[] = {
     [PE_ALGORITHM_BG_BB] = {"bg_bb", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_SBG] = {"sbg", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_GLM] = {"glm", TASK(PE_TASK_VALUE), &pe_linear_family},
+    [PE_ALGORITHM_POPULARITY] = {"popularity", TASK(PE_TASK_RECOMMENDATION), NULL},
+    [PE_ALGORITHM_ITEM_ITEM] = {"item_item", TASK(PE_TASK_RECOMMENDATION), NULL},
+    [PE_ALGORITHM_IMPLICIT_ALS] = {"implicit_als", TASK(PE_TASK_RECOMMENDATION), NULL},
 };
 
 #define COUNT(array) ((int) (sizeof(array) / sizeof((array)[0])))

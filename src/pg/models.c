@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "model/recommend/recommend.h"
 #include "pg/env.h"
 #include "pg/guc.h"
 #include "pg/models.h"
@@ -385,10 +386,20 @@ load(int64 version_id, MemoryContext *owner)
 	artifact = read_artifact(version_id, length, scratch);
 	SPI_finish();
 	MemoryContextSwitchTo(context);
-	pe_check(pe_model_deserialize(env, artifact, (size_t) length, &core, &error), &error);
+	if (model->task == PE_TASK_RECOMMENDATION)
+	{
+		pe_recommender *recommender;
+
+		pe_check(pe_recommender_deserialize(env, artifact, (size_t) length, &recommender, &error), &error);
+		model->recommender = recommender;
+	}
+	else
+	{
+		pe_check(pe_model_deserialize(env, artifact, (size_t) length, &core, &error), &error);
+		model->core = core;
+		read_features(model);
+	}
 	MemoryContextDelete(scratch);
-	model->core = core;
-	read_features(model);
 	MemoryContextSwitchTo(caller);
 	*owner = context;
 	return model;
@@ -437,8 +448,8 @@ pin(LoadedEntry *entry, MemoryContext holder)
 	entry->used = ++clock_now;
 }
 
-const PeModel *
-pe_model_open(const char *name, int version, MemoryContext holder)
+static const PeModel *
+open_version(const char *name, int version, MemoryContext holder)
 {
 	NameEntry found;
 	LoadedEntry *entry;
@@ -472,6 +483,32 @@ pe_model_open(const char *name, int version, MemoryContext holder)
 	loaded_bytes += entry->bytes;
 	pin(entry, holder);
 	evict(entry);
+	return model;
+}
+
+const PeModel *
+pe_model_open(const char *name, int version, MemoryContext holder)
+{
+	const PeModel *model = open_version(name, version, holder);
+
+	if (model->core == NULL)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		                errmsg("model \"%s\" recommends items and predicts nothing of a row", model->name),
+		                errhint("Use profenrich.recommend for a user, profenrich.recommend_all for many.")));
+	return model;
+}
+
+const PeModel *
+pe_recommender_open(const char *name, int version, MemoryContext holder)
+{
+	const PeModel *model = open_version(name, version, holder);
+
+	if (model->recommender == NULL)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		                errmsg("model \"%s\" has the task %s and recommends nothing", model->name,
+		                       pe_task_name(model->task)),
+		                errhint("A model of the task recommendation is needed; profenrich.predict and "
+		                        "profenrich.score use this one.")));
 	return model;
 }
 

@@ -32,7 +32,8 @@ typedef struct PeModel
 	double threshold;     /* of classify: a probability at or above it is positive */
 	char *positive_label; /* NULL for value models */
 	char *negative_label;
-	const pe_model *core;
+	const pe_model *core;                     /* NULL for recommendation */
+	const struct pe_recommender *recommender; /* recommendation only */
 	int n_features;
 	PeFeature *features; /* in the core's order */
 	bool uses_snapshot;  /* does a feature need the row's snapshot date? */
@@ -44,6 +45,8 @@ typedef struct PeModel
  * model or version (with the ones there are), nothing deployed, a corrupt artifact.
  */
 extern const PeModel *pe_model_open(const char *name, int version, MemoryContext holder);
+/* The same for a version that recommends, which pe_model_open refuses, as this does others. */
+extern const PeModel *pe_recommender_open(const char *name, int version, MemoryContext holder);
 
 /* Grows with every change to profenrich.model that this session has heard of. */
 extern uint64 pe_model_generation(void);

@@ -68,6 +68,7 @@ extern pe_algorithm pe_train_algorithm(const PeTrainRequest *request, pe_algorit
 /* The families: read the source, learn, store the version. */
 extern PeTrained pe_train_supervised(PeTrainRequest *request); /* propensity, value, affinity */
 extern PeTrained pe_train_lifetime(PeTrainRequest *request);   /* lifetime_value */
+extern PeTrained pe_train_recommend(PeTrainRequest *request);
 
 typedef struct PeWantedTreatment
 {

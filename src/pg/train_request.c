@@ -148,9 +148,10 @@ train_family(PeTrainRequest *request)
 			return pe_train_supervised(request);
 		case PE_TASK_LIFETIME_VALUE:
 			return pe_train_lifetime(request);
+		case PE_TASK_RECOMMENDATION:
+			return pe_train_recommend(request);
 		case PE_TASK_SEGMENT:
 		case PE_TASK_ENGAGEMENT:
-		case PE_TASK_RECOMMENDATION:
 			break;
 	}
 	elog(ERROR, "task %s has no training", pe_task_name(request->task));
