@@ -91,21 +91,13 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION @extschema@.feature_importance(text, integer) IS 'what each feature adds, the most important first';
 
-CREATE FUNCTION @extschema@.coefficients(model text, version integer DEFAULT NULL)
-RETURNS TABLE (feature text, level text, coefficient double precision, std_error double precision,
-	statistic double precision, p_value double precision, aliased boolean)
-LANGUAGE C STABLE PARALLEL SAFE ROWS 50
-AS 'MODULE_PATHNAME', 'pe_coefficients';
-COMMENT ON FUNCTION @extschema@.coefficients(text, integer) IS
-	'the coefficient table of a logistic or linear version; statistic is z or t, aliased columns repeat others';
-
 DO $$
 DECLARE
 	signature text;
 BEGIN
 	FOREACH signature IN ARRAY ARRAY['model_version_id(text, integer)', 'evaluation(text, integer)',
 		'evaluate(text, text, text, integer)', 'lift_table(text, integer)', 'roc_curve(text, integer)',
-		'calibration_table(text, integer)', 'feature_importance(text, integer)', 'coefficients(text, integer)']
+		'calibration_table(text, integer)', 'feature_importance(text, integer)']
 	LOOP
 		EXECUTE 'REVOKE ALL ON FUNCTION @extschema@.' OPERATOR(pg_catalog.||) signature OPERATOR(pg_catalog.||) ' FROM PUBLIC';
 		EXECUTE 'GRANT EXECUTE ON FUNCTION @extschema@.' OPERATOR(pg_catalog.||) signature OPERATOR(pg_catalog.||)

@@ -1,7 +1,7 @@
 /*
  * evaluation.c
- *		How good a model is: the rows of evaluation() and evaluate(), what of them is
- *		stored, and the coefficients of the linear family.
+ *		How good a model is: the rows of evaluation() and evaluate(), and what of them is
+ *		stored.
  */
 #include "postgres.h"
 
@@ -209,6 +209,29 @@ curves_to_json(StringInfo json, const pe_evaluation *evaluation)
 	}
 }
 
+/* What the likelihood says of a linear model, on the rows that it learnt from. */
+static void
+put_fit_rows(StringInfo json, const pe_model *model)
+{
+	const struct
+	{
+		const char *name;
+		double value;
+		const char *meaning;
+	} figures[] = {
+	    {"training_deviance", pe_model_deviance(model), "deviance of the rows trained on"},
+	    {"training_null_deviance", pe_model_null_deviance(model), "the same of their mean alone"},
+	    {"dispersion", pe_model_dispersion(model), "variance left over what the mean explains, by Pearson"},
+	    {"log_likelihood", pe_model_log_likelihood(model), "of the rows trained on"},
+	    {"aic", pe_model_aic(model),
+	     "Akaike's criterion: to compare models of the same rows, lower is better"},
+	};
+
+	for (int i = 0; i < lengthof(figures); i++)
+		if (isfinite(figures[i].value))
+			put_json_row(json, figures[i].name, figures[i].value, figures[i].meaning);
+}
+
 char *
 pe_evaluation_json(const pe_evaluation *evaluation, const pe_model *model)
 {
@@ -217,6 +240,7 @@ pe_evaluation_json(const pe_evaluation *evaluation, const pe_model *model)
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"rows\": [");
 	each_row(evaluation, put_json_row, &json);
+	put_fit_rows(&json, model);
 	for (int i = 0; i < pe_model_note_count(model); i++)
 		put_json_row(&json, "note", NAN, pe_model_note(model, i));
 	appendStringInfoString(&json, "], \"deciles\": [");
@@ -374,47 +398,5 @@ pe_evaluate_model(PG_FUNCTION_ARGS)
 	                     evaluating.rows, evaluation, &error);
 	pe_check(status, &error);
 	each_row(evaluation, put_store_row, rsinfo);
-	return (Datum) 0;
-}
-
-/* ---- coefficients(model, version) ------------------------------------------------------- */
-
-PG_FUNCTION_INFO_V1(pe_coefficients);
-
-/* coefficients(model, version) -> (feature, level, coefficient, std_error, statistic, p_value, aliased) */
-Datum
-pe_coefficients(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	const PeModel *model;
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0))
-		return (Datum) 0;
-	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
-	                      CurrentMemoryContext);
-	if (pe_model_algorithm(model->core) == PE_ALGORITHM_BOOSTED_TREES)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-		                errmsg("version %d of model \"%s\" is boosted trees, which have no coefficients",
-		                       model->version, model->name),
-		                errhint("See profenrich.feature_importance.")));
-	for (int i = 0; i < pe_model_coefficient_count(model->core); i++)
-	{
-		pe_coefficient row = pe_model_get_coefficient(model->core, i);
-		Datum values[7] = {
-		    CStringGetTextDatum(row.name), row.level != NULL ? CStringGetTextDatum(row.level) : (Datum) 0,
-		    Float8GetDatum(row.estimate),  Float8GetDatum(row.standard_error),
-		    Float8GetDatum(row.statistic), Float8GetDatum(row.p_value),
-		    BoolGetDatum(row.aliased)};
-		bool nulls[7] = {false,
-		                 row.level == NULL,
-		                 isnan(row.estimate),
-		                 isnan(row.standard_error),
-		                 isnan(row.statistic),
-		                 isnan(row.p_value),
-		                 false};
-
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
 	return (Datum) 0;
 }

@@ -203,6 +203,7 @@ PeTrainOptions
 pe_train_options(Jsonb *json, pe_algorithm algorithm)
 {
 	PeTrainOptions options = {.threshold = 0.5, .deploy = true};
+	pe_error error;
 
 	pe_options_init(&options.core, algorithm);
 	options.core.threads = pe_threads;
@@ -212,6 +213,7 @@ pe_train_options(Jsonb *json, pe_algorithm algorithm)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a jsonb object"),
 		                errhint("For example '{\"key\": \"crm_id\", \"trees\": 200}'.")));
 	each_pair(&json->root, set_option, &options);
+	pe_check(pe_options_check(&options.core, &error), &error);
 	/* One session does not take more threads than the setting allows. */
 	options.core.threads = Min(options.core.threads, pe_threads);
 	return options;

@@ -23,6 +23,8 @@
 #define LEAST_RATIO_FEW 1e-2 /* and else */
 #define PATH_TOLERANCE  1e-3 /* of lambda, for the subgradient conditions: of a path */
 #define FINAL_TOLERANCE 1e-9 /* of the coefficients that are kept */
+#define LEAST_L1_RATIO  1e-3 /* of what a path begins at: ridge alone leaves no coefficient at infinity only \
+	                          */
 #define MOST_STEPS      100
 #define ENOUGH_DEVIANCE 0.999 /* a path ends where this share is explained */
 #define LEAST_GAIN      1e-5  /* or where the next point explains less than this share more */
@@ -64,7 +66,7 @@ largest_lambda(const net *w, double l1_ratio)
 
 	for (size_t k = 0; k < w->m; k++)
 		largest = fmax(largest, fabs(slope_of(w, k)));
-	return largest / fmax(l1_ratio, 1e-3);
+	return largest / fmax(l1_ratio, LEAST_L1_RATIO);
 }
 
 static double
@@ -227,11 +229,12 @@ move(net *w, double lambda, double l1_ratio, pe_sum_kind kind, bool *moved)
 	return PE_OK;
 }
 
-/* From beta on to the solution at lambda; relative to it is how exact. */
+/* From beta on to the solution at lambda; relative to it, or to the steepest slope, is how exact. */
 static pe_status
 solve_at(net *w, double lambda, double l1_ratio, double relative, bool *converged)
 {
-	double tolerance = fmax(relative * lambda, 1e-12 * w->largest);
+	double steepest = w->largest * fmax(l1_ratio, LEAST_L1_RATIO);
+	double tolerance = fmax(relative * fmin(lambda, steepest), 1e-12 * steepest);
 	double missed = violation(w, lambda, l1_ratio), before;
 	pe_sum_kind kind = PE_SUM_GRADIENT;
 	pe_status status;
