@@ -66,13 +66,14 @@ pe_customer_clean(pe_algorithm process, pe_customer customer)
 	double most = discrete ? MOST_OPPORTUNITIES : PE_LARGEST_COUNT;
 	pe_customer c = {sane(customer.frequency, most), sane(customer.recency, most), sane(customer.age, most)};
 
+	c.frequency = floor(c.frequency);
 	if (discrete)
-		c = (pe_customer){floor(c.frequency), floor(c.recency), floor(c.age)};
-	if (process == PE_ALGORITHM_SBG)
 	{
-		c.frequency = floor(c.frequency);
-		c.recency = c.frequency;
+		c.recency = floor(c.recency);
+		c.age = floor(c.age);
 	}
+	if (process == PE_ALGORITHM_SBG)
+		c.recency = c.frequency;
 	if (c.frequency == 0)
 		c.recency = 0;
 	if (discrete && c.recency < c.frequency)

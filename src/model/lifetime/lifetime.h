@@ -111,8 +111,8 @@ extern pe_customer pe_model_customer(const pe_model *model, const double *values
 /* ---- what follows from a fit ---------------------------------------------------------- */
 
 /*
- * Any numbers as a customer that could be: what is missing (NaN) counts as 0, an age
- * as at least the recency. A customer of whom nothing is known is a new one.
+ * Any numbers as a customer that could be: what is missing (NaN) counts as 0, a part of
+ * an order as none, an age as at least the recency. A customer of whom nothing is known is a new one.
  */
 extern pe_customer pe_customer_clean(pe_algorithm process, pe_customer customer);
 
