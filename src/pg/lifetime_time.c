@@ -34,9 +34,18 @@ pe_interval_days(const Interval *interval, const char *argument)
 	return days;
 }
 
+/* What the server says of a text that is no interval does not name the option. */
+static void
+name_option(void *option)
+{
+	errcontext("%s, which must be a day, week, month or year, or an interval such as \"12 months\"",
+	           (const char *) option);
+}
+
 double
 pe_unit_days(const char *text, const char *option)
 {
+	ErrorContextCallback context = {error_context_stack, name_option, unconstify(char *, option)};
 	Datum interval;
 	char *end;
 
@@ -51,8 +60,10 @@ pe_unit_days(const char *text, const char *option)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("%s \"%s\" has no unit of time", option, text),
 		                errhint("Give a day, week, month or year, or an interval such as \"12 months\".")));
+	error_context_stack = &context;
 	interval = DirectFunctionCall3(interval_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid),
 	                               Int32GetDatum(-1));
+	error_context_stack = context.previous;
 	return pe_interval_days(DatumGetIntervalP(interval), option);
 }
 

@@ -169,10 +169,10 @@ parse_options(PeTrainRequest *request)
 	if (training->unit == NULL)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"unit\" is required"),
-		         errhint("Say in which unit recency and age are counted: day, week, month, year, or an "
-		                 "interval; for %s, how long one %s is.",
-		                 training->algorithm == PE_ALGORITHM_SBG ? "sbg" : "bg_bb",
-		                 training->algorithm == PE_ALGORITHM_SBG ? "contract" : "opportunity")));
+		         errhint("Say what recency and age count%s: day, week, month, year, or an interval.",
+		                 training->algorithm == PE_ALGORITHM_SBG     ? ", the length of a contract"
+		                 : training->algorithm == PE_ALGORITHM_BG_BB ? ", the time between opportunities"
+		                                                             : "")));
 	return training;
 }
 
