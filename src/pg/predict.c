@@ -209,6 +209,10 @@ pe_explain(PG_FUNCTION_ARGS)
 	if (site == NULL)
 		return (Datum) 0;
 	model = site->model;
+	if (!pe_model_explains(model->core))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		                errmsg("model \"%s\" has the algorithm %s, which gives no reasons", model->name,
+		                       pe_algorithm_name(pe_model_algorithm(model->core)))));
 	top = PG_ARGISNULL(2) ? model->n_features : PG_GETARG_INT32(2);
 	if (top < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("top must not be negative")));

@@ -6,11 +6,28 @@
 #include <stdlib.h>
 
 #include "model/internal.h"
+#include "model/lifetime/lifetime.h"
 #include "tap.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define HEADER 24
+
+/* What a lifetime model says of any customer is finite. */
+static void
+use_lifetime(const pe_model *model, const double *values)
+{
+	double outputs[4], spend;
+	pe_customer customer = pe_model_customer(model, values, &spend);
+
+	pe_model_outputs(model, values, outputs);
+	for (int i = 0; i < pe_model_output_count(model); i++)
+		if (!isfinite(outputs[i]) || outputs[i] < 0)
+			abort();
+	if (!isfinite(pe_lifetime_log_likelihood(pe_model_lifetime(model), &customer)))
+		abort();
+	(void) pe_lifetime_count_probability(pe_model_lifetime(model), 30, 3);
+}
 
 static void
 use(const pe_env *env, const pe_model *model)
@@ -33,6 +50,8 @@ use(const pe_env *env, const pe_model *model)
 			values[i] = round == 0 ? NAN : round == 1 ? PE_UNKNOWN_LEVEL : (double) (i * 7 % 300) - 3;
 		prediction = pe_model_predict(model, values);
 		(void) pe_model_score(model, prediction);
+		if (pe_model_lifetime(model) != NULL)
+			use_lifetime(model, values);
 		pe_model_explain(model, values, scratch, contributions, &base);
 		if (pe_explainer_explain(explainer, values, n, 1, 1, contributions, &base, &err) != PE_OK ||
 		    pe_predictor_predict(predictor, values, n, 1, 1, &block, &err) != PE_OK ||
