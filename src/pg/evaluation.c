@@ -390,6 +390,12 @@ pe_evaluate_model(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	evaluating.model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 	                                 PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3), CurrentMemoryContext);
+	if (evaluating.model->task != PE_TASK_PROPENSITY && evaluating.model->task != PE_TASK_VALUE &&
+	    evaluating.model->task != PE_TASK_AFFINITY)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		                errmsg("model \"%s\" has the task %s, which predicts no target",
+		                       evaluating.model->name, pe_task_name(evaluating.model->task)),
+		                errhint("Lifetime models are compared with a later period by lifetime_evaluate.")));
 	evaluate_source(&evaluating, text_to_cstring(PG_GETARG_TEXT_PP(1)),
 	                text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	evaluation = palloc0(sizeof(pe_evaluation));
