@@ -410,6 +410,7 @@ json_rows(StringInfo json, const pe_recommend_evaluation *evaluation)
 			         "other users, by whose last items the settings were chosen");
 		json_row(json, "train_pairs", (double) evaluation->train_pairs,
 		         "users and items that the evaluated version learnt from");
+		json_row(json, "train_items", (double) evaluation->train_items, "items among them");
 		json_row(json, "test_pairs", (double) evaluation->test_pairs, "users and items held out");
 	}
 	json_row(json, "users", (double) evaluation->users,

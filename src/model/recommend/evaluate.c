@@ -493,6 +493,19 @@ choose_blindly(pe_recommend_options *options, uint32_t items)
 		options->neighbours = items <= PE_ALL_NEIGHBOURS_UNTIL ? 0 : PE_MANY_NEIGHBOURS;
 }
 
+static int64_t
+items_taken(const pe_sparse *train, bool *seen)
+{
+	int64_t items = 0;
+
+	for (uint32_t cell = 0; cell < pe_sparse_cells(train); cell++)
+	{
+		items += !seen[train->columns[cell]];
+		seen[train->columns[cell]] = true;
+	}
+	return items;
+}
+
 pe_status
 pe_recommend_evaluate(const pe_env *env, pe_team *team, const pe_history *history,
                       pe_recommend_options *options, pe_recommend_evaluation *evaluation, pe_error *err)
@@ -510,6 +523,17 @@ pe_recommend_evaluate(const pe_env *env, pe_team *team, const pe_history *histor
 	evaluation->objective = NAN;
 	if (options->holdout > 0)
 		status = make_split(env, history, options, &split, err);
+	evaluation->train_items = evaluation->items;
+	if (status == PE_OK && split.n_scored > 0)
+	{
+		bool *seen = pe_calloc(env, split.train.columns_count, sizeof(bool));
+
+		if (seen == NULL)
+			status = pe_fail_memory(err);
+		else
+			evaluation->train_items = items_taken(&split.train, seen);
+		pe_free(env, seen);
+	}
 	if (status == PE_OK && split.n_scored > 0)
 	{
 		evaluation->evaluated = true;

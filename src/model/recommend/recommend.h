@@ -155,6 +155,7 @@ typedef struct pe_recommend_evaluation
 	int64_t users;
 	int64_t items;
 	int64_t train_pairs;
+	int64_t train_items; /* that have any of them */
 	int64_t test_pairs;
 	int64_t scored_users; /* whose figures these are: none of them had a say in the choice */
 	int64_t choice_users; /* that the choice was made by; 0: there was none to make */
