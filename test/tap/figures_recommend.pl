@@ -9,6 +9,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $data = ($ENV{PROFENRICH_SHARED} // '') . '/data';
 plan skip_all => 'the shared data sets are not on this machine' unless -d "$data/online_retail";
@@ -125,6 +126,28 @@ is(sql(q{SELECT count(*) || ' ' || min(cardinality(items)) FROM profenrich.recom
 is(sql(q{SELECT count(*) FROM (SELECT key, unnest(items) AS what FROM profenrich.recommend_all('online_retail')) r
 	JOIN (SELECT DISTINCT who, what FROM online_retail) o ON o.who = r.key AND o.what = r.what}),
 	'0', 'and none that was bought before');
+
+# Clicks by category of a site's visitors, with a rating each, and no times.
+sql(qq{
+	CREATE TABLE ratings (who text, category text, rating int);
+	COPY ratings FROM PROGRAM 'cat $data/aep_visitor_ratings/traind.csv' (FORMAT csv, HEADER)});
+sql(q{SELECT * FROM profenrich.train('ratings', 'recommendation', 'ratings', 'category', 'item_item', '{"user": "who", "weight": "rating"}')});
+note(sql("SELECT verdict FROM profenrich.models WHERE name = 'ratings'"));
+is(sql("SELECT value FROM profenrich.evaluation('ratings') WHERE metric = 'users'"), sql('SELECT count(DISTINCT who) FROM ratings'),
+	'every visitor is known');
+
+# Cancelled while it learns, and while it recommends.
+for my $statement (
+	q{SELECT * FROM profenrich.train('long', 'recommendation', 'online_retail', 'what', 'implicit_als',
+		'{"user": "who", "factors": 512, "iterations": 1000, "regularization": 10, "solver": "cholesky"}')},
+	q{SELECT count(*) FROM generate_series(1, 1000), profenrich.recommend_all('online_retail', top => 1000)})
+{
+	my $since = time;
+	my ($status, $out, $err) = $node->psql('postgres', "SET statement_timeout = '700ms'; $statement");
+	my $seconds = time - $since;
+	like($err, qr/canceling statement due to statement timeout/, 'cancelled');
+	cmp_ok($seconds, '<', 2.7, "within 2 s of the timeout: $seconds s in all");
+}
 
 $node->stop;
 done_testing();

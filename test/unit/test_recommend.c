@@ -873,6 +873,89 @@ test_cancel(void)
 	}
 }
 
+/* An allocator that knows how many bytes are out, and how many were at most. */
+typedef struct measured
+{
+	size_t live;
+	size_t most;
+} measured;
+
+static void *
+measured_realloc(void *ctx, void *ptr, size_t size)
+{
+	measured *memory = ctx;
+	size_t *block = ptr != NULL ? (size_t *) ptr - 2 : NULL;
+	size_t before = block != NULL ? block[0] : 0;
+
+	/* Old and new exist together for a while. */
+	memory->live += size;
+	memory->most = memory->live > memory->most ? memory->live : memory->most;
+	memory->live -= before;
+	block = realloc(block, size + 2 * sizeof(size_t));
+	block[0] = size;
+	return block + 2;
+}
+
+static void *
+measured_alloc(void *ctx, size_t size)
+{
+	return measured_realloc(ctx, NULL, size);
+}
+
+static void
+measured_free(void *ctx, void *ptr)
+{
+	measured *memory = ctx;
+
+	memory->live -= ((size_t *) ptr)[-2];
+	free((size_t *) ptr - 2);
+}
+
+/* What is announced before training is never exceeded. */
+static void
+test_memory(void)
+{
+	for (int m = 0; m < 4; m++)
+	{
+		measured memory = {0, 0};
+		pe_env env = {{measured_alloc, measured_realloc, measured_free, &memory}, NULL, NULL};
+		pe_recommend_options options;
+		pe_interactions *interactions;
+		pe_recommender *recommender;
+		pe_recommend_evaluation evaluation;
+		uint8_t *bytes;
+		size_t length, announced;
+		pe_error err;
+
+		state = 3;
+		pe_recommend_options_init(&options, methods[m]);
+		options.iterations = 1;
+		options.threads = 2;
+		if (pe_interactions_create(&env, true, true, &interactions, &err) != PE_OK)
+			abort();
+		for (int row = 0; row < 60000; row++)
+		{
+			char user[16], item[16];
+
+			snprintf(user, sizeof(user), "u%d", (int) (uniform() * 6000));
+			snprintf(item, sizeof(item), "i%d", (int) (uniform() * uniform() * 1500));
+			if (pe_interactions_add(interactions, user, strlen(user), item, strlen(item), row, 1, &err) !=
+			    PE_OK)
+				abort();
+		}
+		announced = pe_recommend_memory(interactions, &options);
+		if (pe_recommend_train(&env, interactions, &options, &recommender, &evaluation, &err) != PE_OK ||
+		    pe_recommender_serialize(&env, recommender, &bytes, &length, &err) != PE_OK)
+			abort();
+		OK(memory.most <= announced, "%s: %zu kB at most, %zu announced",
+		   pe_recommend_method_name(methods[m]), memory.most / 1024, announced / 1024);
+		pe_free(&env, bytes);
+		pe_recommender_free(recommender);
+		pe_interactions_free(interactions);
+		IS_INT(memory.live, 0, "and nothing is left");
+	}
+}
+
 static void
 test_refusals(const pe_env *env)
 {
@@ -954,6 +1037,7 @@ main(void)
 	test_artifact(&env);
 	test_refusals(&env);
 	IS_INT(memory.live, 0, "nothing is left");
+	test_memory();
 	test_failing_allocator();
 	test_cancel();
 	return tap_done();

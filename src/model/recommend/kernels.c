@@ -7,7 +7,9 @@
 #define GRAM_ROWS 128 /* whose factors fit the first cache */
 
 typedef float lanes __attribute__((vector_size(32)));
+typedef float half_lanes __attribute__((vector_size(16)));
 typedef double double_lanes __attribute__((vector_size(64)));
+typedef float loose_half_lanes __attribute__((vector_size(16), aligned(4)));
 typedef float loose_lanes __attribute__((vector_size(32), aligned(4)));
 typedef double loose_double_lanes __attribute__((vector_size(64), aligned(8)));
 
@@ -15,6 +17,8 @@ typedef double loose_double_lanes __attribute__((vector_size(64), aligned(8)));
 #define store(p, v)        (*(loose_lanes *) (p) = (v))
 #define load_double(p)     (*(const loose_double_lanes *) (p))
 #define store_double(p, v) (*(loose_double_lanes *) (p) = (v))
+
+#define shuffle __builtin_shufflevector
 
 #define TARGET
 #define NAME(x) plain_##x

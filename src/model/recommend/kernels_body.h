@@ -8,6 +8,12 @@
  * width is a multiple of PE_WIDTH_STEP; what is beyond the factors is zero everywhere.
  */
 
+TARGET static inline half_lanes
+NAME(halves)(const lanes *sums)
+{
+	return shuffle(*sums, *sums, 0, 1, 2, 3) + shuffle(*sums, *sums, 4, 5, 6, 7);
+}
+
 TARGET static inline float
 NAME(sum)(const lanes *sums)
 {
@@ -16,26 +22,35 @@ NAME(sum)(const lanes *sums)
 	return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
+/* The sums of four, each in the order of the one above, put side by side. */
+TARGET static inline void
+NAME(sum4)(const lanes *sums, float *out)
+{
+	half_lanes a = NAME(halves)(&sums[0]), b = NAME(halves)(&sums[1]);
+	half_lanes c = NAME(halves)(&sums[2]), d = NAME(halves)(&sums[3]);
+	half_lanes ab = shuffle(a, b, 0, 4, 1, 5) + shuffle(a, b, 2, 6, 3, 7);
+	half_lanes cd = shuffle(c, d, 0, 4, 1, 5) + shuffle(c, d, 2, 6, 3, 7);
+
+	*(loose_half_lanes *) out = shuffle(ab, cd, 0, 1, 4, 5) + shuffle(ab, cd, 2, 3, 6, 7);
+}
+
 /* The dot products of x with four rows. */
 TARGET static inline void
 NAME(dot4)(const float *x, const float *r0, const float *r1, const float *r2, const float *r3, int width,
            float *out)
 {
-	lanes s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+	lanes sums[4] = {{0}};
 
 	for (int i = 0; i < width; i += 8)
 	{
 		lanes v = load(x + i);
 
-		s0 += v * load(r0 + i);
-		s1 += v * load(r1 + i);
-		s2 += v * load(r2 + i);
-		s3 += v * load(r3 + i);
+		sums[0] += v * load(r0 + i);
+		sums[1] += v * load(r1 + i);
+		sums[2] += v * load(r2 + i);
+		sums[3] += v * load(r3 + i);
 	}
-	out[0] = NAME(sum)(&s0);
-	out[1] = NAME(sum)(&s1);
-	out[2] = NAME(sum)(&s2);
-	out[3] = NAME(sum)(&s3);
+	NAME(sum4)(sums, out);
 }
 
 TARGET static inline float

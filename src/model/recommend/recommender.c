@@ -9,8 +9,8 @@
  */
 #include "model/recommend/internal.h"
 
-#define USERS_PER_ITEM 16  /* of work: they share a tile of the items' factors */
-#define ITEM_TILE      128 /* items scored at a time */
+#define USERS_PER_ITEM 16 /* of work: they share a tile of the items' factors */
+#define ITEM_TILE      64 /* items scored at a time */
 
 void
 pe_recommender_free(pe_recommender *recommender)
