@@ -45,5 +45,6 @@ extern const pe_family pe_two_part_family;
 extern void pe_write_model(pe_writer *w, const pe_model *model);
 /* NULL once the reader is bad. The caller's to free. */
 extern pe_model *pe_read_model(pe_reader *r, pe_algorithm wanted);
+extern const pe_family pe_segment_family;
 
 #endif /* PE_MODEL_FAMILY_H */

@@ -13,6 +13,21 @@
 #define SMALL            2000000
 #define BLOCK            6500000 /* 4 MB of values, and 65,536 rows' targets, weights and hashes */
 
+/* Segments: the rows as points too (float), their labels, and the sample that the starts run on. */
+static double
+segment_memory(const pe_options *options, int n_features, double rows)
+{
+	double sample = fmin(rows, 65536), clusters = fmax(options->clusters, options->max_clusters);
+	double starts = options->starts * (options->clusters > 0 ? 1.0 : options->max_clusters);
+	/* Categories have a cell for each level; 16 a feature is what is reckoned with. */
+	double centre = n_features * 16.0 * 8, wide = 1024.0 * n_features * 8;
+
+	return SMALL + (wide > BLOCK ? wide : BLOCK) + rows * (KEPT_BYTES + 13 + n_features * 12.0) +
+	       sample * (n_features * 4.0 + 8) +
+	       options->threads * (sample * (options->robust_scale ? 57 : 41) + 20 * centre + 300000) +
+	       starts * clusters * centre + fmin(32 * clusters * centre, 16.8e6) + 2 * clusters * centre;
+}
+
 static double
 rows_memory(const pe_options *options, int n_features, double rows)
 {
@@ -81,7 +96,9 @@ kept_memory(const pe_options *options, int n_features, double rows)
 size_t
 pe_training_memory(const pe_options *options, int n_features, bool with_weights, uint64_t rows)
 {
-	double bytes = fixed_memory(options, n_features) + rows_memory(options, n_features, (double) rows);
+	double bytes = options->algorithm == PE_ALGORITHM_KMEANS
+	                   ? segment_memory(options, n_features, (double) rows)
+	                   : fixed_memory(options, n_features) + rows_memory(options, n_features, (double) rows);
 
 	if (options->algorithm == PE_ALGORITHM_BOOSTED_TREES)
 		bytes += nodes_memory(options, (double) rows);

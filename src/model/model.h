@@ -74,6 +74,7 @@ typedef enum pe_feature_kind
 #define PE_MAX_MODEL_LEVELS    254   /* the most frequent ones, which a model keeps; the rest is pooled */
 #define PE_MAX_ROWS            2000000000
 #define PE_MAX_CLASSES         256
+#define PE_MAX_MODEL_CLUSTERS  100
 
 /* Names as SQL spells them; NULL for a value that is none, 0 for an unknown name. */
 extern const char *pe_task_name(pe_task task);
@@ -234,6 +235,11 @@ typedef struct pe_options
 	bool max_depth_given;
 	bool only_evaluated;  /* the model is thrown away: importances are not worth their time */
 	bool keeps_rows;      /* for pe_training_memory: another training over the rows follows (selection.h) */
+	/* k-means; max_iterations and tolerance too */
+	int clusters;         /* 0: found by silhouette */
+	int max_clusters;     /* the most that are tried then */
+	int starts;           /* k-means++ starts for each number of clusters */
+	bool robust_scale;    /* by median and quartiles */
 	int expected_classes; /* affinity, for pe_training_memory: how many classes to reckon with */
 } pe_options;
 

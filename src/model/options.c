@@ -17,6 +17,8 @@ typedef enum option_type
 	OPTION_OBJECTIVE,
 	OPTION_LAMBDA,
 	OPTION_GOSS,
+	OPTION_CLUSTERS,
+	OPTION_SCALE,
 	OPTION_MONOTONE
 } option_type;
 
@@ -27,6 +29,7 @@ typedef enum option_type
 #define FOR_NET         (FOR_SINGLE | FOR_GLM)
 #define FOR_LINEAR      (FOR_NET | FOR_MULTINOMIAL)
 #define FOR_ALL         (FOR_TREES | FOR_LINEAR)
+#define FOR_KMEANS      16u
 
 typedef struct option_entry
 {
@@ -65,12 +68,16 @@ static const option_entry option_table[] = {
     {"l1_ratio", OPTION_NUMBER, FOR_NET, AT(l1_ratio), 0, 1, false},
     {"lambda_count", OPTION_INTEGER, FOR_NET, AT(lambda_count), 2, 1000, false},
     {"folds", OPTION_INTEGER, FOR_NET, AT(folds), 2, 100, false},
-    {"max_iterations", OPTION_INTEGER, FOR_LINEAR, AT(max_iterations), 1, 1000, false},
-    {"tolerance", OPTION_NUMBER, FOR_LINEAR, AT(tolerance), 1e-14, 0.1, false},
+    {"clusters", OPTION_CLUSTERS, FOR_KMEANS, AT(clusters), 1, PE_MAX_MODEL_CLUSTERS, false},
+    {"max_clusters", OPTION_INTEGER, FOR_KMEANS, AT(max_clusters), 2, 50, false},
+    {"starts", OPTION_INTEGER, FOR_KMEANS, AT(starts), 1, 100, false},
+    {"scale", OPTION_SCALE, FOR_KMEANS, 0, 0, 0, false},
+    {"max_iterations", OPTION_INTEGER, FOR_LINEAR | FOR_KMEANS, AT(max_iterations), 1, 1000, false},
+    {"tolerance", OPTION_NUMBER, FOR_LINEAR | FOR_KMEANS, AT(tolerance), 1e-14, 0.1, false},
     {"holdout", OPTION_NUMBER, FOR_ALL, AT(holdout), 0, 0.9, false},
-    {"seed", OPTION_SEED, FOR_ALL, AT(seed), 0, 0, false},
+    {"seed", OPTION_SEED, FOR_ALL | FOR_KMEANS, AT(seed), 0, 0, false},
     {"calibrate", OPTION_CALIBRATE, FOR_ALL, AT(calibrate), 0, 0, false},
-    {"threads", OPTION_INTEGER, FOR_ALL, AT(threads), 1, PE_MAX_THREADS, false},
+    {"threads", OPTION_INTEGER, FOR_ALL | FOR_KMEANS, AT(threads), 1, PE_MAX_THREADS, false},
 };
 
 #define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
@@ -86,6 +93,8 @@ algorithm_mask(pe_algorithm algorithm)
 			return FOR_GLM;
 		case PE_ALGORITHM_MULTINOMIAL:
 			return FOR_MULTINOMIAL;
+		case PE_ALGORITHM_KMEANS:
+			return FOR_KMEANS;
 	}
 	return FOR_SINGLE;
 }
@@ -120,6 +129,14 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->l1_ratio = 1;
 	options->lambda_count = 100;
 	options->folds = 5;
+	options->max_clusters = 10;
+	options->starts = 8;
+	if (algorithm == PE_ALGORITHM_KMEANS)
+	{
+		options->max_iterations = 300;
+		options->tolerance = 1e-4;
+		options->holdout = 0;
+	}
 }
 
 const char *
@@ -136,6 +153,8 @@ pe_options_names(pe_algorithm algorithm)
 			       "tolerance, holdout, seed, threads";
 		case PE_ALGORITHM_MULTINOMIAL:
 			return "l2, max_iterations, tolerance, objective, holdout, seed, threads";
+		case PE_ALGORITHM_KMEANS:
+			return "clusters, max_clusters, starts, scale, max_iterations, tolerance, seed, threads";
 	}
 	return "lambda, l1_ratio, lambda_count, folds, l2, max_iterations, tolerance, objective, holdout, seed, "
 	       "calibrate, threads";
@@ -171,6 +190,11 @@ bad_value(pe_error *err, const option_entry *entry, const char *value)
 		pe_error_hint(err, "It must be a number above 0, \"cv\" or \"cv_1se\".");
 	else if (entry->type == OPTION_GOSS)
 		pe_error_hint(err, "It must be true or false.");
+	else if (entry->type == OPTION_CLUSTERS)
+		pe_error_hint(err, "It must be auto or a whole number from %d to %d.", (int) entry->lowest,
+		              (int) entry->highest);
+	else if (entry->type == OPTION_SCALE)
+		pe_error_hint(err, "It must be standard (mean and deviation) or robust (median and quartiles).");
 	else if (entry->type == OPTION_MONOTONE)
 		pe_error_hint(err, "It must map features to \"increasing\" or \"decreasing\".");
 	else
@@ -189,9 +213,9 @@ set_number(pe_options *options, const option_entry *entry, const char *value, pe
 
 	if (end == value || *end != '\0' || !isfinite(number) || number < entry->lowest ||
 	    number > entry->highest || (entry->above_lowest && number == entry->lowest) ||
-	    (entry->type == OPTION_INTEGER && number != floor(number)))
+	    (entry->type != OPTION_NUMBER && number != floor(number)))
 		return bad_value(err, entry, value);
-	if (entry->type == OPTION_INTEGER)
+	if (entry->type != OPTION_NUMBER)
 		*(int *) field = (int) number;
 	else
 		*(double *) field = number;
@@ -314,6 +338,15 @@ pe_options_set(pe_options *options, const char *name, const char *value, pe_erro
 			return set_objective(options, value, err);
 		case OPTION_GOSS:
 			return set_goss(options, entry, value, err);
+		case OPTION_CLUSTERS:
+			if (strcmp(value, "auto") != 0)
+				return set_number(options, entry, value, err);
+			options->clusters = 0;
+			return PE_OK;
+		case OPTION_SCALE:
+			options->robust_scale = strcmp(value, "robust") == 0;
+			return options->robust_scale || strcmp(value, "standard") == 0 ? PE_OK
+			                                                               : bad_value(err, entry, value);
 		case OPTION_MONOTONE:
 			return bad_value(err, entry, value);
 	}

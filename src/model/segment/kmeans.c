@@ -5,11 +5,11 @@
  */
 #include "model/segment/kmeans.h"
 
-#define STEP_ROWS  64 /* measured before they are looked at */
-#define MOST_PARTS 32
-#define LEAST_PART 4096       /* rows */
+#define STEP_ROWS   64 /* measured before they are looked at */
+#define MOST_PARTS  32
+#define LEAST_PART  4096       /* rows */
 #define PARTS_BYTES (16 << 20) /* that the parts' sums may take */
-#define RELABELS   3
+#define RELABELS    3
 
 bool
 pe_tally_alloc(const pe_env *env, uint32_t width, int centres, pe_tally *tally)
@@ -414,7 +414,8 @@ order_centres(const pe_tally *tally, uint32_t width, bool sort, double *centres,
 		for (; sort && at > 0 && weights[at - 1] < weight; at--)
 		{
 			weights[at] = weights[at - 1];
-			memcpy(centres + (size_t) at * width, centres + (size_t) (at - 1) * width, width * sizeof(double));
+			memcpy(centres + (size_t) at * width, centres + (size_t) (at - 1) * width,
+			       width * sizeof(double));
 		}
 		same = same && at == i;
 		weights[at] = weight;
@@ -519,8 +520,8 @@ silhouette_rows(void *ctx, uint32_t item, int thread)
 		for (uint32_t row = 0; row < rows; row++)
 			for (int i = 0; i < n; i++)
 			{
-				double distance = pe_points_weight(points, at + row) *
-				                  sqrt(distances[(size_t) row * PE_LANES + i]);
+				double distance =
+				    pe_points_weight(points, at + row) * sqrt(distances[(size_t) row * PE_LANES + i]);
 
 				for (int set = 0; set < s->sets; set++)
 					sums[((size_t) set * PE_LANES + i) * PE_MAX_CLUSTERS +
@@ -529,11 +530,10 @@ silhouette_rows(void *ctx, uint32_t item, int thread)
 	}
 	for (int set = 0; set < s->sets; set++)
 		for (int i = 0; i < n; i++)
-			s->widths[(size_t) set * points->rows + first + i] =
-			    silhouette_of(sums + ((size_t) set * PE_LANES + i) * PE_MAX_CLUSTERS,
-			                  s->sizes + (size_t) set * PE_MAX_CLUSTERS, s->clusters[set],
-			                  s->labels[(size_t) set * points->rows + first + i],
-			                  pe_points_weight(points, first + i));
+			s->widths[(size_t) set * points->rows + first + i] = silhouette_of(
+			    sums + ((size_t) set * PE_LANES + i) * PE_MAX_CLUSTERS,
+			    s->sizes + (size_t) set * PE_MAX_CLUSTERS, s->clusters[set],
+			    s->labels[(size_t) set * points->rows + first + i], pe_points_weight(points, first + i));
 }
 
 static bool

@@ -17,8 +17,8 @@ typedef struct pe_tally
 	double *weights; /* [centres] */
 	int64_t *rows;   /* [centres] */
 	double inertia;
-	uint64_t moved;    /* rows whose label changed */
-	double farthest;   /* the largest distance, of a row of weight above 0 */
+	uint64_t moved;  /* rows whose label changed */
+	double farthest; /* the largest distance, of a row of weight above 0 */
 	uint32_t far_row;
 } pe_tally;
 
@@ -46,13 +46,13 @@ typedef struct pe_start
 
 typedef struct pe_start_scratch
 {
-	pe_search search;  /* of the centres */
-	pe_search trials;  /* of candidates */
+	pe_search search; /* of the centres */
+	pe_search trials; /* of candidates */
 	pe_tally tally;
-	double *rows;      /* [PE_LANES][width]: candidates as centres */
-	double *closest;   /* [points] */
-	float *distances;  /* [points][PE_LANES] */
-	uint8_t *labels;   /* [points] */
+	double *rows;     /* [PE_LANES][width]: candidates as centres */
+	double *closest;  /* [points] */
+	float *distances; /* [points][PE_LANES] */
+	uint8_t *labels;  /* [points] */
 } pe_start_scratch;
 
 extern bool pe_start_scratch_alloc(const pe_env *env, const pe_points *points, int clusters,

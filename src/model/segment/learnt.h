@@ -21,10 +21,10 @@ typedef struct pe_segments
 	 * Of each feature, used or not, by cluster, and last of all rows: the mean of its
 	 * values, or the share of a level that the cluster is described by.
 	 */
-	double *profile; /* [n_clusters][n_features] */
-	double *overall; /* [n_clusters][n_features] */
-	double *missing; /* [n_clusters][n_features] */
-	int32_t *level;  /* [n_clusters][n_features]: its slot; 0 for numbers */
+	double *profile;  /* [n_clusters][n_features] */
+	double *overall;  /* [n_clusters][n_features] */
+	double *missing;  /* [n_clusters][n_features] */
+	int32_t *level;   /* [n_clusters][n_features]: its slot; 0 for numbers */
 	pe_search search; /* of the centres; made, not stored */
 } pe_segments;
 

@@ -124,7 +124,8 @@ measure(const pe_search *search, const pe_space *space, const float *values, con
 
 	for (; row + TOGETHER <= rows; row += TOGETHER)
 		measure_some(search, space, values + (size_t) row * space->n_numbers,
-		             slots + (size_t) row * space->n_categories, TOGETHER, out + (size_t) row * search->lanes);
+		             slots + (size_t) row * space->n_categories, TOGETHER,
+		             out + (size_t) row * search->lanes);
 	for (; row < rows; row++)
 		measure_some(search, space, values + (size_t) row * space->n_numbers,
 		             slots + (size_t) row * space->n_categories, 1, out + (size_t) row * search->lanes);

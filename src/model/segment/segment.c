@@ -5,7 +5,7 @@
  * The starts run on a sample of at most 65,536 rows, several at a time; the best of them
  * goes on over all rows. Where the number of clusters is to be found, each number from
  * 2 to options->max_clusters has its starts, and the mean silhouette on at most 2,048
- * rows decides: the smallest number within 0.01 of the best.
+ * rows decides.
  */
 #include "model/family.h"
 #include "model/segment/kmeans.h"
@@ -13,7 +13,6 @@
 
 #define SAMPLE_ROWS     65536
 #define SILHOUETTE_ROWS 2048
-#define AS_GOOD         0.01 /* a silhouette this much below the best, with fewer clusters, is better */
 #define DRAW_SAMPLE     1
 #define DRAW_SILHOUETTE 2
 
@@ -223,7 +222,7 @@ choose_count(training *t, const starting *s, int n_counts, int *chosen)
 	for (int i = 0; i < n_counts && status == PE_OK; i++)
 		best = silhouettes[i] > best ? silhouettes[i] : best;
 	*chosen = 0;
-	while (status == PE_OK && *chosen < n_counts - 1 && !(silhouettes[*chosen] >= best - AS_GOOD))
+	while (status == PE_OK && *chosen < n_counts - 1 && !(silhouettes[*chosen] >= best))
 		++*chosen;
 	if (status == PE_OK)
 		status = note_choice(t, found, silhouettes, n_counts, *chosen);
@@ -445,13 +444,13 @@ measure_silhouette(training *t)
 	if (rows == NULL || labels == NULL)
 		status = pe_fail_memory(t->err);
 	else
-		status = pe_points_sample(t->env, &t->points, SILHOUETTE_ROWS, t->options->seed * 16 + DRAW_SILHOUETTE,
-		                          &few, rows, t->err);
+		status = pe_points_sample(t->env, &t->points, SILHOUETTE_ROWS,
+		                          t->options->seed * 16 + DRAW_SILHOUETTE, &few, rows, t->err);
 	for (uint32_t i = 0; i < n && status == PE_OK; i++)
 		labels[i] = t->labels[rows[i]];
 	if (status == PE_OK)
-		status = pe_silhouettes(t->env, &few, labels, &t->clusters, 1, t->team, &t->segments->silhouette,
-		                        t->err);
+		status =
+		    pe_silhouettes(t->env, &few, labels, &t->clusters, 1, t->team, &t->segments->silhouette, t->err);
 	pe_points_free(t->env, &few);
 	pe_free(t->env, rows);
 	pe_free(t->env, labels);
@@ -478,8 +477,8 @@ find_clusters(training *t)
 		t->model->iterations = iterations;
 	if (status == PE_OK && t->clusters < wanted)
 		status = pe_model_add_note(t->model, t->err,
-		                           "%d clusters were asked for; the rows have only %d different places", wanted,
-		                           t->clusters);
+		                           "%d clusters were asked for; the rows have only %d different places",
+		                           wanted, t->clusters);
 	return status;
 }
 

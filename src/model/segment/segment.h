@@ -13,7 +13,7 @@
 
 #include "model/model.h"
 
-#define PE_MAX_CLUSTERS 100
+#define PE_MAX_CLUSTERS PE_MAX_MODEL_CLUSTERS
 
 /*
  * Learn the clusters of all rows; the dataset's targets are not looked at. Rows of

@@ -3,6 +3,8 @@
  *		Clusters as a model like any other: prediction, named outputs, profile, artifact.
  *		The prediction is the number of the nearest cluster.
  */
+#include <float.h>
+
 #include "model/family.h"
 #include "model/segment/kmeans.h"
 #include "model/segment/learnt.h"
@@ -268,8 +270,8 @@ read_cells(pe_reader *r, const pe_model *model, pe_segments *s)
 	           "a centre is out of range");
 	read_table(r, s->weights, s->n_clusters, 0, 1e300, false, "a cluster's weight is out of range");
 	read_table(r, s->rows, s->n_clusters, 0, PE_MAX_ROWS, false, "a cluster's rows are out of range");
-	read_table(r, s->profile, cells, -1.8e308, 1.8e308, true, "a profile is not finite");
-	read_table(r, s->overall, cells, -1.8e308, 1.8e308, true, "a profile is not finite");
+	read_table(r, s->profile, cells, -DBL_MAX, DBL_MAX, true, "a profile is not finite");
+	read_table(r, s->overall, cells, -DBL_MAX, DBL_MAX, true, "a profile is not finite");
 	read_table(r, s->missing, cells, 0, 1, false, "a share is out of range");
 	for (size_t i = 0; i < cells; i++)
 	{

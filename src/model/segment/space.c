@@ -177,8 +177,8 @@ measure_feature(void *ctx, uint32_t item, int thread)
 	axis->scale = axis->deviation > 0 ? 1 / axis->deviation : 0;
 	axis->limit = 1e15;
 	/* Rounding of equal values is no variation. */
-	axis->used = isfinite(axis->deviation) && axis->deviation > 1e-12 * fabs(axis->mean) &&
-	             isfinite(axis->scale);
+	axis->used =
+	    isfinite(axis->deviation) && axis->deviation > 1e-12 * fabs(axis->mean) && isfinite(axis->scale);
 	if (m->robust && axis->used)
 		measure_quartiles(m, (int) item, thread, axis);
 }
@@ -203,8 +203,8 @@ pe_space_measure(const pe_env *env, const pe_dataset *dataset, const pe_model *m
 	for (int i = 0; i < space->n_features && status == PE_OK; i++)
 		if (!isfinite(space->axes[i].deviation) || !isfinite(space->axes[i].mean))
 		{
-			status = pe_fail(err, PE_INVALID_DATA, "the values of \"%s\" are too large",
-			                 model->features[i].name);
+			status =
+			    pe_fail(err, PE_INVALID_DATA, "the values of \"%s\" are too large", model->features[i].name);
 			pe_error_hint(err, "Leave the column out, or divide it.");
 		}
 	pe_space_index(space);
@@ -238,7 +238,7 @@ place_chunk(void *ctx, uint32_t item, int thread)
 		for (uint32_t row = from; row < to; row++)
 			p->points->values[(size_t) row * space->n_numbers + i] =
 			    pe_axis_scale(&space->axes[space->numbers[i]],
-			                 pe_dataset_value(p->dataset, space->numbers[i], p->rows->train[row]));
+			                  pe_dataset_value(p->dataset, space->numbers[i], p->rows->train[row]));
 	}
 	for (int i = 0; i < space->n_categories; i++)
 	{
@@ -328,6 +328,6 @@ pe_points_centre(const pe_points *points, uint32_t row, double *centre)
 	for (int i = 0; i < space->n_numbers; i++)
 		centre[space->axes[space->numbers[i]].at] = points->values[(size_t) row * space->n_numbers + i];
 	for (int i = 0; i < space->n_categories; i++)
-		centre[space->axes[space->categories[i]].at +
-		       points->slots[(size_t) row * space->n_categories + i]] = 1;
+		centre[space->axes[space->categories[i]].at + points->slots[(size_t) row * space->n_categories + i]] =
+		    1;
 }

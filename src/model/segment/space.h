@@ -15,14 +15,14 @@
  */
 typedef struct pe_axis
 {
-	bool used;       /* has two different values */
+	bool used; /* has two different values */
 	bool categorical;
-	uint32_t cells;  /* 1, or the slots: n_levels + 2 */
-	uint32_t at;     /* the first of them in a centre; used ones only */
-	double middle;   /* number: what becomes 0 */
-	double scale;    /* a number's distance from it, or an indicator, times this */
-	double limit;    /* scaled numbers are cut off there */
-	double mean;     /* number: of the values that are there, */
+	uint32_t cells;   /* 1, or the slots: n_levels + 2 */
+	uint32_t at;      /* the first of them in a centre; used ones only */
+	double middle;    /* number: what becomes 0 */
+	double scale;     /* a number's distance from it, or an indicator, times this */
+	double limit;     /* scaled numbers are cut off there */
+	double mean;      /* number: of the values that are there, */
 	double deviation; /* and their standard deviation; both 0 without values */
 } pe_axis;
 
@@ -55,7 +55,7 @@ typedef struct pe_points
 typedef struct pe_search
 {
 	int centres;
-	int lanes;     /* centres rounded up to a multiple of PE_LANES: the length of a line */
+	int lanes; /* centres rounded up to a multiple of PE_LANES: the length of a line */
 	float *lines;
 	uint32_t *starts; /* of each category: the line of its slot 0 */
 } pe_search;
