@@ -362,7 +362,8 @@ check_rows(pe_dataset *dataset, const double *values, size_t stride, const doubl
 			if (isinf(row[i]))
 			{
 				bad_row(number, err, dataset->features[i].name, "the value is infinite");
-				pe_error_hint(err, "Replace infinite values by NULL or a number, or use boosted_trees.");
+				pe_error_hint(err, "Replace infinite values by NULL or a number%s.",
+				              dataset->algorithm == PE_ALGORITHM_KMEANS ? "" : ", or use boosted_trees");
 				return PE_INVALID_DATA;
 			}
 	}

@@ -39,12 +39,12 @@ extern const pe_family *pe_family_of(pe_algorithm algorithm);
 extern const pe_family pe_trees_family;
 extern const pe_family pe_linear_family;
 extern const pe_family pe_lifetime_family;
+extern const pe_family pe_segment_family;
 extern const pe_family pe_two_part_family;
 
 /* A model within a family's section: all that an artifact holds but the frame. */
 extern void pe_write_model(pe_writer *w, const pe_model *model);
 /* NULL once the reader is bad. The caller's to free. */
 extern pe_model *pe_read_model(pe_reader *r, pe_algorithm wanted);
-extern const pe_family pe_segment_family;
 
 #endif /* PE_MODEL_FAMILY_H */

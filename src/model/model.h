@@ -640,6 +640,8 @@ extern pe_status pe_explainer_explain(const pe_explainer *explainer, const doubl
 /* The prediction below which that share of those lies; NaN when the model keeps none. */
 extern double pe_model_quantile(const pe_model *model, double share);
 extern pe_score pe_model_score(const pe_model *model, double prediction);
+/* Do its predictions rank rows? Not those of PE_TASK_SEGMENT: there pe_model_score says nothing. */
+extern bool pe_model_ranks(const pe_model *model);
 extern const char *pe_bucket_name(pe_bucket bucket); /* "very low", "low", "medium", "high", "very high" */
 
 /* ---- the artifact --------------------------------------------------------------------- */

@@ -197,6 +197,12 @@ pe_model_score(const pe_model *model, double prediction)
 	return score;
 }
 
+bool
+pe_model_ranks(const pe_model *model)
+{
+	return model->n_distribution > 0;
+}
+
 const char *
 pe_bucket_name(pe_bucket bucket)
 {

@@ -151,6 +151,9 @@ pe_classify(PG_FUNCTION_ARGS)
 
 	if (site == NULL)
 		PG_RETURN_NULL();
+	if (site->model->task == PE_TASK_SEGMENT)
+		PG_RETURN_TEXT_P(
+		    cstring_to_text(psprintf("segment %.0f", pe_model_predict(site->model->core, site->values))));
 	if (site->model->task != PE_TASK_PROPENSITY || site->model->positive_label == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 		                errmsg("model \"%s\" has the task %s, which has no classes", site->model->name,

@@ -101,6 +101,8 @@ hand_out(Scoring *scoring, Block *block)
 
 	if (scoring->explainer != NULL)
 		explain_block(scoring, block);
+	nulls[PE_SCORE_SCORE] = nulls[PE_SCORE_PERCENTILE] = nulls[PE_SCORE_BUCKET] =
+	    !pe_model_ranks(model->core);
 	nulls[PE_SCORE_DETAIL] = scoring->n_outputs == 0;
 	nulls[PE_SCORE_REASONS] = n_reasons == 0;
 	values[PE_SCORE_DETAIL] = values[PE_SCORE_REASONS] = (Datum) 0;

@@ -69,6 +69,7 @@ extern pe_algorithm pe_train_algorithm(const PeTrainRequest *request, pe_algorit
 extern PeTrained pe_train_supervised(PeTrainRequest *request); /* propensity, value, affinity */
 extern PeTrained pe_train_lifetime(PeTrainRequest *request);   /* lifetime_value */
 extern PeTrained pe_train_recommend(PeTrainRequest *request);
+extern PeTrained pe_train_segment(PeTrainRequest *request);
 
 typedef struct PeWantedTreatment
 {
@@ -117,6 +118,7 @@ typedef struct PeTrainColumns
  * otherwise, after a look at the first rows (distinct texts, keys of jsonb, columns
  * without any value). Says in a NOTICE what was left out and in a WARNING which
  * columns are empty. Raises when a named column cannot be used or nothing is left.
+ * target may be NULL.
  */
 extern PeTrainColumns pe_train_columns(const PeSource *source, const char *target,
                                        const PeTrainOptions *options);

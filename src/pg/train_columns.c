@@ -474,12 +474,16 @@ static PeTrainColumns
 special_columns(const PeSource *source, const char *target, const PeTrainOptions *options)
 {
 	PeTrainColumns chosen = {.target = -1, .key = -1, .weight = -1, .snapshot = -1};
-	int column = pe_source_need_column(source, target, "target");
+	int column;
 	int most = source->desc->natts + 4;
 
 	chosen.columns = palloc(sizeof(int) * most);
-	chosen.target = add_column(&chosen, column);
-	chosen.target_type = TupleDescAttr(source->desc, column)->atttypid;
+	if (target != NULL)
+	{
+		column = pe_source_need_column(source, target, "target");
+		chosen.target = add_column(&chosen, column);
+		chosen.target_type = TupleDescAttr(source->desc, column)->atttypid;
+	}
 	if (options->key != NULL)
 	{
 		column = pe_source_need_column(source, options->key, "key");

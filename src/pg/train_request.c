@@ -151,6 +151,7 @@ train_family(PeTrainRequest *request)
 		case PE_TASK_RECOMMENDATION:
 			return pe_train_recommend(request);
 		case PE_TASK_SEGMENT:
+			return pe_train_segment(request);
 		case PE_TASK_ENGAGEMENT:
 			break;
 	}

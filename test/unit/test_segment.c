@@ -56,7 +56,8 @@ blobs(int count, int rows)
 		int blob = (int) (data_uniform(&state) * data_uniform(&state) * count);
 
 		at[i][0] = 10.0 * blob + data_uniform(&state) + data_uniform(&state) + data_uniform(&state);
-		at[i][1] = (7 * blob * blob) % 23 + data_uniform(&state) + data_uniform(&state) + data_uniform(&state);
+		at[i][1] =
+		    (7 * blob * blob) % 23 + data_uniform(&state) + data_uniform(&state) + data_uniform(&state);
 	}
 	return plane((const double(*)[2]) at, rows, NULL);
 }
@@ -120,8 +121,9 @@ test_brute_force(void)
 		for (int i = 0; i < 10; i++)
 			for (int d = 0; d < 2; d++)
 				rows[i][d] = floor(data_uniform(&state) * 20) * (d + 1);
-		model = train_on(plane(rows, 10, NULL), k == 2 ? SETTINGS("clusters=2", "starts=30", "tolerance=1e-12")
-		                                               : SETTINGS("clusters=3", "starts=30", "tolerance=1e-12"));
+		model =
+		    train_on(plane(rows, 10, NULL), k == 2 ? SETTINGS("clusters=2", "starts=30", "tolerance=1e-12")
+		                                           : SETTINGS("clusters=3", "starts=30", "tolerance=1e-12"));
 		IS_NEAR(pe_model_segment_summary(model).inertia, brute_force(rows, 10, k), 1e-5,
 		        "round %d: the best of all partitions of 10 rows into %d", round, k);
 		pe_model_free(model);
@@ -171,7 +173,8 @@ test_blobs(void)
 static void
 test_fixed(void)
 {
-	static const double rows[][2] = {{1, 2}, {1, 4}, {1, 0}, {10, 2}, {10, 4}, {10, 0}, {5, 9}, {6, 9}, {5, 8}};
+	static const double rows[][2] = {{1, 2},  {1, 4}, {1, 0}, {10, 2}, {10, 4},
+	                                 {10, 0}, {5, 9}, {6, 9}, {5, 8}};
 	pe_model *model = train_on(plane(rows, 9, NULL), SETTINGS("clusters=3", "tolerance=1e-12"));
 	pe_segment_summary summary = pe_model_segment_summary(model);
 	double a = pe_model_predict(model, rows[0]), b = pe_model_predict(model, rows[3]);
@@ -199,8 +202,8 @@ test_weights(void)
 	IS_NEAR(a.inertia, b.inertia, 1e-5, "inertia by weight");
 	IS_NEAR(pe_model_segment_share(weighted, 1), 4.0 / 7, 1e-12, "share by weight");
 	IS_INT(pe_model_segment_rows(weighted, 1), 2, "rows are counted once");
-	IS_NEAR(pe_model_segment_profile(weighted, 2, 0).cluster, pe_model_segment_profile(repeated, 2, 0).cluster,
-	        1e-9, "profile by weight");
+	IS_NEAR(pe_model_segment_profile(weighted, 2, 0).cluster,
+	        pe_model_segment_profile(repeated, 2, 0).cluster, 1e-9, "profile by weight");
 	pe_model_free(weighted);
 	pe_model_free(repeated);
 }
@@ -248,7 +251,8 @@ test_mixed(const char *scale)
 	}
 	IS_INT(wrong, 0, "%s: predictions count as training did", scale);
 	IS_INT(levels, 4, "categories are described by a level");
-	OK(pe_model_segment_profile(model, 1, 0).missing > 0.02 && pe_model_segment_profile(model, 1, 0).missing < 0.3,
+	OK(pe_model_segment_profile(model, 1, 0).missing > 0.02 &&
+	       pe_model_segment_profile(model, 1, 0).missing < 0.3,
 	   "missing values are counted");
 	pe_dataset_free(again);
 	pe_model_free(model);
@@ -547,8 +551,8 @@ test_announced(void)
 		announced = pe_training_memory(&options, DATA_FEATURES, true, rows);
 		data_dataset(&counted, PE_ALGORITHM_KMEANS, PE_TASK_VALUE, rows, true, &dataset, &err);
 		(void) pe_segment_train(&counted, dataset, &options, &model, &err);
-		OK(model != NULL && c.most <= announced && announced < 4 * c.most + (16 << 20), "%d rows: %zu of %zu bytes",
-		   rows, c.most, announced);
+		OK(model != NULL && c.most <= announced && announced < 4 * c.most + (16 << 20),
+		   "%d rows: %zu of %zu bytes", rows, c.most, announced);
 		pe_dataset_free(dataset);
 		pe_model_free(model);
 		IS_INT(c.now, 0, "and all is given back");

@@ -48,7 +48,7 @@ list_rows(training *t)
 			t->rows.train[t->rows.n_train++] = (uint32_t) row;
 	if (t->rows.n_train >= 2)
 		return PE_OK;
-	pe_fail(t->err, PE_INVALID_DATA, "there are %u rows to find segments in", t->rows.n_train);
+	pe_fail(t->err, PE_INVALID_DATA, "too few rows to find segments in: %u", t->rows.n_train);
 	pe_error_hint(t->err, "Segments need at least 2 rows of a weight above 0.");
 	return PE_INVALID_DATA;
 }
@@ -341,8 +341,7 @@ describe_number(const describing *d, int feature, int thread, double *sums)
 			return false;
 		if (isnan(value))
 			continue;
-		/* About the overall mean: sums of large numbers that differ little keep their digits. */
-		sum[0] += weight * (value - s->space.axes[feature].mean);
+		sum[0] += weight * value;
 		sum[1] += weight;
 	}
 	for (int c = 0; c < s->n_clusters; c++)
@@ -351,7 +350,7 @@ describe_number(const describing *d, int feature, int thread, double *sums)
 		const double *sum = sums + (size_t) c * SLOTS;
 		double present = sum[1] / s->weights[c];
 
-		s->profile[at] = sum[1] > 0 ? s->space.axes[feature].mean + sum[0] / sum[1] : NAN;
+		s->profile[at] = sum[1] > 0 ? sum[0] / sum[1] : NAN;
 		s->overall[at] = s->space.axes[feature].mean;
 		s->missing[at] = present < 1 ? 1 - present : 0;
 	}
