@@ -209,13 +209,14 @@ set_number(pe_options *options, const option_entry *entry, const char *value, pe
 {
 	char *end = NULL;
 	double number = strtod(value, &end);
+	bool whole = entry->type == OPTION_INTEGER || entry->type == OPTION_CLUSTERS;
 	void *field = (char *) options + entry->offset;
 
 	if (end == value || *end != '\0' || !isfinite(number) || number < entry->lowest ||
 	    number > entry->highest || (entry->above_lowest && number == entry->lowest) ||
-	    (entry->type != OPTION_NUMBER && number != floor(number)))
+	    (whole && number != floor(number)))
 		return bad_value(err, entry, value);
-	if (entry->type != OPTION_NUMBER)
+	if (whole)
 		*(int *) field = (int) number;
 	else
 		*(double *) field = number;
