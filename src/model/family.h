@@ -38,6 +38,11 @@ extern const pe_family *pe_family_of(pe_algorithm algorithm);
 
 extern const pe_family pe_trees_family;
 extern const pe_family pe_linear_family;
+extern const pe_family pe_multinomial_family;
+
+/* The linear family's table of coefficients and what the fit left. */
+extern void pe_write_terms(pe_writer *w, const pe_model *model);
+extern void pe_read_terms(pe_reader *r, pe_model *model);
 extern const pe_family pe_lifetime_family;
 extern const pe_family pe_segment_family;
 extern const pe_family pe_two_part_family;

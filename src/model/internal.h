@@ -258,6 +258,10 @@ pe_goes_left(const pe_model *model, const pe_node *node, const double *values)
 /* For tests: as on a CPU without AVX2. */
 extern void pe_predictor_use_plain(pe_predictor *predictor);
 
+/* Of the class that is predicted. */
+extern void pe_explain_multinomial(const pe_model *model, const double *values, double *contributions,
+                                   double *base);
+
 /* Add one tree's contributions for a row, by the walk of explain.c. */
 extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *values, void *scratch,
                             double *contributions);

@@ -45,6 +45,7 @@ static const algorithm_entry algorithms[] = {
     [PE_ALGORITHM_KMEANS] = {"kmeans", TASK(PE_TASK_SEGMENT), &pe_segment_family},
     [PE_ALGORITHM_SBG] = {"sbg", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_GLM] = {"glm", TASK(PE_TASK_VALUE), &pe_linear_family},
+    [PE_ALGORITHM_MULTINOMIAL] = {"multinomial", TASK(PE_TASK_AFFINITY), &pe_multinomial_family},
     [PE_ALGORITHM_POPULARITY] = {"popularity", TASK(PE_TASK_RECOMMENDATION), NULL},
     [PE_ALGORITHM_ITEM_ITEM] = {"item_item", TASK(PE_TASK_RECOMMENDATION), NULL},
     [PE_ALGORITHM_IMPLICIT_ALS] = {"implicit_als", TASK(PE_TASK_RECOMMENDATION), NULL},

@@ -23,8 +23,9 @@
 #define LEAST_RATIO_FEW 1e-2 /* and else */
 #define PATH_TOLERANCE  1e-3 /* of lambda, for the subgradient conditions: of a path */
 #define FINAL_TOLERANCE 1e-9 /* of the coefficients that are kept */
-#define LEAST_L1_RATIO  1e-3 /* of what a path begins at: ridge alone leaves no coefficient at infinity only \
-	                          */
+#define LEAST_L1_RATIO                                                                                       \
+	1e-3 /* of what a path begins at: ridge alone leaves no coefficient at infinity only                     \
+	      */
 #define MOST_STEPS      100
 #define ENOUGH_DEVIANCE 0.999 /* a path ends where this share is explained */
 #define LEAST_GAIN      1e-5  /* or where the next point explains less than this share more */

@@ -99,14 +99,15 @@ fit_in(pe_linear *l)
 		fit->model->objective_parameter = fit->options->tweedie_power;
 	l->response = pe_response_of(fit);
 	if ((status = pe_response_check(&l->response, fit)) != PE_OK ||
-	    (status = pe_find_strongest(fit)) != PE_OK || (status = pe_design_create(fit, &l->design)) != PE_OK)
+	    (fit->task != PE_TASK_AFFINITY && (status = pe_find_strongest(fit)) != PE_OK) ||
+	    (status = pe_design_create(fit, &l->design)) != PE_OK)
 		return status;
 	l->n = (size_t) l->design.n_columns;
 	l->all = (pe_row_view){fit->rows->train, fit->rows->n_train, NULL, 0, false};
 	if (!allocate(l))
 		return pe_fail_memory(fit->err);
 	name_columns(&l->design, l->columns);
-	status = learn(l);
+	status = fit->model->algorithm == PE_ALGORITHM_MULTINOMIAL ? pe_multinomial(l) : learn(l);
 	if (status != PE_OK)
 		return status;
 	pe_team_phase(fit->pool, "evaluate", 0, 0);

@@ -43,7 +43,11 @@ typedef struct pe_linear
 extern pe_status pe_linear_cancelled(const pe_linear *l);
 /* "tenure" or "plan = gold" for notes. */
 extern void pe_describe_column(const pe_linear *l, size_t column, char *text, size_t size);
-/* Each class of them is a learner: beta and what standard errors need. */
+/* l->aliased are the columns of one value: a ridge penalty would leave them in. */
+extern void pe_mark_constants(pe_linear *l);
+/* Notes about l->aliased; PE_INVALID_DATA when no column is left. */
+extern pe_status pe_say_aliases(const pe_linear *l);
+/* The learners: beta and what standard errors need. */
 extern pe_status pe_newton(pe_linear *l);
 extern pe_status pe_elastic_net(pe_linear *l);
 extern pe_status pe_multinomial(pe_linear *l);

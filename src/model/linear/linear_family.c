@@ -49,8 +49,8 @@ read_path(pe_reader *r, pe_model *model)
 	}
 }
 
-static void
-write_terms(pe_writer *w, const pe_model *model)
+void
+pe_write_terms(pe_writer *w, const pe_model *model)
 {
 	pe_write_double(w, model->intercept);
 	pe_write_int(w, model->n_terms, 4);
@@ -76,8 +76,8 @@ write_terms(pe_writer *w, const pe_model *model)
 	write_path(w, model);
 }
 
-static void
-read_terms(pe_reader *r, pe_model *model)
+void
+pe_read_terms(pe_reader *r, pe_model *model)
 {
 	uint32_t count;
 
@@ -179,8 +179,8 @@ const pe_family pe_linear_family = {
     .margins = linear_margins,
     .write_feature = write_linear_feature,
     .read_feature = read_linear_feature,
-    .write = write_terms,
-    .read = read_terms,
+    .write = pe_write_terms,
+    .read = pe_read_terms,
     .release = release_linear,
     .bytes = linear_bytes,
 };

@@ -78,15 +78,22 @@ find_aliases(newton *w)
 {
 	pe_linear *l = w->l;
 
-	memset(l->aliased, 0, w->n * sizeof(bool));
+	pe_mark_constants(l);
 	memcpy(l->factor, w->now.hessian, w->n * (w->n + 1) / 2 * sizeof(double));
 	if (!pe_cholesky(l->fit->pool, l->factor, w->n, ALIAS_TOLERANCE, l->aliased))
 		return pe_linear_cancelled(l);
 	return PE_OK;
 }
 
-static pe_status
-say_aliases(const pe_linear *l)
+void
+pe_mark_constants(pe_linear *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		l->aliased[i] = l->columns[i].dense > 0 && l->design.features[l->columns[i].feature].deviation == 0;
+}
+
+pe_status
+pe_say_aliases(const pe_linear *l)
 {
 	bool any = false;
 
@@ -384,7 +391,7 @@ solve(newton *w)
 	bool separated;
 	pe_status status;
 
-	if ((status = begin(w)) != PE_OK || (status = say_aliases(w->l)) != PE_OK ||
+	if ((status = begin(w)) != PE_OK || (status = pe_say_aliases(w->l)) != PE_OK ||
 	    (status = iterate(w, &separated)) != PE_OK)
 		return status;
 	if (separated && w->ridge == 0)

@@ -203,7 +203,10 @@ pe_model_explain(const pe_model *model, const double *values, void *scratch, dou
 		contributions[i] = 0;
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{
-		explain_linear(model, values, contributions, base);
+		if (model->n_classes > 0)
+			pe_explain_multinomial(model, values, contributions, base);
+		else
+			explain_linear(model, values, contributions, base);
 		return;
 	}
 	*base = model->expected_margin;
