@@ -8,6 +8,7 @@
 
 typedef float lanes __attribute__((vector_size(32)));
 typedef float half_lanes __attribute__((vector_size(16)));
+typedef int lane_numbers __attribute__((vector_size(16)));
 typedef double double_lanes __attribute__((vector_size(64)));
 typedef float loose_half_lanes __attribute__((vector_size(16), aligned(4)));
 typedef float loose_lanes __attribute__((vector_size(32), aligned(4)));
@@ -18,7 +19,12 @@ typedef double loose_double_lanes __attribute__((vector_size(64), aligned(8)));
 #define load_double(p)     (*(const loose_double_lanes *) (p))
 #define store_double(p, v) (*(loose_double_lanes *) (p) = (v))
 
-#define shuffle __builtin_shufflevector
+/* Lanes i, j, k, l of a and b one after the other; GCC before 12 knows this name only. */
+#if defined(__clang__)
+#define shuffle(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define shuffle(a, b, i, j, k, l) __builtin_shuffle(a, b, (lane_numbers){i, j, k, l})
+#endif
 
 #define TARGET
 #define NAME(x) plain_##x

@@ -11,7 +11,13 @@
 TARGET static inline half_lanes
 NAME(halves)(const lanes *sums)
 {
-	return shuffle(*sums, *sums, 0, 1, 2, 3) + shuffle(*sums, *sums, 4, 5, 6, 7);
+	union
+	{
+		lanes whole;
+		half_lanes half[2];
+	} both = {*sums};
+
+	return both.half[0] + both.half[1];
 }
 
 TARGET static inline float
