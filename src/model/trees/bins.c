@@ -345,7 +345,7 @@ pe_bins_free(const pe_env *env, pe_bins *bins)
 	pe_free(env, bins->edges);
 	pe_free(env, bins->groups);
 	pe_free(env, bins->steps);
-	pe_free(env, bins->group_offsets);
+	pe_free(env, bins->group_codes);
 	pe_free(env, bins->members);
 	pe_free(env, bins->member_begin);
 	pe_free(env, bins->decode);

@@ -18,7 +18,6 @@ typedef struct open_group
 typedef struct grouping
 {
 	pe_bins *bins;
-	int *codes; /* by group */
 	open_group open[OPEN_GROUPS];
 	int n_open;
 } grouping;
@@ -50,7 +49,7 @@ place(grouping *g, int column)
 	bins->groups[column] = g->open[at].group;
 	bins->steps[column] = (uint16_t) g->open[at].codes;
 	g->open[at].codes *= n;
-	g->codes[g->open[at].group] = g->open[at].codes;
+	bins->group_codes[g->open[at].group] = (uint16_t) g->open[at].codes;
 	/* Every column has two bins at least. */
 	if (g->open[at].codes * 2 > GROUP_CODES)
 	{
@@ -88,26 +87,19 @@ pe_bins_group(const pe_env *env, pe_bins *bins, pe_error *err)
 
 	bins->groups = pe_calloc(env, n, sizeof(*bins->groups));
 	bins->steps = pe_calloc(env, n, sizeof(*bins->steps));
-	bins->group_offsets = pe_calloc(env, n + 1, sizeof(*bins->group_offsets));
+	bins->group_codes = pe_calloc(env, n, sizeof(*bins->group_codes));
 	bins->members = pe_calloc(env, n, sizeof(*bins->members));
 	bins->member_begin = pe_calloc(env, n + 1, sizeof(*bins->member_begin));
 	bins->decode = pe_alloc(env, (size_t) n * GROUP_CODES);
-	g.codes = pe_calloc(env, n, sizeof(*g.codes));
-	if (bins->groups == NULL || bins->steps == NULL || bins->group_offsets == NULL || bins->members == NULL ||
-	    bins->member_begin == NULL || bins->decode == NULL || g.codes == NULL)
-	{
-		pe_free(env, g.codes);
+	if (bins->groups == NULL || bins->steps == NULL || bins->group_codes == NULL || bins->members == NULL ||
+	    bins->member_begin == NULL || bins->decode == NULL)
 		return pe_fail_memory(err);
-	}
 	/* The largest first, so that the small ones fill what room is left. */
 	for (int size = GROUP_CODES; size > 0; size--)
 		for (int column = 0; column < n; column++)
 			if (bins_of(bins, column) == size)
 				place(&g, column);
-	for (int group = 0; group < bins->n_groups; group++)
-		bins->group_offsets[group + 1] = bins->group_offsets[group] + (uint32_t) g.codes[group];
-	pe_free(env, g.codes);
 	list_members(bins);
-	bins->stride = ((size_t) bins->n_groups + 7) / 8 * 8;
+	bins->stride = (size_t) bins->n_groups;
 	return PE_OK;
 }

@@ -18,10 +18,11 @@
 #include "model/trees/trees.h"
 
 #define CHUNK_ROWS  2048
-#define TILE_CELLS  24576 /* 192 kB */
-#define TILE_GROUPS 64
-#define AHEAD       12 /* rows prefetched before they are needed */
+#define TILE_GROUPS 128 /* 264 kB of words */
+#define AHEAD       32  /* rows prefetched before they are needed */
 #define CODES       256
+/* From group to group: a line more than the codes, or low codes would all compete for the same lines. */
+#define GROUP_WORDS 264
 #define EXACT_SHIFT 8 /* of g before it is squared */
 
 struct pe_histogram
@@ -32,7 +33,7 @@ struct pe_histogram
 	int *active; /* groups that have a column of the tree */
 	int n_active;
 	const pe_pair *pairs; /* by row, to be exact; else NULL */
-	/* By thread, group_offsets[n_groups] each, zero between builds; one or the other. */
+	/* By thread, GROUP_WORDS for each group, zero between builds; one or the other. */
 	uint64_t *words;
 	pe_cell *exact_words;
 	uint32_t rows_in[PE_MAX_THREADS];
@@ -45,13 +46,13 @@ struct pe_histogram
 static uint64_t *
 words_of(const pe_histogram *h, int thread)
 {
-	return h->words + (size_t) thread * h->bins->group_offsets[h->bins->n_groups];
+	return h->words + (size_t) thread * h->bins->n_groups * GROUP_WORDS;
 }
 
 static pe_cell *
 exact_words_of(const pe_histogram *h, int thread)
 {
-	return h->exact_words + (size_t) thread * h->bins->group_offsets[h->bins->n_groups];
+	return h->exact_words + (size_t) thread * h->bins->n_groups * GROUP_WORDS;
 }
 
 /* ---- from words to cells -------------------------------------------------------------- */
@@ -111,7 +112,8 @@ static void
 move_words(pe_histogram *h, int group, int first, int last, pe_cell *cells)
 {
 	const pe_bins *bins = h->bins;
-	uint32_t begin = bins->group_offsets[group], codes = bins->group_offsets[group + 1] - begin;
+	uint32_t codes = bins->group_codes[group];
+	size_t begin = (size_t) group * GROUP_WORDS;
 	int64_t sum_g[CODES] = {0}, sum_h[CODES] = {0};
 
 	for (int thread = first; thread < last; thread++)
@@ -177,55 +179,71 @@ word_of(pe_entry entry)
 	return ((uint64_t) ((int64_t) entry >> 48) << 32) + ((entry >> 32) & 0xffff);
 }
 
-/* Over groups that lie side by side, eight codes a read; words by group. */
+#define ADD(k) at[(k) *GROUP_WORDS + codes[k]] += word
+
+/* Over groups that lie side by side, written out since compilers leave loops at this level; codes and words
+ * are the first one's. */
 static void
-add_adjoining(uint8_t *const restrict matrix, size_t stride, uint64_t *const *words, int n,
-              const pe_entry *entries, uint32_t count)
+add_adjoining(const uint8_t *matrix, size_t stride, uint64_t *words, int n, const pe_entry *entries,
+              uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 	{
 		const uint8_t *codes = matrix + (size_t) (uint32_t) entries[i] * stride;
+		const uint8_t *later =
+		    matrix + (size_t) (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1] * stride;
 		uint64_t word = word_of(entries[i]);
-		int k = 0;
+		uint64_t *at = words;
+		int left = n;
 
-		/* The list goes on behind the chunk, or reads its last entry again. */
-		__builtin_prefetch(matrix +
-		                   (size_t) (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1] * stride);
-		for (; k + 8 <= n; k += 8)
+		__builtin_prefetch(later);
+		__builtin_prefetch(later + n - 1);
+		for (; left >= 8; left -= 8, codes += 8, at += 8 * GROUP_WORDS)
 		{
-			uint64_t eight;
-
-			memcpy(&eight, codes + k, sizeof(eight));
-			words[k][eight & 255] += word;
-			words[k + 1][eight >> 8 & 255] += word;
-			words[k + 2][eight >> 16 & 255] += word;
-			words[k + 3][eight >> 24 & 255] += word;
-			words[k + 4][eight >> 32 & 255] += word;
-			words[k + 5][eight >> 40 & 255] += word;
-			words[k + 6][eight >> 48 & 255] += word;
-			words[k + 7][eight >> 56] += word;
+			ADD(0);
+			ADD(1);
+			ADD(2);
+			ADD(3);
+			ADD(4);
+			ADD(5);
+			ADD(6);
+			ADD(7);
 		}
-		for (; k < n; k++)
-			words[k][codes[k]] += word;
+		if (left & 4)
+		{
+			ADD(0);
+			ADD(1);
+			ADD(2);
+			ADD(3);
+			codes += 4;
+			at += 4 * GROUP_WORDS;
+		}
+		if (left & 2)
+		{
+			ADD(0);
+			ADD(1);
+			codes += 2;
+			at += 2 * GROUP_WORDS;
+		}
+		if (left & 1)
+			ADD(0);
 	}
 }
 
 /* Over any groups. */
 static void
-add_scattered(const pe_bins *bins, const int *groups, uint64_t *const *words, int n, const pe_entry *entries,
+add_scattered(const pe_bins *bins, const int *groups, uint64_t *words, int n, const pe_entry *entries,
               uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 	{
 		const uint8_t *codes = bins->matrix + (size_t) (uint32_t) entries[i] * bins->stride;
+		uint32_t later = (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1];
 		uint64_t word = word_of(entries[i]);
 
-		__builtin_prefetch(bins->matrix +
-		                   (size_t) (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1] *
-		                       bins->stride +
-		                   groups[0]);
+		__builtin_prefetch(bins->matrix + (size_t) later * bins->stride + groups[0]);
 		for (int k = 0; k < n; k++)
-			words[k][codes[groups[k]]] += word;
+			words[(size_t) groups[k] * GROUP_WORDS + codes[groups[k]]] += word;
 	}
 }
 
@@ -243,7 +261,7 @@ add_exact(const pe_histogram *h, pe_cell *words, const pe_entry *entries, uint32
 
 		for (int k = 0; k < h->n_active; k++)
 		{
-			pe_cell *cell = &words[bins->group_offsets[h->active[k]] + codes[h->active[k]]];
+			pe_cell *cell = &words[(size_t) h->active[k] * GROUP_WORDS + codes[h->active[k]]];
 
 			cell->g += pair.g;
 			cell->h += pair.h;
@@ -255,26 +273,15 @@ static void
 add_tiles(const pe_histogram *h, uint64_t *words, const pe_entry *entries, uint32_t count)
 {
 	const pe_bins *bins = h->bins;
-	const uint32_t *offsets = bins->group_offsets;
-	uint64_t *tile[TILE_GROUPS];
 
 	for (int first = 0, n; first < h->n_active; first += n)
 	{
-		uint32_t cells = 0;
-
-		for (n = 0; n < TILE_GROUPS && first + n < h->n_active; n++)
-		{
-			int group = h->active[first + n];
-
-			cells += offsets[group + 1] - offsets[group];
-			if (cells > TILE_CELLS && n > 0)
-				break;
-			tile[n] = words + offsets[group];
-		}
+		n = h->n_active - first < TILE_GROUPS ? h->n_active - first : TILE_GROUPS;
 		if (h->n_active == bins->n_groups)
-			add_adjoining(bins->matrix + first, bins->stride, tile, n, entries, count);
+			add_adjoining(bins->matrix + first, bins->stride, words + (size_t) first * GROUP_WORDS, n,
+			              entries, count);
 		else
-			add_scattered(bins, h->active + first, tile, n, entries, count);
+			add_scattered(bins, h->active + first, words, n, entries, count);
 	}
 }
 
@@ -393,7 +400,7 @@ pe_histogram *
 pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins, const pe_pair *exact_pairs)
 {
 	pe_histogram *h = pe_calloc(env, 1, sizeof(*h));
-	size_t words = (size_t) pe_team_threads(pool) * bins->group_offsets[bins->n_groups];
+	size_t words = (size_t) pe_team_threads(pool) * bins->n_groups * GROUP_WORDS;
 
 	if (h == NULL)
 		return NULL;

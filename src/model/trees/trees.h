@@ -25,15 +25,15 @@ typedef struct pe_bins
 	bool *categorical; /* by column */
 	float *edges;      /* PE_EDGES by column */
 	int n_groups;
-	int *groups;             /* by column */
-	uint16_t *steps;         /* by column */
-	uint32_t *group_offsets; /* n_groups + 1: the sums of the groups' numbers of codes */
-	int *members;            /* the columns, group by group */
-	int *member_begin;       /* n_groups + 1 */
-	uint8_t *decode;         /* [column][256]: the column's bin by its group's code */
-	size_t stride;           /* bytes from row to row */
-	uint8_t *matrix;         /* [row][stride] of codes, for histograms */
-	uint8_t *turned;         /* [group][rows] of the same, for partitions */
+	int *groups;           /* by column */
+	uint16_t *steps;       /* by column */
+	uint16_t *group_codes; /* how many codes each group has, up to 256 */
+	int *members;          /* the columns, group by group */
+	int *member_begin;     /* n_groups + 1 */
+	uint8_t *decode;       /* [column][256]: the column's bin by its group's code */
+	size_t stride;         /* bytes from row to row */
+	uint8_t *matrix;       /* [row][stride] of codes, for histograms */
+	uint8_t *turned;       /* [group][rows] of the same, for partitions */
 	uint64_t rows;
 } pe_bins;
 
