@@ -73,6 +73,10 @@ extern bool pe_boost_renew_leaves(pe_boost *b);
 extern bool pe_boost_early_loss(pe_boost *b, double *loss);
 extern double pe_weighted_quantile(double *keys, double *weights, size_t count, double share);
 
+/* sigmoid.c. count: a multiple of four. NaN must not occur; the plain one is for tests. */
+extern void pe_sigmoids(const double *margins, double *probabilities, size_t count);
+extern void pe_sigmoids_plain(const double *margins, double *probabilities, size_t count);
+
 /* sample.c */
 #define PE_GOSS_SIZES 32768 /* classes of |gradient| */
 /* Which training rows trees are grown on, and which are kept for early stopping. */

@@ -22,14 +22,6 @@ typedef struct slopes
 /* ---- derivatives of one row ----------------------------------------------------------- */
 
 static inline slopes
-logistic_slopes(const pe_boost *b, uint32_t row, double margin, double target)
-{
-	double p = pe_sigmoid(margin);
-
-	return (slopes){p - target, p * (1 - p)};
-}
-
-static inline slopes
 squared_slopes(const pe_boost *b, uint32_t row, double margin, double target)
 {
 	return (slopes){margin - target, 1};
@@ -99,6 +91,38 @@ fill_pairs(pe_boost *b, uint32_t item, slope_rule rule)
 	}
 }
 
+#define LOGISTIC_ROWS 256 /* at a time */
+
+/* The same for the logistic loss, whose exponentials are taken together. */
+static void
+fill_logistic_pairs(pe_boost *b, uint32_t item)
+{
+	const pe_dataset *dataset = b->fit->dataset;
+	const double *margins = pe_boost_margins(b, b->class);
+	uint32_t end = pe_boost_chunk_end(item, b->n_fit);
+	double gathered[LOGISTIC_ROWS] = {0}, p[LOGISTIC_ROWS];
+
+	for (uint32_t begin = item * PE_BOOST_CHUNK, n; begin < end; begin += n)
+	{
+		const uint32_t *rows = b->rows + begin;
+
+		n = end - begin < LOGISTIC_ROWS ? end - begin : LOGISTIC_ROWS;
+		for (uint32_t i = 0; i < n; i++)
+			gathered[i] = margins[rows[i]];
+		pe_sigmoids(gathered, p, (n + 3) / 4 * 4);
+		for (uint32_t i = 0; i < n; i++)
+		{
+			double weight = pe_dataset_weight(dataset, rows[i]);
+			double g = p[i] - pe_dataset_target(dataset, rows[i]), h = p[i] * (1 - p[i]);
+			pe_pair pair = {to_fixed(g * weight * b->scale_g), to_fixed(h * weight * b->scale_h)};
+
+			if (pair.h < 1)
+				pair.h = 1;
+			b->pairs[rows[i]] = pair;
+		}
+	}
+}
+
 static void
 gradient_work(void *ctx, uint32_t item, int thread)
 {
@@ -108,7 +132,7 @@ gradient_work(void *ctx, uint32_t item, int thread)
 	{
 		case PE_OBJECTIVE_DEFAULT:
 		case PE_OBJECTIVE_LOGISTIC:
-			fill_pairs(b, item, logistic_slopes);
+			fill_logistic_pairs(b, item);
 			break;
 		case PE_OBJECTIVE_SQUARED:
 			fill_pairs(b, item, squared_slopes);
