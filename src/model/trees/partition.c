@@ -28,6 +28,7 @@ make_entry(uint32_t row, pe_pair pair, uint32_t salt)
 	g = (pair.g + (int32_t) (draw & ((1u << PE_ENTRY_SHIFT) - 1))) >> PE_ENTRY_SHIFT;
 	h = ((uint32_t) pair.h + (draw >> (32 - PE_ENTRY_SHIFT))) >> PE_ENTRY_SHIFT;
 	g = g > INT16_MAX ? INT16_MAX : g;
+	/* Never 0, which would say that there is no row; it makes the tiniest hessians a little larger. */
 	h = h < 1 ? 1 : h;
 	return (uint64_t) (uint32_t) g << 48 | (uint64_t) h << 32 | row;
 }
