@@ -79,8 +79,9 @@ fixed_memory(const pe_options *options, int n_features)
 
 		return fixed + 3 * columns * columns * 4 + parts + threads * (columns * 4096 + 480000);
 	}
-	/* Histogram slots and the threads' own, samples for edges, edges, codes' bins and splits. */
-	return fixed + fmax(cells * 4, fmin(cells * (slots + 48), 67.2e6)) + threads * (cells + 1.6e6) +
+	/* Histogram slots and the threads' own, samples for edges, edges, codes' bins and splits; walks' tables.
+	 */
+	return fixed + 1.2e6 + fmax(cells * 4, fmin(cells * (slots + 48), 67.2e6)) + threads * (cells + 1.6e6) +
 	       n_features * (1100.0 + 256 + 300);
 }
 

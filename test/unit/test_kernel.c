@@ -267,6 +267,62 @@ same_bytes(const char *first, const char *second)
 	   "the same bytes on 1, 2 and 3 threads: %s, %s", first, second);
 }
 
+/* The evaluation's margins come from bins, tables or node by node; predictions from the rows' values. */
+static void
+walks(const char *first, const char *second)
+{
+	enum
+	{
+		ROWS = 12000,
+		F = 6
+	};
+	static double x[ROWS][F], y[ROWS], predictions[ROWS], targets[ROWS];
+	pe_feature_spec specs[F];
+	static const char *const names[F] = {"a", "b", "c", "d", "e", "f"};
+	uint64_t state = 21;
+	pe_dataset *dataset;
+	pe_options options;
+	pe_evaluation e, again;
+	pe_model *model = NULL;
+	size_t n = 0;
+
+	for (int f = 0; f < F; f++)
+		specs[f] = (pe_feature_spec){names[f], NULL, PE_FEATURE_NUMERIC};
+	pe_options_init(&options, PE_ALGORITHM_BOOSTED_TREES);
+	options.trees = 15;
+	for (int i = 0; i < 2; i++)
+	{
+		char name[64];
+		const char *setting = i == 0 ? first : second, *equals = strchr(setting, '=');
+
+		snprintf(name, sizeof(name), "%.*s", (int) (equals - setting), setting);
+		IS_INT(pe_options_set(&options, name, equals + 1, &err), PE_OK, "%s", setting);
+	}
+	pe_dataset_create(&env, PE_ALGORITHM_BOOSTED_TREES, specs, F, false, &dataset, &err);
+	for (int i = 0; i < ROWS; i++)
+	{
+		for (int f = 0; f < F; f++)
+			x[i][f] = data_uniform(&state) < 0.1 ? NAN : floor(data_uniform(&state) * (f < 4 ? 5 : 400));
+		y[i] = data_uniform(&state) < 1 / (1 + exp(2 - (x[i][0] > 2) - (x[i][5] > 250) * 2));
+		pe_dataset_append(dataset, x[i], y[i], 1, data_key(i), &err);
+	}
+	pe_train(&env, dataset, PE_TASK_PROPENSITY, &options, &model, &e, &err);
+	pe_dataset_free(dataset);
+	if (!OK(model != NULL, "%s, %s", first, second))
+		return;
+	for (int i = 0; i < ROWS; i++)
+		if (pe_draw(data_key(i), options.seed, PE_DRAW_HOLDOUT) < options.holdout)
+		{
+			predictions[n] = pe_model_predict(model, x[i]);
+			targets[n++] = y[i];
+		}
+	IS_INT(pe_evaluate(&env, PE_TASK_PROPENSITY, predictions, targets, NULL, n, &again, &err), PE_OK,
+	       "%zu rows", n);
+	OK(e.rows == (int64_t) n && fabs(e.log_loss - again.log_loss) < 1e-12, "log loss %.12f and %.12f",
+	   e.log_loss, again.log_loss);
+	pe_model_free(model);
+}
+
 int
 main(void)
 {
@@ -279,6 +335,10 @@ main(void)
 		sums(threads, true, true);
 	}
 	sigmoids();
+	walks("max_depth=6", "seed=1");
+	walks("max_depth=24", "min_child_weight=0.01");
+	walks("max_leaves=50", "row_sample=0.5");
+	walks("early_stopping=3", "row_sample=0.7");
 	rounding_costs_nothing("max_depth=6", "row_sample=1");
 	rounding_costs_nothing("row_sample=0.5", "seed=3");
 	rounding_costs_nothing("column_sample=0.5", "row_sample=0.7");

@@ -18,49 +18,48 @@ static void
 walk_work(void *ctx, uint32_t item, int thread)
 {
 	pe_boost *b = ctx;
-	const pe_model *model = b->forest.model;
-	double *margins = pe_boost_margins(b, b->class);
-	uint32_t total = b->n_fit + b->n_early - b->n_sampled;
+	uint32_t total = b->n_fit + b->n_early - b->n_sampled, begin = item * PE_BOOST_CHUNK;
 
-	for (uint32_t i = item * PE_BOOST_CHUNK; i < pe_boost_chunk_end(item, total); i++)
-	{
-		uint32_t row = b->sampled[b->n_sampled + i];
-		uint32_t leaf = pe_forest_walk(&b->forest, &b->bins, model->n_trees - 1,
-		                               b->bins.matrix + (size_t) row * b->bins.stride);
-
-		margins[row] += model->values[leaf];
-	}
+	pe_walker_add(b->walker, b->forest.model->n_trees - 1, b->sampled + b->n_sampled + begin,
+	              pe_boost_chunk_end(item, total) - begin, pe_boost_margins(b, b->class), 1, true);
 }
 
-/* Margins of any rows from all trees at once. */
+static bool
+walk_rest(pe_boost *b)
+{
+	uint32_t walking = b->n_fit + b->n_early - b->n_sampled;
+
+	if (walking == 0)
+		return true;
+	(void) pe_walker_load(b->walker, b->forest.model->n_trees - 1, walking);
+	return pe_team_run(b->fit->pool, walk_work, b, pe_boost_chunks(walking));
+}
+
+/* Margins of any rows from all trees, some trees at a time. */
 typedef struct margin_job
 {
 	pe_boost *b;
 	const uint32_t *rows;
 	uint32_t n_rows;
+	uint32_t first; /* of the trees at hand */
+	uint32_t n_trees;
 	double *margins; /* [n_rows][n_margins] */
 } margin_job;
 
-#define MARGIN_ROWS 64
+#define MARGIN_ROWS 2048
 
 static void
 margin_work(void *ctx, uint32_t item, int thread)
 {
 	margin_job *job = ctx;
 	pe_boost *b = job->b;
-	const pe_model *model = b->forest.model;
 	uint32_t begin = item * MARGIN_ROWS, n = (uint32_t) b->n_margins;
-	uint32_t end = job->n_rows - begin < MARGIN_ROWS ? job->n_rows : begin + MARGIN_ROWS;
+	uint32_t count = job->n_rows - begin < MARGIN_ROWS ? job->n_rows - begin : MARGIN_ROWS;
 
-	for (uint32_t i = begin; i < end; i++)
-		for (uint32_t class = 0; class < n; class ++)
-			job->margins[(size_t) i * n + class] =
-			    model->class_margins != NULL ? model->class_margins[class] : model->base_margin;
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
+	for (uint32_t tree = job->first; tree < job->first + job->n_trees; tree++)
 	{
-		for (uint32_t i = begin; i < end; i++)
-			job->margins[(size_t) i * n + tree % n] += model->values[pe_forest_walk(
-			    &b->forest, &b->bins, tree, b->bins.matrix + (size_t) job->rows[i] * b->bins.stride)];
+		pe_walker_add(b->walker, tree, job->rows + begin, count, job->margins + (size_t) begin * n + tree % n,
+		              n, false);
 		if (pe_team_poll(b->fit->pool, thread))
 			return;
 	}
@@ -69,9 +68,19 @@ margin_work(void *ctx, uint32_t item, int thread)
 static bool
 all_margins(pe_boost *b, const uint32_t *rows, uint32_t n_rows, double *margins)
 {
-	margin_job job = {b, rows, n_rows, margins};
+	const pe_model *model = b->forest.model;
+	margin_job job = {b, rows, n_rows, 0, 0, margins};
+	uint32_t n = (uint32_t) b->n_margins;
 
-	return pe_team_run(b->fit->pool, margin_work, &job, (n_rows + MARGIN_ROWS - 1) / MARGIN_ROWS);
+	for (size_t i = 0; i < (size_t) n_rows * n; i++)
+		margins[i] = model->class_margins != NULL ? model->class_margins[i % n] : model->base_margin;
+	for (; job.first < model->n_trees; job.first += job.n_trees)
+	{
+		job.n_trees = pe_walker_load(b->walker, job.first, n_rows);
+		if (!pe_team_run(b->fit->pool, margin_work, &job, (n_rows + MARGIN_ROWS - 1) / MARGIN_ROWS))
+			return false;
+	}
+	return true;
 }
 
 /* ---- the rounds ----------------------------------------------------------------------- */
@@ -79,7 +88,6 @@ all_margins(pe_boost *b, const uint32_t *rows, uint32_t n_rows, double *margins)
 static pe_status
 one_tree(pe_boost *b, uint32_t tree)
 {
-	uint32_t walking;
 	pe_status status;
 
 	pe_team_phase(b->fit->pool, "fit", tree, (uint64_t) b->fit->options->trees * b->n_margins);
@@ -90,10 +98,8 @@ one_tree(pe_boost *b, uint32_t tree)
 	status = pe_grow_tree(&b->grower, b->n_sampled);
 	if (status != PE_OK)
 		return status;
-	walking = b->n_fit + b->n_early - b->n_sampled;
 	if (!pe_boost_renew_leaves(b) ||
-	    !pe_grower_add_values(&b->grower, b->n_sampled, pe_boost_margins(b, b->class)) ||
-	    !pe_team_run(b->fit->pool, walk_work, b, pe_boost_chunks(walking)))
+	    !pe_grower_add_values(&b->grower, b->n_sampled, pe_boost_margins(b, b->class)) || !walk_rest(b))
 		return cancelled(b->fit->err);
 	return PE_OK;
 }
@@ -255,7 +261,8 @@ allocate(pe_boost *b)
 	b->grower.err = b->fit->err;
 	b->grower.rules.options = b->fit->options;
 	b->grower.rules.bins = &b->bins;
-	return pe_grower_create(&b->grower);
+	b->walker = pe_walker_create(env, &b->forest, &b->bins);
+	return b->walker != NULL ? pe_grower_create(&b->grower) : pe_fail_memory(b->fit->err);
 }
 
 /* What growing trees needed; all of it may be missing. */
@@ -267,6 +274,8 @@ free_growing(pe_boost *b)
 	if (b->grower.env != NULL)
 		pe_grower_free(&b->grower);
 	b->grower.env = NULL;
+	pe_walker_free(b->walker);
+	b->walker = NULL;
 	pe_free(env, b->margins);
 	pe_free(env, b->normalisers);
 	pe_free(env, b->residuals);

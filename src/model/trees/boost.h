@@ -17,6 +17,7 @@ typedef struct pe_boost
 	pe_bins bins;
 	pe_forest forest;
 	pe_grower grower;
+	pe_walker *walker;
 	pe_objective objective;
 	double parameter;    /* the quantile, or the power of the variance: 1 for Poisson, 2 for Gamma */
 	int n_margins;       /* of a row: the classes, or 1 */

@@ -106,27 +106,6 @@ write_split(pe_grower *grower, const pe_leaf *leaf)
 	return true;
 }
 
-uint32_t
-pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree, const uint8_t *row)
-{
-	const pe_model *model = forest->model;
-	uint32_t at = model->roots[tree];
-
-	while (model->nodes[at].left != 0)
-	{
-		const pe_node *node = &model->nodes[at];
-		uint8_t bin = pe_bins_at(bins, row, bins->columns[node->feature]);
-		bool goes_left;
-
-		if (node->flags & PE_NODE_CATEGORICAL)
-			goes_left = (model->sets[node->test.set].bits[bin >> 5] >> (bin & 31)) & 1;
-		else
-			goes_left = bin == 0 ? node->flags & PE_NODE_MISSING_LEFT : bin <= forest->bins[at];
-		at = node->left + !goes_left;
-	}
-	return at;
-}
-
 /* ---- histograms by slot --------------------------------------------------------------- */
 
 static pe_cell *

@@ -221,8 +221,18 @@ extern bool pe_partition_shared(pe_grower *grower, const pe_leaf *leaf, uint32_t
 /* Back to rows, with the exact sums of the closed leaves. */
 extern bool pe_partition_leave(pe_grower *grower, uint32_t *rows, uint32_t count);
 
-/* The leaf's node that a binned row reaches in tree. */
-extern uint32_t pe_forest_walk(const pe_forest *forest, const pe_bins *bins, uint32_t tree,
-                               const uint8_t *row);
+/* walk.c: the values of grown trees for rows that they were not grown on. */
+typedef struct pe_walker pe_walker;
+
+extern pe_walker *pe_walker_create(const pe_env *env, const pe_forest *forest, const pe_bins *bins);
+extern void pe_walker_free(pe_walker *walker);
+/* Prepare for trees from first on, and for about so many rows; returns for how many trees. */
+extern uint32_t pe_walker_load(pe_walker *walker, uint32_t first, uint32_t n_rows);
+/*
+ * Add a loaded tree's values to the rows' margins, which lie stride apart: by row the margin
+ * of the dataset's row, else of the row's place in the list. Threads may do so at once.
+ */
+extern void pe_walker_add(const pe_walker *walker, uint32_t tree, const uint32_t *rows, uint32_t n_rows,
+                          double *margins, size_t stride, bool by_row);
 
 #endif /* PE_MODEL_TREES_H */
