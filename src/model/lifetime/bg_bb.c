@@ -167,10 +167,7 @@ orders(const double *p, const pe_customer *customer, double t)
 {
 	double n = customer->age;
 
-	if (!(t > 0))
-		return 0;
-	return there_so_far(p, customer) * (p[0] + customer->frequency) / (p[0] + p[1] + n) *
-	       opportunities(p[2], p[3] + n, t);
+	return (p[0] + customer->frequency) / (p[0] + p[1] + n) * opportunities(p[2], p[3] + n, t);
 }
 
 static double
@@ -195,8 +192,14 @@ count_probability(const double *p, double t, uint32_t n)
 	return sum + exp(log_choose(periods, n) + h.buying + h.staying);
 }
 
-const pe_process pe_bg_bb_process = {
-    4, {"alpha", "beta", "gamma", "delta"}, log_likelihood, alive, new_orders, orders, count_probability};
+const pe_process pe_bg_bb_process = {4,
+                                     {"alpha", "beta", "gamma", "delta"},
+                                     log_likelihood,
+                                     alive,
+                                     new_orders,
+                                     there_so_far,
+                                     orders,
+                                     count_probability};
 
 /* ---- contracts ---------------------------------------------------------------------------- */
 
@@ -234,9 +237,13 @@ sbg_new_orders(const double *p, double t)
 static double
 sbg_orders(const double *p, const pe_customer *customer, double t)
 {
-	double n = customer->frequency;
+	return opportunities(p[0], p[1] + customer->frequency, t);
+}
 
-	return t > 0 && n >= customer->age ? opportunities(p[0], p[1] + n, t) : 0;
+static double
+sbg_there(const double *p, const pe_customer *customer)
+{
+	return customer->frequency < customer->age ? 0 : 1;
 }
 
 static double
@@ -249,5 +256,6 @@ sbg_count_probability(const double *p, double t, uint32_t n)
 	return exp(pe_log_staying(p[0], p[1], n)) * (n < periods ? p[0] / (p[0] + p[1] + n) : 1);
 }
 
-const pe_process pe_sbg_process = {
-    2, {"alpha", "beta"}, sbg_log_likelihood, sbg_alive, sbg_new_orders, sbg_orders, sbg_count_probability};
+const pe_process pe_sbg_process = {2,          {"alpha", "beta"},    sbg_log_likelihood,
+                                   sbg_alive,  sbg_new_orders,       sbg_there,
+                                   sbg_orders, sbg_count_probability};

@@ -61,8 +61,7 @@ orders(const double *p, const pe_customer *customer, int first, double t)
 {
 	double x = customer->frequency;
 
-	return alive(p, customer, first) *
-	       pe_orders_till_leaving(p[0] + x, p[1] + customer->age, p[2], p[3] + x + first, t);
+	return pe_orders_till_leaving(p[0] + x, p[1] + customer->age, p[2], p[3] + x + first, t);
 }
 
 /* first 1: leaving at once leaves 0 orders, and each count has one chance to leave more. */
@@ -109,7 +108,8 @@ bg_count_probability(const double *p, double t, uint32_t n)
 }
 
 const pe_process pe_bg_nbd_process = {
-    4, {"r", "alpha", "a", "b"}, bg_log_likelihood, bg_alive, bg_new_orders, bg_orders, bg_count_probability};
+    4,         {"r", "alpha", "a", "b"}, bg_log_likelihood, bg_alive, bg_new_orders, bg_alive,
+    bg_orders, bg_count_probability};
 
 static double
 mbg_log_likelihood(const double *p, const pe_customer *customer, double *gradient)
@@ -141,6 +141,6 @@ mbg_count_probability(const double *p, double t, uint32_t n)
 	return count_probability(p, t, n, 1);
 }
 
-const pe_process pe_mbg_nbd_process = {
-    4,          {"r", "alpha", "a", "b"}, mbg_log_likelihood, mbg_alive, mbg_new_orders,
-    mbg_orders, mbg_count_probability};
+const pe_process pe_mbg_nbd_process = {4,          {"r", "alpha", "a", "b"}, mbg_log_likelihood,
+                                       mbg_alive,  mbg_new_orders,           mbg_alive,
+                                       mbg_orders, mbg_count_probability};

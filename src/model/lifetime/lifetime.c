@@ -115,10 +115,14 @@ pe_lifetime_new_orders(const pe_lifetime *lifetime, double t)
 double
 pe_lifetime_orders(const pe_lifetime *lifetime, const pe_customer *customer, double t)
 {
+	const pe_process *process = pe_process_of(lifetime->process);
 	pe_customer clean = pe_customer_clean(lifetime->process, *customer);
 
-	return within_doubles(
-	    pe_process_of(lifetime->process)->orders(lifetime->parameters, &clean, sane(t, PE_LARGEST_COUNT)));
+	t = sane(t, PE_LARGEST_COUNT);
+	if (!(t > 0))
+		return 0;
+	return within_doubles(process->there(lifetime->parameters, &clean) *
+	                      process->orders_if_there(lifetime->parameters, &clean, t));
 }
 
 double
@@ -132,24 +136,26 @@ double
 pe_lifetime_worth(const pe_lifetime *lifetime, const pe_customer *customer, double spend, double t,
                   double discount_rate, double discount_period)
 {
+	const pe_process *process = pe_process_of(lifetime->process);
 	pe_customer clean = pe_customer_clean(lifetime->process, *customer);
 	double worth = lifetime->with_spend ? pe_lifetime_spend(lifetime, clean.frequency, spend) : 1;
-	double orders = 0, value = 0, factor = 1, periods;
+	double there, orders = 0, value = 0, factor = 1, periods;
 
 	t = sane(t, PE_LARGEST_COUNT);
 	if (!(discount_rate > 0) || !(discount_period > 0))
 		return within_doubles(worth * pe_lifetime_orders(lifetime, &clean, t));
-	periods = ceil(t / discount_period * (1 - 1e-12));
+	there = process->there(lifetime->parameters, &clean);
+	periods = there > 0 ? ceil(t / discount_period * (1 - 1e-12)) : 0;
 	for (int i = 1; i <= periods && i <= MOST_PERIODS; i++)
 	{
 		double end = i < periods && i < MOST_PERIODS ? i * discount_period : t;
-		double so_far = pe_lifetime_orders(lifetime, &clean, end);
+		double so_far = process->orders_if_there(lifetime->parameters, &clean, end);
 
 		factor /= 1 + discount_rate;
-		value += factor * fmax(so_far - orders, 0);
-		orders = so_far;
+		value += factor * fmax(within_doubles(so_far) - orders, 0);
+		orders = within_doubles(so_far);
 	}
-	return within_doubles(worth * value);
+	return within_doubles(worth * within_doubles(there * value));
 }
 
 double

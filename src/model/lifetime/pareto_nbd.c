@@ -135,8 +135,7 @@ new_orders(const double *p, double t)
 static double
 orders(const double *p, const pe_customer *customer, double t)
 {
-	return alive(p, customer) * (p[0] + customer->frequency) / (p[1] + customer->age) *
-	       time_there(p[2], p[3] + customer->age, t);
+	return (p[0] + customer->frequency) / (p[1] + customer->age) * time_there(p[2], p[3] + customer->age, t);
 }
 
 /* ---- how many orders --------------------------------------------------------------------- */
@@ -198,4 +197,4 @@ count_probability(const double *p, double t, uint32_t n)
 }
 
 const pe_process pe_pareto_nbd_process = {
-    4, {"r", "alpha", "s", "beta"}, log_likelihood, alive, new_orders, orders, count_probability};
+    4, {"r", "alpha", "s", "beta"}, log_likelihood, alive, new_orders, alive, orders, count_probability};

@@ -26,7 +26,9 @@ typedef struct pe_process
 	double (*log_likelihood)(const double *p, const pe_customer *customer, double *gradient);
 	double (*alive)(const double *p, const pe_customer *customer);
 	double (*new_orders)(const double *p, double t);
-	double (*orders)(const double *p, const pe_customer *customer, double t);
+	/* Orders in the next t are the probability of being there times those of somebody who is. */
+	double (*there)(const double *p, const pe_customer *customer);
+	double (*orders_if_there)(const double *p, const pe_customer *customer, double t);
 	double (*count_probability)(const double *p, double t, uint32_t n);
 } pe_process;
 
