@@ -58,6 +58,15 @@ SELECT bool_and(probability_alive('clv', c) BETWEEN 0 AND 1) AS probabilities,
   FROM customers AS c;
 SELECT count(*), max(abs(s.prediction - predict('clv', c))) < 1e-9 AS as_predicted, bool_and(s.score BETWEEN 0 AND 100) AS scores
   FROM score('clv', 'customers', 'customer') AS s JOIN customers AS c ON c.customer = s.key;
+-- What a model says beside the prediction is in detail, but no reasons.
+SELECT count(*), max(abs((detail ->> 'p_alive')::float8 - probability_alive('clv', c))) <= 0.5e-6 AS alive,
+	   max(abs((detail ->> 'expected_orders')::float8 - expected_orders('clv', c))) <= 0.5e-6 AS orders
+  FROM score('clv', 'customers', 'customer') AS s JOIN customers AS c ON c.customer = s.key;
+SELECT score_into('clv', 'customers', 'customer', 'public.clv_scores') > 0 AS written;
+SELECT bool_and(a.detail = b.detail) AS same, count(DISTINCT k) AS names FROM public.clv_scores AS a JOIN score('clv', 'customers', 'customer') AS b USING (key),
+	   jsonb_object_keys(a.detail) AS k;
+DROP TABLE public.clv_scores;
+SELECT count(*) FROM score('clv', 'customers', 'customer', reasons => 1);
 SELECT probability_alive('clv', NULL::customers) IS NULL AS of_nobody,
 	   expected_orders('clv', r, '8 weeks') = new_customer_orders('clv', '8 weeks') AS somebody_new
   FROM (SELECT 0 AS frequency, 0 AS recency, 0 AS age, NULL::numeric AS monetary_value) AS r;

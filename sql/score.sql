@@ -48,6 +48,33 @@ SELECT count(*) FROM profenrich.score('churn', 'doubled', 'crm_id', on_duplicate
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM profenrich.score('churn', 'SELECT nullif(crm_id, ''c000003'') AS crm_id, plan, tenure, visits FROM profiles WHERE id < 9', 'crm_id');
 \echo :LAST_ERROR_SQLSTATE
+-- The same over many blocks of rows, where a row that goes leaves the others as they were.
+SELECT count(*) AS rows, bool_and(s.prediction = profenrich.predict('churn', p)) AS first_ones
+  FROM profenrich.score('churn', 'SELECT crm_id, plan, tenure, visits FROM (SELECT 1 AS part, * FROM profiles UNION ALL SELECT 2, crm_id, id, plan, tenure + 30, visits, churned FROM profiles WHERE id % 3 = 0) AS p ORDER BY part, id % 7, id', 'crm_id', on_duplicate => 'first') AS s
+  JOIN profiles AS p ON p.crm_id = s.key;
+-- An index that rules repeated keys out is believed, but not about the rows of child tables, nor when it may be deferred.
+CREATE TABLE keyed (LIKE profiles, UNIQUE (crm_id));
+INSERT INTO keyed SELECT * FROM profiles WHERE id <= 2500;
+SELECT count(*), count(DISTINCT key) FROM profenrich.score('churn', 'keyed', 'crm_id');
+INSERT INTO keyed VALUES (NULL, 0);
+SELECT count(*) FROM profenrich.score('churn', 'keyed', 'crm_id');
+\echo :LAST_ERROR_SQLSTATE
+DELETE FROM keyed WHERE crm_id IS NULL;
+CREATE TABLE keyed_more () INHERITS (keyed);
+INSERT INTO keyed_more SELECT * FROM profiles WHERE id <= 3;
+SELECT count(*) FROM profenrich.score('churn', 'keyed', 'crm_id');
+\echo :LAST_ERROR_SQLSTATE
+CREATE TABLE deferred (LIKE profiles, UNIQUE (crm_id) DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO deferred SELECT * FROM profiles WHERE id <= 3 UNION ALL SELECT * FROM profiles WHERE id = 2;
+SELECT count(*) FROM profenrich.score('churn', 'deferred', 'crm_id');
+ROLLBACK;
+CREATE TABLE partly (LIKE profiles);
+CREATE UNIQUE INDEX ON partly (crm_id) WHERE id < 3;
+CREATE UNIQUE INDEX ON partly (crm_id, id);
+INSERT INTO partly SELECT * FROM profiles WHERE id <= 5 UNION ALL SELECT crm_id, 9, plan, tenure, visits, churned FROM profiles WHERE id = 4;
+SELECT count(*) FROM profenrich.score('churn', 'partly', 'crm_id');
+DROP TABLE keyed, keyed_more, deferred, partly;
 
 -- Into a table: made when it is not there, added to when it is.
 SELECT profenrich.score_into('churn', 'profiles', 'crm_id', 'scores');
