@@ -153,8 +153,9 @@ sub make_rows
 		CREATE TABLE rows AS SELECT i, x1, 100 * x1 + 5 * uniform(i, 'x2') AS x2, 1000 * uniform(i, 'x3') AS x3, uniform(i, 'x4') AS x4, g,
 				0.5 + uniform(i, 'w') AS w, uniform(i, 'y') AS u, exp(0.3 + x1 - 0.8 * uniform(i, 'x4') + 0.4 * (g = 'c')::int) AS mean
 			FROM (SELECT i, uniform(i, 'x1') AS x1, (ARRAY['a', 'b', 'c', 'd'])[1 + floor(4 * uniform(i, 'g') ^ 2)::int] AS g FROM generate_series(1, 4000) AS i) a;
-		ALTER TABLE rows ADD count float8, ADD spend float8, ADD total float8, ADD yes int;
-		UPDATE rows SET count = floor(-ln(u) * mean), spend = -ln(u) * mean, total = CASE WHEN u < 0.6 THEN -ln(u) * mean ELSE 0 END, yes = (u < mean / (1 + mean))::int});
+		ALTER TABLE rows ADD count float8, ADD spend float8, ADD total float8, ADD yes int, ADD kind text;
+		UPDATE rows SET count = floor(-ln(u) * mean), spend = -ln(u) * mean, total = CASE WHEN u < 0.6 THEN -ln(u) * mean ELSE 0 END, yes = (u < mean / (1 + mean))::int,
+			kind = CASE WHEN u < 0.3 * mean / (1 + mean) THEN 'shoes' WHEN u < 0.2 + 0.4 * x1 THEN 'coats' ELSE 'hats' END});
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/rows.csv';
 	$node->safe_psql('postgres', "COPY (SELECT * FROM rows ORDER BY i) TO '$file' (FORMAT csv, HEADER)");
 	return $file;
@@ -221,6 +222,41 @@ sub compare_with_r
 	return;
 }
 
+my $multinom_program = <<'R';
+suppressMessages(library(nnet))
+d <- read.csv(commandArgs(TRUE)[1])
+d$z1 <- d$x1 / sd(d$x1); d$z4 <- d$x4 / sd(d$x4)
+m <- multinom(kind ~ z1 + z4 + g, d, weights=w, maxit=10000, reltol=1e-16, abstol=1e-16, trace=FALSE)
+k <- coef(m)
+for (i in rownames(k)) { cat(sprintf("%s|x1|%.17g\n%s|x4|%.17g\n", i, k[i, "z1"] / sd(d$x1), i, k[i, "z4"] / sd(d$x4)))
+	for (l in c("b", "c", "d")) cat(sprintf("%s|%s|%.17g\n", i, l, k[i, paste0("g", l)])) }
+cat(sprintf("|deviance|%.17g\n", deviance(m)))
+R
+
+sub compare_with_multinom
+{
+	my ($file) = @_;
+	my $program = PostgreSQL::Test::Utils::tempdir() . '/multinom.R';
+	PostgreSQL::Test::Utils::append_to_file($program, $multinom_program);
+	train('kind', 'affinity', 'multinomial', 'SELECT i, x1, x4, g, w, kind FROM rows', 'kind', '"weight": "w"');
+	my @rows = oracle('Rscript', '--vanilla', $program, $file);
+	is(scalar @rows, 11, 'R, multinom: two classes against the first');
+	for my $row (@rows)
+	{
+		my ($class, $what, $value) = @$row;
+		if ($what eq 'deviance')
+		{
+			near(fit('kind', 'training_deviance'), $value, 1e-5, 'R, multinom: deviance');
+			next;
+		}
+		near(sql("SELECT coefficient FROM profenrich.coefficients('kind') WHERE class = '$class' AND '$what' IN (feature, level)"),
+			$value, 1e-5 * (1 + abs $value), "R, multinom: $what of class $class");
+	}
+	my $most = sql("SELECT max(abs(1 - (SELECT sum(value::float8) FROM jsonb_each_text(profenrich.affinities('kind', r))))) FROM (SELECT * FROM rows LIMIT 50) r");
+	near($most, 0, 1e-12, 'probabilities sum to 1');
+	return;
+}
+
 my $python_program = <<'PYTHON';
 import sys
 import numpy as np
@@ -261,6 +297,7 @@ sub compare_with_sklearn
 patients();
 my $file = make_rows();
 compare_with_r($file);
+compare_with_multinom($file);
 compare_with_sklearn($file);
 if (-d "$data/telco_churn") { telco(); mlc() }
 else                        { note('the shared data sets are not on this machine: the figures of Telco and MLC are left out') }
