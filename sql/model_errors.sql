@@ -18,7 +18,9 @@ SELECT profenrich.train('churn', goal => 'fewer leave');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train(repeat('x', 64), source => 'profiles', target => 'churned');
 \echo :LAST_ERROR_SQLSTATE
-SELECT profenrich.train('churn', 'affinity', 'profiles', 'churned');
+SELECT profenrich.train('churn', 'affinity', 'profiles', 'churned', 'logistic');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', 'affinity', 'profiles', 'plan', options => '{"positive": "pro"}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'churn', 'profiles', 'churned');
 \echo :LAST_ERROR_SQLSTATE
@@ -59,7 +61,7 @@ SELECT profenrich.train('churn', source => 'profiles', target => 'tags');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'value', 'profiles', 'plan');
 \echo :LAST_ERROR_SQLSTATE
-SELECT profenrich.train('churn', source => 'profiles', target => 'letter', options => '{"features": {"include": "tenure"}}');
+SELECT profenrich.train('churn', 'propensity', 'profiles', 'letter', options => '{"features": {"include": "tenure"}}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'propensity', 'profiles', 'four', options => '{"features": {"include": "tenure"}}');
 \echo :LAST_ERROR_SQLSTATE
@@ -91,7 +93,19 @@ SELECT profenrich.train('churn', source => 'SELECT *, -1 AS w FROM profiles', ta
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"threshold": 1}');
 \echo :LAST_ERROR_SQLSTATE
-SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"refit": true}');
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"refit": true, "holdout": 0}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"refit": "yes"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"holdout": {"column": "tenure"}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"holdout": {"from": "2026-10-01"}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"holdout": {"from": "2026-10-01", "column": "tenure"}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"holdout": {"since": "2026-10-01"}}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', source => 'SELECT tenure, plan, churned, date ''2026-01-01'' AS day FROM profiles', target => 'churned', options => '{"holdout": {"from": "2026-10-01", "column": "day"}}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', source => 'profiles', target => 'churned', options => '{"features": {"only": ["tenure"]}}');
 \echo :LAST_ERROR_SQLSTATE

@@ -27,6 +27,7 @@ CREATE TABLE @extschema@.model_version (
 	rows				bigint NOT NULL,
 	positives			bigint,
 	options				jsonb NOT NULL,
+	holdout				text,
 	features			jsonb NOT NULL,
 	metrics				jsonb NOT NULL,
 	evaluation			jsonb NOT NULL,
@@ -35,6 +36,7 @@ CREATE TABLE @extschema@.model_version (
 	positive_label		text,
 	negative_label		text,
 	threshold			double precision,
+	recalibrated_from	integer,
 	seconds				jsonb NOT NULL,
 	memory_bytes		bigint NOT NULL,
 	trained_by			regrole NOT NULL,
@@ -46,8 +48,10 @@ CREATE TABLE @extschema@.model_version (
 COMMENT ON TABLE @extschema@.model_version IS 'trained versions: what they learnt from and how good they are; rows are never changed';
 COMMENT ON COLUMN @extschema@.model_version.target IS 'column that was learnt to be predicted; null for tasks without a target';
 COMMENT ON COLUMN @extschema@.model_version.key IS 'column whose hash decided which rows were held out; null: the row number';
+COMMENT ON COLUMN @extschema@.model_version.holdout IS 'which rows were held out of training, and evaluated; null for tasks that hold out none';
+COMMENT ON COLUMN @extschema@.model_version.recalibrated_from IS 'version whose trees or coefficients it has, when recalibrate() made it';
 COMMENT ON COLUMN @extschema@.model_version.features IS 'the features, in the order of the artifact, with their importance';
-COMMENT ON COLUMN @extschema@.model_version.evaluation IS 'rows of evaluation, lift_table, roc_curve and calibration_table';
+COMMENT ON COLUMN @extschema@.model_version.evaluation IS 'rows of evaluation, lift_table, roc_curve, calibration_table, class_table and confusion_matrix';
 COMMENT ON COLUMN @extschema@.model_version.memory_bytes IS 'private memory that the training was bound to stay within, as computed from its rows and options';
 COMMENT ON COLUMN @extschema@.model_version.artifact_checksum IS 'SHA-256 of the artifact: equal for equal rows, options and seed';
 
@@ -61,10 +65,25 @@ CREATE TABLE @extschema@.model_artifact (
 ALTER TABLE @extschema@.model_artifact ALTER COLUMN bytes SET STORAGE EXTERNAL;
 COMMENT ON TABLE @extschema@.model_artifact IS 'the versions themselves, as bytes, in parts';
 
+CREATE TABLE @extschema@.search_trial (
+	version_id	bigint NOT NULL REFERENCES @extschema@.model_version ON DELETE CASCADE,
+	trial		integer NOT NULL,
+	options		jsonb NOT NULL,
+	metric		text NOT NULL,
+	mean		double precision NOT NULL,
+	deviation	double precision,
+	folds		integer NOT NULL,
+	seconds		double precision NOT NULL,
+	chosen		boolean NOT NULL,
+	PRIMARY KEY (version_id, trial)
+);
+COMMENT ON TABLE @extschema@.search_trial IS 'what the search of a training tried, and how well each did';
+
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.model', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_version', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_version_version_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.model_artifact', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.search_trial', '');
 
 -- Sessions remember which version is deployed; a change of rows alone would not reach them.
 CREATE FUNCTION @extschema@.model_changed() RETURNS trigger
@@ -77,7 +96,7 @@ CREATE TRIGGER model_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @ex
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.model_changed();
 
 -- Who may see what a model is; the artifacts are for pg_dump by an administrator.
-GRANT SELECT ON @extschema@.model, @extschema@.model_version
+GRANT SELECT ON @extschema@.model, @extschema@.model_version, @extschema@.search_trial
 	TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT SELECT ON @extschema@.model_artifact TO profenrich_admin;
 GRANT SELECT ON SEQUENCE @extschema@.model_version_version_id_seq TO profenrich_admin;

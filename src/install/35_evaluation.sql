@@ -91,13 +91,49 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION @extschema@.feature_importance(text, integer) IS 'what each feature adds, the most important first';
 
+CREATE FUNCTION @extschema@.class_table(model text, version integer DEFAULT NULL)
+RETURNS TABLE ("class" text, rows bigint, share double precision, mean_prediction double precision, auc double precision, "precision" double precision, recall double precision)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 20
+BEGIN ATOMIC
+	SELECT d."class", d.rows, d.share, d.mean_prediction, d.auc, d."precision", d.recall
+	  FROM @extschema@.model_version AS v,
+		   pg_catalog.jsonb_to_recordset(v.evaluation OPERATOR(pg_catalog.->) 'classes') AS d (
+			   "class" text, rows bigint, share double precision, mean_prediction double precision, auc double precision, "precision" double precision, recall double precision)
+	 WHERE v.version_id OPERATOR(pg_catalog.=) @extschema@.model_version_id(class_table.model, class_table.version)
+	 ORDER BY d.rows DESC, d."class";
+END;
+COMMENT ON FUNCTION @extschema@.class_table(text, integer) IS
+	'how well each class of an affinity version is told from all others, the most frequent first';
+
+CREATE FUNCTION @extschema@.confusion_matrix(model text, version integer DEFAULT NULL)
+RETURNS TABLE (actual text, predicted text, weight double precision)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 100
+BEGIN ATOMIC
+	SELECT d.actual, d.predicted, d.weight
+	  FROM @extschema@.model_version AS v,
+		   pg_catalog.jsonb_to_recordset(v.evaluation OPERATOR(pg_catalog.->) 'confusion') AS d (
+			   actual text, predicted text, weight double precision)
+	 WHERE v.version_id OPERATOR(pg_catalog.=) @extschema@.model_version_id(confusion_matrix.model, confusion_matrix.version)
+	 ORDER BY d.actual, d.weight DESC, d.predicted;
+END;
+COMMENT ON FUNCTION @extschema@.confusion_matrix(text, integer) IS
+	'held-out rows of an affinity version by actual and most probable class; the 20 most frequent classes by name';
+
+CREATE FUNCTION @extschema@.score_distribution(model text, version integer DEFAULT NULL)
+RETURNS TABLE (percent integer, prediction double precision)
+LANGUAGE C STABLE PARALLEL SAFE ROWS 101
+AS 'MODULE_PATHNAME', 'pe_score_distribution';
+COMMENT ON FUNCTION @extschema@.score_distribution(text, integer) IS
+	'what score and percentile of a version are read from: the predictions that 0 to 100 % of its held-out rows are at most';
+
 DO $$
 DECLARE
 	signature text;
 BEGIN
 	FOREACH signature IN ARRAY ARRAY['model_version_id(text, integer)', 'evaluation(text, integer)',
 		'evaluate(text, text, text, integer)', 'lift_table(text, integer)', 'roc_curve(text, integer)',
-		'calibration_table(text, integer)', 'feature_importance(text, integer)']
+		'calibration_table(text, integer)', 'feature_importance(text, integer)', 'class_table(text, integer)',
+		'confusion_matrix(text, integer)', 'score_distribution(text, integer)']
 	LOOP
 		EXECUTE 'REVOKE ALL ON FUNCTION @extschema@.' OPERATOR(pg_catalog.||) signature OPERATOR(pg_catalog.||) ' FROM PUBLIC';
 		EXECUTE 'GRANT EXECUTE ON FUNCTION @extschema@.' OPERATOR(pg_catalog.||) signature OPERATOR(pg_catalog.||)

@@ -79,10 +79,9 @@ make_alike(const pe_env *env, const pe_dataset *from, pe_dataset **out, pe_error
 	if (specs == NULL)
 		return pe_fail_memory(err);
 	for (int i = 0; i < from->n_features; i++)
-		specs[i] = (pe_feature_spec){from->features[i].name, from->features[i].source_type,
-		                             from->features[i].kind};
-	status =
-	    pe_dataset_create(env, from->algorithm, specs, from->n_features, from->with_weights, out, err);
+		specs[i] =
+		    (pe_feature_spec){from->features[i].name, from->features[i].source_type, from->features[i].kind};
+	status = pe_dataset_create(env, from->algorithm, specs, from->n_features, from->with_weights, out, err);
 	pe_free(env, specs);
 	if (status != PE_OK)
 		return status;

@@ -3,6 +3,7 @@
  *		A model's life and what can be asked about it.
  */
 #include "model/family.h"
+#include "model/selection.h"
 
 pe_status
 pe_model_create(const pe_env *env, const pe_dataset *dataset, pe_task task, pe_model **out, pe_error *err)
@@ -109,6 +110,19 @@ pe_objective
 pe_model_objective(const pe_model *model)
 {
 	return model->objective;
+}
+
+double
+pe_model_objective_parameter(const pe_model *model)
+{
+	return model->objective_parameter;
+}
+
+const double *
+pe_model_distribution(const pe_model *model, int *n)
+{
+	*n = (int) model->n_distribution;
+	return model->distribution;
 }
 
 int

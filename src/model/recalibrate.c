@@ -152,9 +152,8 @@ pe_recalibrate(const pe_env *env, const pe_model *model, pe_calibration_kind kin
 		return status;
 	status = refit(&r, evaluation);
 	if (status == PE_OK)
-		status = pe_model_add_note(r.model, err,
-		                           "calibrated anew on %zu rows; each half is evaluated as the other half says",
-		                           rows);
+		status = pe_model_add_note(
+		    r.model, err, "calibrated anew on %zu rows; each half is evaluated as the other half says", rows);
 	pe_free(env, r.half_margins);
 	pe_free(env, r.half_targets);
 	pe_free(env, r.predictions);

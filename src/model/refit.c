@@ -5,6 +5,12 @@
 #include "model/internal.h"
 #include "model/selection.h"
 
+pe_status
+pe_model_annotate(pe_model *model, const char *note, pe_error *err)
+{
+	return pe_model_add_note(model, err, "%s", note);
+}
+
 /* What only rows that a model did not learn from can tell. */
 static pe_status
 adopt(pe_model *model, pe_model *judged, const pe_evaluation *evaluation, pe_error *err)

@@ -8,6 +8,7 @@
 
 #define SCANNED_ROWS    20000
 #define SCANNED_CLASSES 20 /* the most frequent ones */
+#define LEAST_ROWS      10 /* fewer rows of a class are told by chance */
 
 typedef struct scan
 {
@@ -59,14 +60,14 @@ scan_once(scan *s, const double *targets)
 	return status;
 }
 
-/* The class's code with the most rows among those below most; -1: none with any. */
+/* The class with the most rows of those not done; -1: none has enough. */
 static int
 next_class(const double *counts, const bool *done, int n)
 {
 	int best = -1;
 
 	for (int i = 0; i < n; i++)
-		if (!done[i] && counts[i] > 0 && (best < 0 || counts[i] > counts[best]))
+		if (!done[i] && counts[i] >= LEAST_ROWS && (best < 0 || counts[i] > counts[best]))
 			best = i;
 	return best;
 }
@@ -147,4 +148,10 @@ pe_dataset_class_text(const pe_dataset *dataset, int class, size_t *length)
 		return NULL;
 	*length = classes->starts[class + 1] - classes->starts[class];
 	return classes->arena + classes->starts[class];
+}
+
+int
+pe_dataset_class_count(const pe_dataset *dataset)
+{
+	return (int) dataset->classes.count;
 }

@@ -104,7 +104,8 @@ pe_search_default_space(pe_search *search, pe_algorithm algorithm)
 	    {.name = "column_sample", .from = 0.4, .to = 1},
 	    {.name = "l2", .from = 0.1, .to = 30, .logarithmic = true},
 	};
-	static const pe_search_dimension linear[] = {{.name = "l2", .from = 1e-4, .to = 1e3, .logarithmic = true}};
+	static const pe_search_dimension linear[] = {
+	    {.name = "l2", .from = 1e-4, .to = 1e3, .logarithmic = true}};
 	bool is_trees = algorithm == PE_ALGORITHM_BOOSTED_TREES;
 	int n = is_trees ? (int) (sizeof(trees) / sizeof(trees[0])) : 1;
 
@@ -160,9 +161,10 @@ search_tick(void *ctx, const char *phase, uint64_t done, uint64_t total)
 static double
 draw_number(const pe_search_dimension *dimension, double u)
 {
-	double number = dimension->logarithmic
-	                    ? dimension->from * pow(dimension->to / dimension->from, u)
-	                    : dimension->from + u * (dimension->to - dimension->from + (dimension->whole ? 1 : 0));
+	double number =
+	    dimension->logarithmic
+	        ? dimension->from * pow(dimension->to / dimension->from, u)
+	        : dimension->from + u * (dimension->to - dimension->from + (dimension->whole ? 1 : 0));
 
 	if (dimension->whole)
 		number = fmin(floor(dimension->logarithmic ? number + 0.5 : number), dimension->to);
@@ -214,7 +216,8 @@ make_settings(const pe_search *search, uint64_t seed, pe_trial *trials, int numb
 		for (int i = 0; i < search->n_dimensions; i++)
 		{
 			const pe_search_dimension *dimension = &search->dimensions[i];
-			uint64_t at = ((uint64_t) number * REDRAWS + (uint64_t) draw) * PE_SEARCH_DIMENSIONS + (uint64_t) i;
+			uint64_t at =
+			    ((uint64_t) number * REDRAWS + (uint64_t) draw) * PE_SEARCH_DIMENSIONS + (uint64_t) i;
 
 			if (grid < search->trials)
 			{
@@ -257,10 +260,11 @@ deal_folds(search_run *run, const pe_options *options)
 	if (run->folds == NULL || run->uses == NULL || run->evaluation == NULL)
 		return pe_fail_memory(run->err);
 	for (uint64_t row = 0; row < dataset->rows; row++)
-		run->folds[row] = pe_row_is_held_out(dataset, row, options)
-		                      ? UINT8_MAX
-		                      : (uint8_t) (pe_draw(pe_dataset_hash(dataset, row), options->seed, PE_DRAW_TRIAL_FOLD) *
-		                                   run->search->folds);
+		run->folds[row] =
+		    pe_row_is_held_out(dataset, row, options)
+		        ? UINT8_MAX
+		        : (uint8_t) (pe_draw(pe_dataset_hash(dataset, row), options->seed, PE_DRAW_TRIAL_FOLD) *
+		                     run->search->folds);
 	return PE_OK;
 }
 
@@ -315,7 +319,8 @@ static bool
 is_hopeless(const search_run *run, int folds)
 {
 	/* Student's t at 97.5 % by number of folds: few of them prove little. */
-	static const double bounds[] = {INFINITY, INFINITY, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26};
+	static const double bounds[] = {INFINITY, INFINITY, 12.71, 4.30, 3.18, 2.78,
+	                                2.57,     2.45,     2.36,  2.31, 2.26};
 	double sign = run->metric->larger_is_better ? 1 : -1, mean = 0, squares = 0;
 	double bound = bounds[folds < 10 ? folds : 10];
 
@@ -360,7 +365,8 @@ is_better(const search_run *run, const pe_trial *trial, const pe_trial *best)
 {
 	if (trial->folds < run->search->folds)
 		return false;
-	return best == NULL || (run->metric->larger_is_better ? trial->mean > best->mean : trial->mean < best->mean);
+	return best == NULL ||
+	       (run->metric->larger_is_better ? trial->mean > best->mean : trial->mean < best->mean);
 }
 
 static pe_status

@@ -50,6 +50,9 @@ extern pe_status pe_train_refit(const pe_env *env, pe_dataset *dataset, pe_task 
                                 const pe_options *options, pe_model **model, pe_evaluation *evaluation,
                                 pe_error *err);
 
+/* Adds to what its user should know (pe_model_note). */
+extern pe_status pe_model_annotate(pe_model *model, const char *note, pe_error *err);
+
 /* ---- two parts (two_part.c) ----------------------------------------------------------------- */
 
 /*
@@ -144,8 +147,13 @@ extern pe_status pe_recalibrate(const pe_env *env, const pe_model *model, pe_cal
  */
 extern pe_status pe_scan_features(const pe_env *env, const pe_dataset *dataset, pe_task task, int threads,
                                   double *strengths, int *classes, pe_error *err);
-/* The text of a class's code. */
+/* The text of a class's code, not terminated; NULL: there is no such class. */
 extern const char *pe_dataset_class_text(const pe_dataset *dataset, int class, size_t *length);
+
+extern int pe_dataset_class_count(const pe_dataset *dataset);
+extern double pe_model_objective_parameter(const pe_model *model);
+/* Quantiles of the predictions when the model was trained, rising: *n of them, evenly spaced. */
+extern const double *pe_model_distribution(const pe_model *model, int *n);
 
 /* Is a feature that strong suspicious of restating the target? */
 extern bool pe_is_suspicious(pe_task task, double strength);

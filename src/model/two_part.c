@@ -229,7 +229,8 @@ read_uses(parts_training *t)
 
 		if (target < 0)
 		{
-			pe_fail(t->err, PE_INVALID_DATA, "row %llu: the target is negative, which two_part does not allow",
+			pe_fail(t->err, PE_INVALID_DATA,
+			        "row %llu: the target is negative, which two_part does not allow",
 			        (unsigned long long) row + 1);
 			pe_error_hint(t->err, "Count returns as 0 in the source, or use boosted_trees.");
 			return PE_INVALID_DATA;
@@ -308,6 +309,8 @@ describe_features(parts_training *t)
 
 		status = copy_levels(t->model, t->own->any, i, t->err);
 		feature->used = any->used || amount->used;
+		feature->summarised = any->summarised;
+		feature->summary = any->summary;
 		feature->gain = (any->gain + amount->gain) / 2;
 		feature->splits = any->splits + amount->splits;
 		feature->mean_contribution = (any->mean_contribution + amount->mean_contribution) / 2;

@@ -1,7 +1,7 @@
 /*
  * evaluation.c
- *		How good a model is: the rows of evaluation() and evaluate(), and what of them is
- *		stored.
+ *		How good a model is: the rows of evaluation() and evaluate(), what of them is
+ *		stored, and the score distribution.
  */
 #include "postgres.h"
 
@@ -12,19 +12,10 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
-#include "utils/memutils.h"
 
-#include "pg/env.h"
+#include "model/selection.h"
 #include "pg/evaluation.h"
-#include "pg/guc.h"
 #include "pg/models.h"
-#include "pg/progress.h"
-#include "pg/report.h"
-#include "pg/source.h"
-#include "pg/target.h"
-
-/* Rows evaluated at a time by evaluate(). */
-#define BLOCK_ROWS 1024
 
 /* A figure, where it is kept, and how to read it. */
 typedef struct Figure
@@ -54,7 +45,25 @@ static const Figure value_figures[] = {
     {"rmse", AT(rmse), "root of the mean squared error, in the target's unit"},
     {"mae", AT(mae), "mean absolute error, in the target's unit"},
     {"r2", AT(r2), "share of the variance explained: 0 is the mean, 1 is perfect"},
+    {"deviance", AT(deviance), "mean deviance, what the objective makes small: lower is better"},
+    {"deviance_explained", AT(deviance_explained),
+     "share of the deviance explained: 0 is the best constant, 1 is perfect"},
+    {"coverage", AT(coverage), "share of the rows that are at most the predicted quantile"},
     {"base_rate", AT(base_rate), "mean of the target over the evaluated rows"},
+};
+
+static const Figure affinity_figures[] = {
+    {"macro_auc", AT(macro_auc),
+     "chance that a row of a class is ranked above one of another, by the class's probability: mean of the "
+     "classes; 0.5 is guessing, 1 is perfect"},
+    {"accuracy", AT(accuracy), "share of the rows whose most probable class is theirs"},
+    {"top3_accuracy", AT(top3_accuracy), "share of the rows whose class is among the three most probable"},
+    {"log_loss", AT(log_loss),
+     "mean surprise of the classes under the predicted probabilities: lower is better"},
+    {"null_log_loss", AT(null_log_loss), "the same for predicting the classes' shares for everybody"},
+    {"brier", AT(brier),
+     "mean squared distance of probabilities and outcome over all classes: lower is better"},
+    {"base_rate", AT(base_rate), "share of the most frequent class: what always naming it gets right"},
 };
 
 static double
@@ -66,17 +75,22 @@ figure_value(const pe_evaluation *evaluation, const Figure *figure)
 static const Figure *
 figures_of(const pe_evaluation *evaluation, int *n)
 {
-	bool propensity = evaluation->task == PE_TASK_PROPENSITY;
-
-	*n = propensity ? lengthof(propensity_figures) : lengthof(value_figures);
-	return propensity ? propensity_figures : value_figures;
+	switch (evaluation->task)
+	{
+		case PE_TASK_PROPENSITY:
+			*n = lengthof(propensity_figures);
+			return propensity_figures;
+		case PE_TASK_AFFINITY:
+			*n = lengthof(affinity_figures);
+			return affinity_figures;
+		default:
+			*n = lengthof(value_figures);
+			return value_figures;
+	}
 }
 
-typedef void (*row_sink)(void *arg, const char *metric, double value, const char *meaning);
-
-/* The rows of evaluation() and evaluate(), verdict first. */
-static void
-each_row(const pe_evaluation *evaluation, row_sink sink, void *arg)
+void
+pe_evaluation_rows(const pe_evaluation *evaluation, pe_evaluation_sink sink, void *arg)
 {
 	int n;
 	const Figure *figures = figures_of(evaluation, &n);
@@ -91,8 +105,7 @@ each_row(const pe_evaluation *evaluation, row_sink sink, void *arg)
 	}
 	if (isfinite(evaluation->strongest_auc) && evaluation->strongest_feature[0] != '\0')
 		sink(arg, "strongest_feature", evaluation->strongest_auc,
-		     psprintf("%s of \"%s\" alone",
-		              evaluation->task == PE_TASK_PROPENSITY ? "AUC" : "share of variance",
+		     psprintf("%s of \"%s\" alone", evaluation->task == PE_TASK_VALUE ? "share of variance" : "AUC",
 		              evaluation->strongest_feature));
 	if (evaluation->evaluated)
 		sink(arg, "rows", (double) evaluation->rows, "rows evaluated");
@@ -139,7 +152,8 @@ pe_metrics_json(const pe_evaluation *evaluation)
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
 	for (int i = 0; i < n && evaluation->evaluated; i++)
-		json_field(&json, figures[i].name, figure_value(evaluation, &figures[i]));
+		if (isfinite(figure_value(evaluation, &figures[i])))
+			json_field(&json, figures[i].name, figure_value(evaluation, &figures[i]));
 	json_field(&json, "rows", evaluation->evaluated ? (double) evaluation->rows : 0);
 	json_field(&json, "training_rows", (double) evaluation->training_rows);
 	appendStringInfoChar(&json, '}');
@@ -232,6 +246,52 @@ put_fit_rows(StringInfo json, const pe_model *model)
 			put_json_row(json, figures[i].name, figures[i].value, figures[i].meaning);
 }
 
+static void
+classes_to_json(StringInfo json, const pe_evaluation *evaluation)
+{
+	appendStringInfoString(json, "], \"classes\": [");
+	for (int i = 0; i < evaluation->n_classes; i++)
+	{
+		const pe_class_evaluation *class = &evaluation->classes[i];
+
+		appendStringInfoString(json, i > 0 ? ", {\"class\": " : "{\"class\": ");
+		escape_json(json, class->name);
+		json_field(json, "rows", (double) class->rows);
+		json_field(json, "share", class->share);
+		json_field(json, "mean_prediction", class->mean_prediction);
+		json_field(json, "auc", class->auc);
+		json_field(json, "precision", class->precision);
+		json_field(json, "recall", class->recall);
+		appendStringInfoChar(json, '}');
+	}
+}
+
+/* The class of an index of the confusion matrix. */
+static const char *
+confusion_name(const pe_evaluation *evaluation, int index)
+{
+	return index < evaluation->n_confusion ? evaluation->classes[evaluation->confusion_class[index]].name
+	                                       : "(other)";
+}
+
+static void
+confusion_to_json(StringInfo json, const pe_evaluation *evaluation)
+{
+	int n = evaluation->n_confusion + (evaluation->n_classes > evaluation->n_confusion);
+
+	appendStringInfoString(json, "], \"confusion\": [");
+	for (int actual = 0; actual < n && evaluation->n_classes > 0; actual++)
+		for (int predicted = 0; predicted < n; predicted++)
+		{
+			appendStringInfoString(json, actual + predicted > 0 ? ", {\"actual\": " : "{\"actual\": ");
+			escape_json(json, confusion_name(evaluation, actual));
+			appendStringInfoString(json, ", \"predicted\": ");
+			escape_json(json, confusion_name(evaluation, predicted));
+			json_field(json, "weight", evaluation->confusion[actual][predicted]);
+			appendStringInfoChar(json, '}');
+		}
+}
+
 char *
 pe_evaluation_json(const pe_evaluation *evaluation, const pe_model *model)
 {
@@ -239,7 +299,7 @@ pe_evaluation_json(const pe_evaluation *evaluation, const pe_model *model)
 
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"rows\": [");
-	each_row(evaluation, put_json_row, &json);
+	pe_evaluation_rows(evaluation, put_json_row, &json);
 	put_fit_rows(&json, model);
 	for (int i = 0; i < pe_model_note_count(model); i++)
 		put_json_row(&json, "note", NAN, pe_model_note(model, i));
@@ -248,161 +308,41 @@ pe_evaluation_json(const pe_evaluation *evaluation, const pe_model *model)
 	{
 		deciles_to_json(&json, evaluation);
 		curves_to_json(&json, evaluation);
+		classes_to_json(&json, evaluation);
+		confusion_to_json(&json, evaluation);
 	}
 	else
-		appendStringInfoString(&json, "], \"roc\": [], \"calibration\": [");
+		appendStringInfoString(&json,
+		                       "], \"roc\": [], \"calibration\": [], \"classes\": [], \"confusion\": [");
 	appendStringInfoString(&json, "]}");
 	return json.data;
 }
 
-/* ---- evaluate(model, source, target, version) ------------------------------------------- */
+/* ---- score_distribution(model, version) --------------------------------------------------- */
 
-typedef struct Evaluating
-{
-	const PeModel *model;
-	PeBinding *binding;
-	PeTarget target; /* in slot 0 */
-	double *values;  /* [BLOCK_ROWS][n_features] */
-	int filled;
-	double *predictions; /* grow together */
-	double *targets;
-	size_t rows; /* with a target */
-	size_t capacity;
-	uint64 read;
-	MemoryContext context;
-	pe_env env;
-	pe_predictor *predictor;
-} Evaluating;
+PG_FUNCTION_INFO_V1(pe_score_distribution);
 
-static void
-grow(Evaluating *evaluating)
-{
-	MemoryContext before;
-
-	if (evaluating->rows + BLOCK_ROWS <= evaluating->capacity)
-		return;
-	before = MemoryContextSwitchTo(evaluating->context);
-	evaluating->capacity = evaluating->capacity == 0 ? 64 * 1024 : evaluating->capacity * 2;
-	if (evaluating->predictions == NULL)
-	{
-		evaluating->predictions =
-		    MemoryContextAllocHuge(evaluating->context, evaluating->capacity * sizeof(double));
-		evaluating->targets =
-		    MemoryContextAllocHuge(evaluating->context, evaluating->capacity * sizeof(double));
-	}
-	else
-	{
-		evaluating->predictions =
-		    repalloc_huge(evaluating->predictions, evaluating->capacity * sizeof(double));
-		evaluating->targets = repalloc_huge(evaluating->targets, evaluating->capacity * sizeof(double));
-	}
-	MemoryContextSwitchTo(before);
-}
-
-static void
-predict_block(Evaluating *evaluating)
-{
-	size_t first = evaluating->rows - evaluating->filled;
-	pe_error err = {0};
-
-	pe_check(pe_predictor_predict(evaluating->predictor, evaluating->values, evaluating->model->n_features,
-	                              evaluating->filled, pe_threads, evaluating->predictions + first, &err),
-	         &err);
-	evaluating->filled = 0;
-	pe_progress_publish("predict", evaluating->read, 0);
-}
-
-static bool
-evaluate_row(void *arg, TupleTableSlot *slot)
-{
-	Evaluating *evaluating = (Evaluating *) arg;
-
-	evaluating->read++;
-	if (slot->tts_isnull[0])
-		return true;
-	if (evaluating->filled == 0)
-		grow(evaluating);
-	pe_bind_values(evaluating->binding, slot->tts_values, slot->tts_isnull,
-	               evaluating->values + (size_t) evaluating->filled * evaluating->model->n_features, NULL);
-	evaluating->targets[evaluating->rows++] =
-	    pe_target_value(&evaluating->target, slot->tts_values[0], evaluating->read);
-	if (++evaluating->filled == BLOCK_ROWS)
-		predict_block(evaluating);
-	return true;
-}
-
-static void
-put_store_row(void *arg, const char *metric, double value, const char *meaning)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) arg;
-	Datum values[3] = {CStringGetTextDatum(metric), Float8GetDatum(value), CStringGetTextDatum(meaning)};
-	bool nulls[3] = {false, isnan(value), false};
-
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/* Reads the source, predicting as it goes. */
-static void
-evaluate_source(Evaluating *evaluating, const char *source_text, const char *target_name)
-{
-	const PeModel *model = evaluating->model;
-	PeSource *source = pe_source_open(source_text, "source");
-	int target = pe_source_need_column(source, target_name, "target");
-	Oid type = TupleDescAttr(source->desc, target)->atttypid;
-	const char *positive = NULL;
-	int *columns;
-	int n_columns;
-	pe_error err = {0};
-
-	/* A text target is told apart by the label that training found. */
-	if (model->task == PE_TASK_PROPENSITY && pe_treatment_of_type(type) == PE_TREAT_CATEGORY)
-		positive = model->positive_label;
-	evaluating->target = pe_target_init(target_name, type, model->task, positive);
-	evaluating->binding = pe_bind_source(model, source, &target, 1, &columns, &n_columns);
-	evaluating->values = palloc(sizeof(double) * BLOCK_ROWS * Max(model->n_features, 1));
-	evaluating->context = CurrentMemoryContext;
-	evaluating->env = pe_quiet_env(CurrentMemoryContext);
-	pe_check(pe_predictor_create(&evaluating->env, model->core, &evaluating->predictor, &err), &err);
-	pe_source_read(source, columns, n_columns, 0, evaluate_row, evaluating);
-	if (evaluating->filled > 0)
-		predict_block(evaluating);
-	if (evaluating->rows == 0)
-		ereport(ERROR,
-		        (errcode(ERRCODE_DATA_EXCEPTION), errmsg("%s has no rows with a target", source->name)));
-}
-
-PG_FUNCTION_INFO_V1(pe_evaluate_model);
-
-/* evaluate(model, source, target, version) -> (metric, value, meaning), on rows of the caller's. */
+/* score_distribution(model, version) -> (percent, prediction): 0 to 100 % of the rows are at most it. */
 Datum
-pe_evaluate_model(PG_FUNCTION_ARGS)
+pe_score_distribution(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Evaluating evaluating = {0};
-	pe_evaluation *evaluation;
-	pe_env env;
-	pe_error error;
-	pe_status status;
+	const PeModel *model;
+	const double *points;
+	int n;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("arguments model, source and target are required")));
 	InitMaterializedSRF(fcinfo, 0);
-	evaluating.model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-	                                 PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3), CurrentMemoryContext);
-	if (evaluating.model->task != PE_TASK_PROPENSITY && evaluating.model->task != PE_TASK_VALUE &&
-	    evaluating.model->task != PE_TASK_AFFINITY)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-		                errmsg("model \"%s\" has the task %s, which predicts no target",
-		                       evaluating.model->name, pe_task_name(evaluating.model->task)),
-		                errhint("Lifetime models are compared with a later period by lifetime_evaluate.")));
-	evaluate_source(&evaluating, text_to_cstring(PG_GETARG_TEXT_PP(1)),
-	                text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	evaluation = palloc0(sizeof(pe_evaluation));
-	env = pe_server_env(CurrentMemoryContext);
-	status = pe_evaluate(&env, evaluating.model->task, evaluating.predictions, evaluating.targets, NULL,
-	                     evaluating.rows, evaluation, &error);
-	pe_check(status, &error);
-	each_row(evaluation, put_store_row, rsinfo);
+	if (PG_ARGISNULL(0))
+		return (Datum) 0;
+	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+	                      CurrentMemoryContext);
+	points = pe_model_distribution(model->core, &n);
+	for (int percent = 0; percent <= 100 && n > 0; percent++)
+	{
+		Datum values[2] = {Int32GetDatum(percent), Float8GetDatum(points[(int64) percent * (n - 1) / 100])};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }

@@ -126,7 +126,7 @@ store_artifact(int64 version_id, const uint8 *bytes, size_t length)
 	}
 }
 
-#define VERSION_COLUMNS 24
+#define VERSION_COLUMNS 25
 
 /* Inserts the version's row and returns its id. */
 static int64
@@ -148,7 +148,8 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	                       version->negative_label,
 	                       version->seconds_json,
 	                       checksum,
-	                       version->model};
+	                       version->model,
+	                       version->holdout};
 	Oid types[VERSION_COLUMNS];
 	Datum values[VERSION_COLUMNS];
 	char nulls[VERSION_COLUMNS];
@@ -182,9 +183,10 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	    "features,"
 	    " metrics, evaluation, verdict, quality, positive_label, negative_label, seconds, artifact_checksum, "
 	    "model,"
-	    " version, rows, positives, memory_bytes, artifact_bytes, trained_by, threshold)"
+	    " holdout, version, rows, positives, memory_bytes, artifact_bytes, trained_by, threshold)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb, $10::jsonb, $11, $12, $13, $14,"
-	    " $15::jsonb, $16, $17, $18::integer, $19, $20, $21, $22, $23::regrole, $24) RETURNING version_id",
+	    " $15::jsonb, $16, $17, $18, $19::integer, $20, $21, $22, $23, $24::regrole, $25) RETURNING "
+	    "version_id",
 	    VERSION_COLUMNS, types, values, nulls, false, 0);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
@@ -213,6 +215,64 @@ pe_model_store(const PeNewVersion *version, char **checksum)
 	store_artifact(version_id, version->artifact, version->artifact_length);
 	if (deploy)
 		set_deployed(version->model, number);
+	SPI_finish();
+	return number;
+}
+
+static int64
+store_recalibrated_row(const PeRecalibrated *version, int number, const char *checksum)
+{
+	static const Oid types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, INT8OID, TEXTOID,
+	                            TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, OIDOID};
+	Datum values[] = {Int64GetDatum(version->model->version_id),
+	                  Int32GetDatum(number),
+	                  CStringGetTextDatum(version->source),
+	                  CStringGetTextDatum(version->target),
+	                  Int64GetDatum(version->rows),
+	                  Int64GetDatum(version->positives),
+	                  CStringGetTextDatum(version->metrics_json),
+	                  CStringGetTextDatum(version->evaluation_json),
+	                  CStringGetTextDatum(version->verdict),
+	                  CStringGetTextDatum(version->quality),
+	                  CStringGetTextDatum(version->seconds_json),
+	                  CStringGetTextDatum(checksum),
+	                  Int64GetDatum((int64) version->artifact_length),
+	                  ObjectIdGetDatum(GetUserId())};
+	bool isnull;
+
+	pe_owner_execute(
+	    "INSERT INTO profenrich.model_version (model, version, algorithm, task, objective, target, key, "
+	    "source,"
+	    " rows, positives, options, features, metrics, evaluation, verdict, quality, positive_label,"
+	    " negative_label, threshold, seconds, memory_bytes, trained_by, artifact_bytes, artifact_checksum,"
+	    " holdout, recalibrated_from)"
+	    " SELECT v.model, $2, v.algorithm, v.task, v.objective, $4, NULL, $3, $5, $6, v.options, v.features,"
+	    " $7::jsonb, $8::jsonb, $9, $10, v.positive_label, v.negative_label, v.threshold, $11::jsonb,"
+	    " v.memory_bytes, $14::regrole, $13, $12, 'each half, calibrated on the other', v.version"
+	    " FROM profenrich.model_version v WHERE v.version_id = $1 RETURNING version_id",
+	    lengthof(types), types, values, NULL, false, 0);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the model version was dropped meanwhile")));
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+int
+pe_model_store_recalibrated(const PeRecalibrated *version)
+{
+	PeNewVersion as_new = {
+	    .model = version->model->name, .task = version->model->task, .deploy = version->deploy};
+	char *checksum = checksum_of(version->artifact, version->artifact_length);
+	int number;
+	int64 version_id;
+	bool deploy;
+
+	SPI_connect();
+	number = take_version_number(&as_new, &deploy);
+	version_id = store_recalibrated_row(version, number, checksum);
+	store_artifact(version_id, version->artifact, version->artifact_length);
+	if (deploy)
+		set_deployed(version->model->name, number);
 	SPI_finish();
 	return number;
 }

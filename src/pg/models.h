@@ -71,6 +71,7 @@ typedef struct PeNewVersion
 	int64 rows;
 	int64 positives; /* -1: does not apply */
 	const char *options_json;
+	const char *holdout; /* which rows were held out, in words; NULL: does not apply */
 	const char *features_json;
 	const char *metrics_json;
 	const char *evaluation_json;
@@ -91,6 +92,27 @@ typedef struct PeNewVersion
  * and deploys it when asked to or when it is the model's first. Returns its number.
  */
 extern int pe_model_store(const PeNewVersion *version, char **checksum);
+
+/* A version whose artifact differs from that of another in its calibration alone. */
+typedef struct PeRecalibrated
+{
+	const PeModel *model; /* the other */
+	const char *source;
+	const char *target;
+	int64 rows;
+	int64 positives;
+	const char *metrics_json;
+	const char *evaluation_json;
+	const char *verdict;
+	const char *quality;
+	const char *seconds_json;
+	const uint8 *artifact;
+	size_t artifact_length;
+	bool deploy;
+} PeRecalibrated;
+
+/* Stores it with what it shares with the other: features, labels, options. Returns its number. */
+extern int pe_model_store_recalibrated(const PeRecalibrated *version);
 
 /* ---- rows to values ------------------------------------------------------------------- */
 

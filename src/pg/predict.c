@@ -140,6 +140,20 @@ pe_predict(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(pe_model_predict(site->model->core, site->values));
 }
 
+/* The first of equals, as the class that predict and explain are about. */
+static const char *
+most_probable_class(const CallSite *site)
+{
+	double margins[PE_MAX_CLASSES];
+	int best = 0;
+
+	pe_model_margins(site->model->core, site->values, margins);
+	for (int i = 1; i < pe_model_class_count(site->model->core); i++)
+		if (margins[i] > margins[best])
+			best = i;
+	return pe_model_class(site->model->core, best);
+}
+
 PG_FUNCTION_INFO_V1(pe_classify);
 
 /* classify(model, profile, version) -> the target's label that the probability stands for. */
@@ -154,6 +168,8 @@ pe_classify(PG_FUNCTION_ARGS)
 	if (site->model->task == PE_TASK_SEGMENT)
 		PG_RETURN_TEXT_P(
 		    cstring_to_text(psprintf("segment %.0f", pe_model_predict(site->model->core, site->values))));
+	if (site->model->task == PE_TASK_AFFINITY)
+		PG_RETURN_TEXT_P(cstring_to_text(most_probable_class(site)));
 	if (site->model->task != PE_TASK_PROPENSITY || site->model->positive_label == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 		                errmsg("model \"%s\" has the task %s, which has no classes", site->model->name,
@@ -215,7 +231,8 @@ pe_explain(PG_FUNCTION_ARGS)
 	if (!pe_model_explains(model->core))
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 		                errmsg("model \"%s\" has the algorithm %s, which gives no reasons", model->name,
-		                       pe_algorithm_name(pe_model_algorithm(model->core)))));
+		                       pe_algorithm_name(pe_model_algorithm(model->core))),
+		                errhint("See profenrich.feature_importance for what matters to all rows.")));
 	top = PG_ARGISNULL(2) ? model->n_features : PG_GETARG_INT32(2);
 	if (top < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("top must not be negative")));

@@ -42,6 +42,52 @@ pe_target_task(Oid type)
 	}
 }
 
+/* Two texts of a column, until a third one comes. */
+typedef struct TextLook
+{
+	PeInput input;
+	char *texts[2];
+	size_t lengths[2];
+	int n;
+	int values;
+	MemoryContext context;
+} TextLook;
+
+#define LOOKED_AT 10000 /* values */
+
+static bool
+look_at_text(void *arg, TupleTableSlot *slot)
+{
+	TextLook *look = (TextLook *) arg;
+	const char *text;
+	size_t length;
+
+	if (slot->tts_isnull[0])
+		return true;
+	text = pe_input_level(&look->input, slot->tts_values[0], &length);
+	for (int i = 0; i < look->n; i++)
+		if (look->lengths[i] == length && memcmp(look->texts[i], text, length) == 0)
+			return ++look->values < LOOKED_AT;
+	if (look->n < 2)
+	{
+		look->texts[look->n] = MemoryContextAlloc(look->context, length + 1);
+		memcpy(look->texts[look->n], text, length);
+		look->lengths[look->n] = length;
+	}
+	return ++look->n <= 2 && ++look->values < LOOKED_AT;
+}
+
+bool
+pe_target_has_classes(const PeSource *source, int column)
+{
+	TextLook look = {.context = CurrentMemoryContext};
+
+	if (!pe_input_init(&look.input, TupleDescAttr(source->desc, column)->atttypid, PE_TREAT_CATEGORY))
+		return false;
+	pe_source_read(source, &column, 1, PE_SOURCE_ORDERED, look_at_text, &look);
+	return look.n > 2;
+}
+
 PeTarget
 pe_target_init(const char *column, Oid type, pe_task task, const char *positive)
 {
@@ -50,7 +96,8 @@ pe_target_init(const char *column, Oid type, pe_task task, const char *positive)
 
 	target.positive = positive;
 	target.positive_given = positive != NULL;
-	target.by_text = task == PE_TASK_PROPENSITY && (positive != NULL || treatment == PE_TREAT_CATEGORY);
+	target.by_text = task == PE_TASK_AFFINITY ||
+	                 (task == PE_TASK_PROPENSITY && (positive != NULL || treatment == PE_TREAT_CATEGORY));
 	if (task == PE_TASK_VALUE && treatment != PE_TREAT_NUMBER)
 		ereport(ERROR,
 		        (errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -61,11 +108,21 @@ pe_target_init(const char *column, Oid type, pe_task task, const char *positive)
 		ereport(ERROR,
 		        (errcode(ERRCODE_DATATYPE_MISMATCH),
 		         errmsg("target column \"%s\" is %s, which cannot be a target", column, format_type_be(type)),
-		         errhint("A target is a boolean, a number or a text with two values.")));
-	if (positive != NULL && task == PE_TASK_VALUE)
+		         errhint("A target is a boolean, a number or a text.")));
+	if (positive != NULL && task != PE_TASK_PROPENSITY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("option \"positive\" does not apply to task value")));
+		                errmsg("option \"positive\" does not apply to task %s", pe_task_name(task))));
 	return target;
+}
+
+static double
+code_of_class(const PeTarget *target, Datum value)
+{
+	size_t length;
+	const char *text = pe_input_level(&target->input, value, &length);
+	int32 code = target->coder(target->coder_arg, text, length);
+
+	return code >= 0 ? code : NAN;
 }
 
 static double
@@ -108,6 +165,8 @@ pe_target_value(PeTarget *target, Datum value, uint64 row)
 {
 	double number;
 
+	if (target->task == PE_TASK_AFFINITY)
+		return code_of_class(target, value);
 	if (target->by_text)
 		return value_of_text(target, value);
 	number = pe_input_number(&target->input, value);

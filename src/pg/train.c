@@ -1,6 +1,7 @@
 /*
  * train.c
- *		Models that learn a target from features: from a source to a stored version.
+ *		Models that learn a target from features: what was asked for, and the rows of the
+ *		source on their way into a dataset.
  */
 #include "postgres.h"
 
@@ -8,70 +9,69 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
-#include "utils/memutils.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
 
-#include "pg/env.h"
-#include "pg/evaluation.h"
 #include "pg/guc.h"
-#include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
-#include "pg/row_reader.h"
-#include "pg/source.h"
-#include "pg/target.h"
-#include "pg/train.h"
+#include "pg/training.h"
 
 #define ROWS_PER_CHECK 1024
-#define PENDING_ROWS   32
-
-typedef struct Training
-{
-	PeTrainRequest *request;
-	pe_algorithm algorithm;
-	PeTrainOptions options;
-	PeTrainColumns columns;
-	PeTarget target;
-	pe_dataset *dataset;
-	PeRowReader *reader;
-	int n_pending;   /* rows read and not yet in the dataset */
-	double *pending; /* [PENDING_ROWS][n_features] */
-	double pending_targets[PENDING_ROWS];
-	double pending_weights[PENDING_ROWS];
-	uint64 pending_hashes[PENDING_ROWS];
-	uint64 rows; /* read */
-	uint64 without_target;
-	uint64 positives;
-	uint64 rows_that_fit;
-	size_t memory; /* announced */
-} Training;
 
 /* ---- what was asked for --------------------------------------------------------------- */
 
-static Training *
-parse_options(PeTrainRequest *request)
+/* The time of {"holdout": {"from": ...}} as a row's is read: in days since 2000-01-01. */
+static double
+holdout_time(const char *text)
 {
-	Training *training = palloc0(sizeof(Training));
+	Timestamp time = DatumGetTimestamp(DirectFunctionCall3(timestamp_in, CStringGetDatum(text),
+	                                                       ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+
+	if (TIMESTAMP_NOT_FINITE(time))
+		pe_raise_bad_option("holdout.from", "a date or time, such as \"2026-10-01\"");
+	return (double) time / USECS_PER_DAY;
+}
+
+static int32
+code_of_class(void *arg, const char *text, size_t length)
+{
+	PeTraining *training = (PeTraining *) arg;
+	int32_t code;
+	pe_error error;
+
+	pe_check(pe_dataset_class(training->dataset, text, length, &code, &error), &error);
+	return code;
+}
+
+static PeTraining *
+parse_options(PeTrainRequest *request, pe_algorithm algorithm)
+{
+	PeTraining *training = palloc0(sizeof(PeTraining));
 	Oid target_type;
 
 	if (request->target == NULL || request->target[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"target\" is required"),
 		                errhint("Name the column to predict.")));
 	training->request = request;
-	training->algorithm = pe_train_algorithm(request, PE_ALGORITHM_BOOSTED_TREES);
+	training->algorithm = algorithm;
 	target_type = TupleDescAttr(request->source->desc,
 	                            pe_source_need_column(request->source, request->target, "target"))
 	                  ->atttypid;
-	training->options = pe_train_options(request->options, training->algorithm);
+	training->options = pe_train_options(request->options, request->task, training->algorithm);
 	training->target =
 	    pe_target_init(request->target, target_type, request->task, training->options.positive);
+	training->target.coder = code_of_class;
+	training->target.coder_arg = training;
+	training->holdout_from =
+	    training->options.holdout_from != NULL ? holdout_time(training->options.holdout_from) : NAN;
 	return training;
 }
 
 /* ---- reading -------------------------------------------------------------------------- */
 
 static void
-pg_attribute_noreturn() raise_too_many_rows(const Training *training)
+pg_attribute_noreturn() raise_too_many_rows(const PeTraining *training)
 {
 	uint64 fit = training->rows_that_fit;
 
@@ -86,10 +86,11 @@ pg_attribute_noreturn() raise_too_many_rows(const Training *training)
 
 /* What the features and options take before the first row is kept. */
 static void
-check_memory(const Training *training)
+check_memory(const PeTraining *training)
 {
-	size_t least = pe_training_memory(&training->options.core, training->columns.n_features,
-	                                  training->columns.weight >= 0, 1);
+	pe_options reckoning = pe_training_reckoning(training);
+	size_t least =
+	    pe_training_memory(&reckoning, training->columns.n_features, training->columns.weight >= 0, 1);
 
 	if (training->rows_that_fit == 0)
 		ereport(
@@ -103,7 +104,7 @@ check_memory(const Training *training)
 }
 
 static double
-weight_of_row(const Training *training, const TupleTableSlot *slot)
+weight_of_row(const PeTraining *training, const TupleTableSlot *slot)
 {
 	int column = training->columns.weight;
 	double weight = 1;
@@ -124,7 +125,7 @@ weight_of_row(const Training *training, const TupleTableSlot *slot)
 /* Decides together with the seed whether the row is held out: by its key, so that a profile stays on one
  * side. */
 static uint64
-key_hash_of_row(const Training *training, const TupleTableSlot *slot)
+key_hash_of_row(const PeTraining *training, const TupleTableSlot *slot)
 {
 	int column = training->columns.key;
 	size_t length;
@@ -140,7 +141,7 @@ key_hash_of_row(const Training *training, const TupleTableSlot *slot)
 static int32
 code_of_level(void *arg, int feature, const char *text, size_t length)
 {
-	Training *training = (Training *) arg;
+	PeTraining *training = (PeTraining *) arg;
 	int32_t code;
 	pe_error error;
 
@@ -148,22 +149,47 @@ code_of_level(void *arg, int feature, const char *text, size_t length)
 	return code;
 }
 
-static void
-append_pending(Training *training)
+/* By the row's time, where that decides; rows without one are learnt from. */
+static bool
+is_held_out(PeTraining *training, const TupleTableSlot *slot)
 {
+	int column = training->columns.holdout;
+
+	if (column < 0)
+		return false;
+	if (slot->tts_isnull[column])
+	{
+		training->without_time++;
+		return false;
+	}
+	return pe_input_number(&training->columns.holdout_input, slot->tts_values[column]) >=
+	       training->holdout_from;
+}
+
+static void
+append_pending(PeTraining *training)
+{
+	uint64 first = pe_dataset_rows(training->dataset);
 	pe_error error;
 
 	pe_check(pe_dataset_append_rows(training->dataset, training->pending, training->columns.n_features,
 	                                training->pending_targets, training->pending_weights,
 	                                training->pending_hashes, training->n_pending, &error),
 	         &error);
+	for (int i = 0; i < training->n_pending; i++)
+	{
+		if (!training->pending_held[i])
+			continue;
+		pe_check(pe_dataset_hold_out(training->dataset, first + i, &error), &error);
+		training->held_out++;
+	}
 	training->n_pending = 0;
 }
 
 static bool
 read_row(void *arg, TupleTableSlot *slot)
 {
-	Training *training = (Training *) arg;
+	PeTraining *training = (PeTraining *) arg;
 	int column = training->columns.target;
 	int at = training->n_pending;
 	double target;
@@ -186,15 +212,27 @@ read_row(void *arg, TupleTableSlot *slot)
 	training->pending_targets[at] = target;
 	training->pending_weights[at] = weight_of_row(training, slot);
 	training->pending_hashes[at] = key_hash_of_row(training, slot);
-	if (++training->n_pending == PENDING_ROWS)
+	training->pending_held[at] = is_held_out(training, slot);
+	if (++training->n_pending == PE_PENDING_ROWS)
 		append_pending(training);
 	if (target == 1)
 		training->positives++;
 	return true;
 }
 
+/* How many rows fit, as far as that is known. */
 static void
-create_dataset(Training *training)
+reckon(PeTraining *training)
+{
+	pe_options reckoning = pe_training_reckoning(training);
+
+	training->rows_that_fit =
+	    pe_training_memory_rows(&reckoning, training->columns.n_features, training->columns.weight >= 0,
+	                            (size_t) pe_training_memory_limit * 1024 * 1024);
+}
+
+static void
+create_dataset(PeTraining *training)
 {
 	const PeTrainColumns *columns = &training->columns;
 	pe_feature_spec *specs = palloc0(sizeof(pe_feature_spec) * columns->n_features);
@@ -207,22 +245,44 @@ create_dataset(Training *training)
 		specs[i].kind =
 		    columns->features[i].treatment == PE_TREAT_CATEGORY ? PE_FEATURE_CATEGORICAL : PE_FEATURE_NUMERIC;
 	}
-	pe_check(pe_dataset_create(&training->request->env, training->algorithm, specs, columns->n_features,
-	                           columns->weight >= 0, &training->dataset, &error),
+	pe_check(pe_dataset_create(&training->request->env, training->options.core.algorithm, specs,
+	                           columns->n_features, columns->weight >= 0, &training->dataset, &error),
 	         &error);
-	training->pending = palloc(sizeof(double) * PENDING_ROWS * columns->n_features);
+	if (columns->holdout >= 0)
+		pe_check(pe_dataset_hold_out_none(training->dataset, &error), &error);
+	training->pending = palloc(sizeof(double) * PE_PENDING_ROWS * columns->n_features);
 	training->reader =
 	    pe_row_reader_create(columns->n_features, columns->features, columns->inputs, columns->slots,
 	                         columns->snapshot, &columns->snapshot_input, code_of_level, training);
-	training->rows_that_fit =
-	    pe_training_memory_rows(&training->options.core, columns->n_features, columns->weight >= 0,
-	                            (size_t) pe_training_memory_limit * 1024 * 1024);
+	reckon(training);
 	check_memory(training);
 }
 
+/* What only the rows could tell of the rows held out by time. */
 static void
-read_rows(Training *training)
+check_holdout(PeTraining *training)
 {
+	uint64 rows = pe_dataset_rows(training->dataset);
+	const char *column =
+	    training->options.holdout_column != NULL ? training->options.holdout_column : PE_SNAPSHOT_COLUMN;
+
+	if (training->columns.holdout < 0)
+		return;
+	if (training->without_time > 0)
+		ereport(NOTICE, (errmsg("%llu rows without a \"%s\" are learnt from",
+		                        (unsigned long long) training->without_time, column)));
+	if (training->held_out == 0 || training->held_out == rows)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+		                errmsg("%s has a \"%s\" from %s on", training->held_out == 0 ? "no row" : "every row",
+		                       column, training->options.holdout_from),
+		                errhint("Choose a time that leaves rows on both sides.")));
+	training->options.core.holdout = (double) training->held_out / (double) rows;
+}
+
+static void
+read_rows(PeTraining *training)
+{
+	pe_options reckoning;
 	uint64 rows;
 
 	pe_source_read(training->request->source, training->columns.columns, training->columns.n_columns,
@@ -240,153 +300,41 @@ read_rows(Training *training)
 		ereport(NOTICE, (errmsg("skipped %llu of %llu rows, whose target \"%s\" is NULL",
 		                        (unsigned long long) training->without_target,
 		                        (unsigned long long) training->rows, training->request->target)));
+	check_holdout(training);
+	training->options.core.expected_classes = pe_dataset_class_count(training->dataset);
+	reckon(training);
 	if (rows > training->rows_that_fit)
 		raise_too_many_rows(training);
-	training->memory = pe_training_memory(&training->options.core, training->columns.n_features,
-	                                      training->columns.weight >= 0, rows);
+	reckoning = pe_training_reckoning(training);
+	training->memory =
+	    pe_training_memory(&reckoning, training->columns.n_features, training->columns.weight >= 0, rows);
 	ereport(DEBUG1, (errmsg("training model \"%s\" on %llu rows and %d features takes at most %zu MB",
 	                        training->request->model, (unsigned long long) rows, training->columns.n_features,
 	                        training->memory / (1024 * 1024) + 1)));
 }
 
-/* ---- storing -------------------------------------------------------------------------- */
-
-static void
-summary_json(StringInfo json, const pe_model_feature *feature)
+PeTraining *
+pe_training_read(PeTrainRequest *request, pe_algorithm algorithm)
 {
-	const pe_feature_summary *summary = &feature->summary;
+	PeTraining *training = parse_options(request, algorithm);
 
-	if (!feature->summarised)
-		return;
-	appendStringInfoString(json, ", \"missing\": ");
-	pe_json_number(json, summary->missing);
-	for (int i = 0; i < PE_SPREAD_QUANTILES && !isnan(summary->contributions[0]); i++)
-	{
-		appendStringInfoString(json, i == 0 ? ", \"contributions\": [" : ", ");
-		pe_json_number(json, summary->contributions[i]);
-		if (i == PE_SPREAD_QUANTILES - 1)
-			appendStringInfoChar(json, ']');
-	}
-	if (feature->kind == PE_FEATURE_NUMERIC)
-	{
-		appendStringInfoString(json, ", \"lowest\": ");
-		pe_json_number(json, summary->lowest);
-		appendStringInfoString(json, ", \"mean\": ");
-		pe_json_number(json, summary->mean);
-		appendStringInfoString(json, ", \"highest\": ");
-		pe_json_number(json, summary->highest);
-		return;
-	}
-	appendStringInfo(json, ", \"distinct\": %d, \"top\": ", summary->distinct);
-	escape_json(json, summary->top);
-	appendStringInfoString(json, ", \"top_share\": ");
-	pe_json_number(json, summary->top_share);
-}
-
-static char *
-features_json(const Training *training, const pe_model *model)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '[');
-	for (int i = 0; i < pe_model_feature_count(model); i++)
-	{
-		pe_model_feature feature = pe_model_get_feature(model, i);
-		const PeFeature *origin = &training->columns.features[i];
-
-		appendStringInfo(&json, "%s{\"name\": ", i > 0 ? ", " : "");
-		escape_json(&json, feature.name);
-		appendStringInfoString(&json, ", \"column\": ");
-		escape_json(&json, origin->column);
-		appendStringInfo(
-		    &json, ", \"treatment\": \"%s\", \"levels\": %d, \"used\": %s, \"splits\": %lld, \"gain\": ",
-		    pe_treatment_name(origin->treatment), feature.n_levels, feature.used ? "true" : "false",
-		    (long long) feature.splits);
-		pe_json_number(&json, feature.gain);
-		appendStringInfoString(&json, ", \"mean_contribution\": ");
-		pe_json_number(&json, feature.mean_contribution);
-		summary_json(&json, &feature);
-		appendStringInfoChar(&json, '}');
-	}
-	appendStringInfoChar(&json, ']');
-	return json.data;
-}
-
-#define MAX_SHOWN_NOTES 3
-
-static void
-report_notes(const pe_model *model)
-{
-	int n = pe_model_note_count(model);
-
-	for (int i = 0; i < Min(n, MAX_SHOWN_NOTES); i++)
-		ereport(NOTICE, (errmsg("%s", pe_model_note(model, i))));
-	if (n > MAX_SHOWN_NOTES)
-		ereport(NOTICE, (errmsg("%d more notes are in evaluation()", n - MAX_SHOWN_NOTES)));
-}
-
-static int
-store(const Training *training, const pe_model *model, const pe_evaluation *evaluation)
-{
-	Jsonb *options = training->request->options;
-	uint8_t *artifact;
-	size_t length;
-	pe_error error;
-	char *checksum;
-	PeNewVersion version = {
-	    .model = training->request->model,
-	    .task = training->request->task,
-	    .algorithm = training->algorithm,
-	    .objective = pe_objective_name(pe_model_objective(model)),
-	    .target = training->request->target,
-	    .key = training->options.key,
-	    .source = training->request->source->text,
-	    .rows = (int64) (training->rows - training->without_target),
-	    .positives = training->request->task == PE_TASK_PROPENSITY ? (int64) training->positives : -1,
-	    .options_json = options != NULL ? JsonbToCString(NULL, &options->root, VARSIZE(options)) : "{}",
-	    .verdict = evaluation->sentence,
-	    .quality = pe_verdict_name(evaluation->verdict),
-	    .positive_label = pe_target_positive_label(&training->target),
-	    .negative_label = pe_target_negative_label(&training->target),
-	    .threshold = training->options.threshold,
-	    .memory = (int64) training->memory,
-	    .deploy = training->options.deploy,
-	};
-
-	pe_enter_phase(&training->request->timing, "store");
-	pe_progress_publish("store", 0, 0);
-	pe_check(pe_model_serialize(&training->request->env, model, &artifact, &length, &error), &error);
-	version.artifact = artifact;
-	version.artifact_length = length;
-	version.features_json = features_json(training, model);
-	version.metrics_json = pe_metrics_json(evaluation);
-	version.evaluation_json = pe_evaluation_json(evaluation, model);
-	version.seconds_json = pe_seconds_json(&training->request->timing);
-	return pe_model_store(&version, &checksum);
+	training->columns = pe_train_columns(request->source, request->target, &training->options);
+	create_dataset(training);
+	read_rows(training);
+	return training;
 }
 
 PeTrained
 pe_train_supervised(PeTrainRequest *request)
 {
-	Training *training = parse_options(request);
-	pe_evaluation *evaluation = palloc0(sizeof(pe_evaluation));
-	pe_model *model = NULL;
-	pe_error error;
+	PeTraining *training = pe_training_read(request, pe_train_algorithm(request, PE_ALGORITHM_BOOSTED_TREES));
 	PeTrained trained = {.algorithm = training->algorithm, .headline = NAN};
 
-	training->columns = pe_train_columns(request->source, request->target, &training->options);
-	create_dataset(training);
-	read_rows(training);
-	pe_enter_phase(&request->timing, "fit");
-	pe_check(pe_train(&request->env, training->dataset, request->task, &training->options.core, &model,
-	                  evaluation, &error),
-	         &error);
-	report_notes(model);
-	trained.version = store(training, model, evaluation);
+	pe_training_learn(training);
+	trained.version = pe_training_store(training);
 	trained.rows = (int64) (training->rows - training->without_target);
 	trained.features = training->columns.n_features;
-	trained.metric = pe_evaluation_headline(evaluation, &trained.headline);
-	trained.quality = pe_verdict_name(evaluation->verdict);
+	trained.metric = pe_evaluation_headline(training->evaluation, &trained.headline);
+	trained.quality = pe_verdict_name(training->evaluation->verdict);
 	return trained;
 }

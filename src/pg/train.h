@@ -12,7 +12,7 @@
 #include "portability/instr_time.h"
 #include "utils/jsonb.h"
 
-#include "model/model.h"
+#include "model/selection.h"
 #include "pg/features.h"
 #include "pg/source.h"
 
@@ -62,6 +62,10 @@ typedef struct PeTrained
 	const char *quality;
 } PeTrained;
 
+/* The same for a look at the rows without a model; task may be NULL. */
+extern PeTrainRequest *pe_scan_request(const char *source, const char *target, const char *task,
+                                       Jsonb *options, MemoryContext context);
+
 /* The algorithm that was asked for, or automatic. Raises when the task has none of that name. */
 extern pe_algorithm pe_train_algorithm(const PeTrainRequest *request, pe_algorithm automatic);
 
@@ -86,13 +90,24 @@ typedef struct PeTrainOptions
 	const char *positive; /* the target's text that counts as positive; NULL: found out */
 	double threshold;
 	bool deploy;
-	List *include;    /* of char *; NIL: all that can be used */
-	List *exclude;    /* of char * */
-	List *treatments; /* of PeWantedTreatment * */
+	const char *holdout_from;   /* rows of this time and later are held out; NULL: by hash */
+	const char *holdout_column; /* whose time it is; NULL: the snapshot date */
+	bool refit;
+	pe_search *search; /* NULL: none */
+	List *include;     /* of char *; NIL: all that can be used */
+	List *exclude;     /* of char * */
+	List *treatments;  /* of PeWantedTreatment * */
 } PeTrainOptions;
 
 /* Raises for unknown names (hinting at the valid ones) and bad values. */
-extern PeTrainOptions pe_train_options(Jsonb *json, pe_algorithm algorithm);
+extern PeTrainOptions pe_train_options(Jsonb *json, pe_task task, pe_algorithm algorithm);
+
+/* The text of a scalar as a user reads it; NULL for null and for what is none. */
+extern char *pe_scalar_text(const JsonbValue *value);
+extern void pe_raise_bad_option(const char *name, const char *expected) pg_attribute_noreturn();
+
+/* The option search: true, or an object. Options are those that do not vary. NULL for false. */
+extern pe_search *pe_search_options(const JsonbValue *json, pe_task task, const pe_options *options);
 
 /* Which columns are read, and what is made of them. */
 typedef struct PeTrainColumns
@@ -107,10 +122,12 @@ typedef struct PeTrainColumns
 	int key;
 	int weight;
 	int snapshot;
+	int holdout; /* whose time decides who is held out */
 	Oid target_type;
 	PeInput key_input;
 	PeInput weight_input;
 	PeInput snapshot_input;
+	PeInput holdout_input;
 } PeTrainColumns;
 
 /*

@@ -320,7 +320,9 @@ check_named(const PeSource *source, const List *names, const char *role, const P
 				                       i == chosen->target   ? "target"
 				                       : i == chosen->key    ? "key"
 				                       : i == chosen->weight ? "weight"
-				                                             : "snapshot date")));
+				                       : i == chosen->holdout && i != chosen->snapshot
+				                           ? "column that rows are held out by"
+				                           : "snapshot date")));
 		}
 	}
 }
@@ -469,13 +471,33 @@ add_feature(PeTrainColumns *chosen, const Candidate *candidate, int slot, const 
 	chosen->slots[i] = slot;
 }
 
-/* The columns with a job of their own: target, key, weight, snapshot date. */
+/* The column whose time decides who is held out; it is no feature, which would tell the two sides apart. */
+static void
+add_holdout_column(const PeSource *source, const PeTrainOptions *options, PeTrainColumns *chosen)
+{
+	const char *name = options->holdout_column != NULL ? options->holdout_column : PE_SNAPSHOT_COLUMN;
+	int column = pe_source_need_column(source, name, "holdout");
+	Oid type = TupleDescAttr(source->desc, column)->atttypid;
+
+	if (!pe_input_init(&chosen->holdout_input, type, PE_TREAT_AGE))
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+		                errmsg("column \"%s\" is %s, which is no date or time to hold out by", name,
+		                       format_type_be(type)),
+		                errhint("Cast it in the source, or name another column in holdout.column.")));
+	for (int i = 0; i < chosen->n_columns; i++)
+		if (chosen->columns[i] == column)
+			chosen->holdout = i;
+	if (chosen->holdout < 0)
+		chosen->holdout = add_column(chosen, column);
+}
+
+/* The columns with a job of their own: target, key, weight, snapshot date, holdout. */
 static PeTrainColumns
 special_columns(const PeSource *source, const char *target, const PeTrainOptions *options)
 {
-	PeTrainColumns chosen = {.target = -1, .key = -1, .weight = -1, .snapshot = -1};
+	PeTrainColumns chosen = {.target = -1, .key = -1, .weight = -1, .snapshot = -1, .holdout = -1};
 	int column;
-	int most = source->desc->natts + 4;
+	int most = source->desc->natts + 5;
 
 	chosen.columns = palloc(sizeof(int) * most);
 	if (target != NULL)
@@ -508,6 +530,8 @@ special_columns(const PeSource *source, const char *target, const PeTrainOptions
 	if (column >= 0 &&
 	    pe_input_init(&chosen.snapshot_input, TupleDescAttr(source->desc, column)->atttypid, PE_TREAT_AGE))
 		chosen.snapshot = add_column(&chosen, column);
+	if (options->holdout_from != NULL)
+		add_holdout_column(source, options, &chosen);
 	return chosen;
 }
 

@@ -13,16 +13,15 @@
 
 #define OUR_OPTIONS "key, weight, features, positive, threshold, deploy"
 
-static void
-pg_attribute_noreturn() raise_bad_option(const char *name, const char *expected)
+void
+pe_raise_bad_option(const char *name, const char *expected)
 {
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\"", name),
 	                errhint("It must be %s.", expected)));
 }
 
-/* The text of a scalar as a user reads it; NULL for null and for what is none. */
-static char *
-scalar_text(const JsonbValue *value)
+char *
+pe_scalar_text(const JsonbValue *value)
 {
 	switch (value->type)
 	{
@@ -41,8 +40,8 @@ static char *
 need_text(const char *name, const JsonbValue *value)
 {
 	if (value->type != jbvString || value->val.string.len == 0)
-		raise_bad_option(name, "a text, the name of a column");
-	return scalar_text(value);
+		pe_raise_bad_option(name, "a text, the name of a column");
+	return pe_scalar_text(value);
 }
 
 /* A list of column names, or one of them. */
@@ -57,7 +56,7 @@ need_names(const char *name, const JsonbValue *value)
 	if (value->type == jbvString)
 		return list_make1(need_text(name, value));
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
-		raise_bad_option(name, "a list of column names");
+		pe_raise_bad_option(name, "a list of column names");
 	iterator = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
 	{
@@ -91,7 +90,7 @@ static void
 set_treatment(PeTrainOptions *options, const char *column, const JsonbValue *value)
 {
 	PeWantedTreatment *wanted = palloc(sizeof(PeWantedTreatment));
-	char *text = scalar_text(value);
+	char *text = pe_scalar_text(value);
 
 	wanted->column = column;
 	wanted->treatment = text != NULL ? pe_treatment_from_name(text) : (PeTreatment) 0;
@@ -105,12 +104,12 @@ set_treatment(PeTrainOptions *options, const char *column, const JsonbValue *val
 static void
 set_monotone(PeTrainOptions *options, const char *feature, const JsonbValue *value)
 {
-	char *direction = scalar_text(value);
+	char *direction = pe_scalar_text(value);
 	pe_error error;
 
 	if (direction == NULL)
-		raise_bad_option("monotone",
-		                 "an object of features and directions, such as {\"tenure\": \"decreasing\"}");
+		pe_raise_bad_option("monotone",
+		                    "an object of features and directions, such as {\"tenure\": \"decreasing\"}");
 	pe_check(pe_options_set_monotone(&options->core, feature, direction, &error), &error);
 }
 
@@ -124,8 +123,8 @@ set_feature_option(PeTrainOptions *options, const char *name, const JsonbValue *
 	else if (strcmp(name, "treatment") == 0)
 	{
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-			raise_bad_option("features.treatment",
-			                 "an object of columns and treatments, such as {\"zip\": \"category\"}");
+			pe_raise_bad_option("features.treatment",
+			                    "an object of columns and treatments, such as {\"zip\": \"category\"}");
 		each_pair(value->val.binary.data, set_treatment, options);
 	}
 	else
@@ -137,22 +136,45 @@ set_feature_option(PeTrainOptions *options, const char *name, const JsonbValue *
 static void
 set_core_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
 {
-	char *text = scalar_text(value);
+	char *text = pe_scalar_text(value);
 	pe_error error;
 
-	if (strcmp(name, "refit") == 0)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("option \"refit\" is not available"),
-		                errhint("The model that is deployed is the one that was evaluated; \"holdout\": 0 "
-		                        "trains on all rows.")));
 	if (!pe_options_known(options->core.algorithm, name))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("unknown option \"%s\" for algorithm %s", name,
 		                       pe_algorithm_name(options->core.algorithm)),
-		                errhint("Valid options are " OUR_OPTIONS ", %s.",
+		                errhint("Valid options are " OUR_OPTIONS "%s, %s.",
+		                        options->core.algorithm == PE_ALGORITHM_KMEANS ? "" : ", refit, search",
 		                        pe_options_names(options->core.algorithm))));
 	if (text == NULL)
-		raise_bad_option(name, "a single value");
+		pe_raise_bad_option(name, "a single value");
 	pe_check(pe_options_set(&options->core, name, text, &error), &error);
+}
+
+static bool
+need_bool(const char *name, const JsonbValue *value)
+{
+	if (value->type != jbvBool)
+		pe_raise_bad_option(name, "true or false");
+	return value->val.boolean;
+}
+
+/* {"from": "2026-10-01", "column": "snapshot_date"} */
+static void
+set_holdout_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
+{
+	if (strcmp(name, "from") == 0)
+	{
+		if (value->type != jbvString)
+			pe_raise_bad_option("holdout.from", "a date or time, such as \"2026-10-01\"");
+		options->holdout_from = pe_scalar_text(value);
+	}
+	else if (strcmp(name, "column") == 0)
+		options->holdout_column = need_text("holdout.column", value);
+	else
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"holdout.%s\"", name),
+		         errhint("Valid are from and column.")));
 }
 
 static void
@@ -164,9 +186,9 @@ set_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
 		options->weight = need_text(name, value);
 	else if (strcmp(name, "positive") == 0)
 	{
-		options->positive = scalar_text(value);
+		options->positive = pe_scalar_text(value);
 		if (options->positive == NULL)
-			raise_bad_option(name, "the value of the target that counts as positive");
+			pe_raise_bad_option(name, "the value of the target that counts as positive");
 	}
 	else if (strcmp(name, "threshold") == 0)
 	{
@@ -174,38 +196,81 @@ set_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
 			options->threshold = DatumGetFloat8(
 			    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 		if (value->type != jbvNumeric || !(options->threshold > 0 && options->threshold < 1))
-			raise_bad_option(name, "a number between 0 and 1");
+			pe_raise_bad_option(name, "a number between 0 and 1");
 	}
 	else if (strcmp(name, "deploy") == 0)
+		options->deploy = need_bool(name, value);
+	else if (strcmp(name, "refit") == 0)
+		options->refit = need_bool(name, value);
+	else if (strcmp(name, "search") == 0)
+		return; /* once the others are known */
+	else if (strcmp(name, "holdout") == 0 && value->type == jbvBinary)
 	{
-		if (value->type != jbvBool)
-			raise_bad_option(name, "true or false");
-		options->deploy = value->val.boolean;
+		if (!JsonContainerIsObject(value->val.binary.data))
+			pe_raise_bad_option(name, "a share, or an object such as {\"from\": \"2026-10-01\"}");
+		each_pair(value->val.binary.data, set_holdout_option, options);
+		if (options->holdout_from == NULL)
+			pe_raise_bad_option(name, "a share, or an object such as {\"from\": \"2026-10-01\"}");
 	}
 	else if (strcmp(name, "features") == 0)
 	{
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-			raise_bad_option(name, "an object with include, exclude or treatment");
+			pe_raise_bad_option(name, "an object with include, exclude or treatment");
 		each_pair(value->val.binary.data, set_feature_option, options);
 	}
 	else if (strcmp(name, "monotone") == 0 && pe_options_known(options->core.algorithm, name))
 	{
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-			raise_bad_option(name,
-			                 "an object of features and directions, such as {\"tenure\": \"decreasing\"}");
+			pe_raise_bad_option(name,
+			                    "an object of features and directions, such as {\"tenure\": \"decreasing\"}");
 		each_pair(value->val.binary.data, set_monotone, options);
 	}
 	else
 		set_core_option(options, name, value);
 }
 
+/* Held-out rows and what is done with them need a target. */
+static void
+check_task(const PeTrainOptions *options, pe_task task, bool searches)
+{
+	bool supervised = task == PE_TASK_PROPENSITY || task == PE_TASK_VALUE || task == PE_TASK_AFFINITY;
+
+	if (!supervised && (options->refit || options->holdout_from != NULL || searches))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"%s\" does not apply to task %s",
+		                                                          options->refit                  ? "refit"
+		                                                          : options->holdout_from != NULL ? "holdout"
+		                                                                                          : "search",
+		                                                          pe_task_name(task))));
+}
+
+/* What only makes sense together, or not at all. */
+static void
+check_together(const PeTrainOptions *options, pe_algorithm algorithm)
+{
+	if (algorithm == PE_ALGORITHM_TWO_PART && (options->refit || options->search != NULL))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+		                errmsg("option \"%s\" is not available for algorithm two_part",
+		                       options->refit ? "refit" : "search"),
+		                errhint("Use it with boosted_trees; the objective tweedie also takes values that are "
+		                        "0 for many.")));
+	if (options->refit && options->holdout_from == NULL && !(options->core.holdout > 0))
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("option \"refit\" needs held-out rows"),
+		         errhint("Leave out refit: with \"holdout\": 0 the model learns from all rows anyway.")));
+}
+
 PeTrainOptions
-pe_train_options(Jsonb *json, pe_algorithm algorithm)
+pe_train_options(Jsonb *json, pe_task task, pe_algorithm algorithm)
 {
 	PeTrainOptions options = {.threshold = 0.5, .deploy = true};
 	pe_error error;
+	JsonbValue search;
+	bool searches;
 
-	pe_options_init(&options.core, algorithm);
+	/* Both parts are boosted trees. */
+	pe_options_init(&options.core,
+	                algorithm == PE_ALGORITHM_TWO_PART ? PE_ALGORITHM_BOOSTED_TREES : algorithm);
 	options.core.threads = pe_threads;
 	if (json == NULL)
 		return options;
@@ -216,5 +281,11 @@ pe_train_options(Jsonb *json, pe_algorithm algorithm)
 	pe_check(pe_options_check(&options.core, &error), &error);
 	/* One session does not take more threads than the setting allows. */
 	options.core.threads = Min(options.core.threads, pe_threads);
+	searches = getKeyJsonValueFromContainer(&json->root, "search", strlen("search"), &search) != NULL;
+	check_task(&options, task, searches);
+	if (searches)
+		options.search = pe_search_options(&search, task, &options.core);
+	options.core.keeps_rows = options.refit || options.search != NULL || algorithm == PE_ALGORITHM_TWO_PART;
+	check_together(&options, algorithm);
 	return options;
 }

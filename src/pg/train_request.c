@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -35,6 +36,23 @@ need_argument(FunctionCallInfo fcinfo, int argument, const char *name, const cha
 	return given;
 }
 
+/* The names of the tasks that can be trained, for hints. */
+static char *
+task_names(void)
+{
+	StringInfoData names;
+	char algorithms[256];
+
+	initStringInfo(&names);
+	for (int task = 1; pe_task_name((pe_task) task) != NULL; task++)
+	{
+		pe_task_algorithms((pe_task) task, algorithms, sizeof(algorithms));
+		if (algorithms[0] != '\0')
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", pe_task_name((pe_task) task));
+	}
+	return names.data;
+}
+
 static pe_task
 parse_task(const char *name)
 {
@@ -43,11 +61,11 @@ parse_task(const char *name)
 
 	if (task == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown task \"%s\"", name),
-		                errhint("Valid tasks are propensity and value.")));
+		                errhint("Valid tasks are %s.", task_names())));
 	pe_task_algorithms(task, algorithms, sizeof(algorithms));
 	if (algorithms[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("task %s is not available", name),
-		                errhint("This version has the tasks propensity and value.")));
+		                errhint("This version has the tasks %s.", task_names())));
 	return task;
 }
 
@@ -59,25 +77,39 @@ check_model_name(const char *name)
 		        (errcode(ERRCODE_NAME_TOO_LONG), errmsg("model name \"%s\" is longer than 63 bytes", name)));
 }
 
-/* What the target's type suggests. */
+/* Does the option positive say that one text counts and all others do not? */
+static bool
+names_positive(const PeTrainRequest *request)
+{
+	JsonbValue value;
+
+	return request->options != NULL && JB_ROOT_IS_OBJECT(request->options) &&
+	       getKeyJsonValueFromContainer(&request->options->root, "positive", strlen("positive"), &value) !=
+	           NULL;
+}
+
+/* What the target's type suggests, and for texts how many there are. */
 static pe_task
 task_of_target(const PeTrainRequest *request)
 {
 	pe_task task = (pe_task) 0;
+	int column;
 	Oid type;
 
 	if (request->target == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"target\" is required"),
 		                errhint("Name the column to predict.")));
-	type = TupleDescAttr(request->source->desc,
-	                     pe_source_need_column(request->source, request->target, "target"))
-	           ->atttypid;
+	column = pe_source_need_column(request->source, request->target, "target");
+	type = TupleDescAttr(request->source->desc, column)->atttypid;
 	task = pe_target_task(type);
+	if (pe_treatment_of_type(type) == PE_TREAT_CATEGORY && !names_positive(request) &&
+	    pe_target_has_classes(request->source, column))
+		task = PE_TASK_AFFINITY;
 	if (task == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
 		                errmsg("target column \"%s\" is %s, which cannot be a target", request->target,
 		                       format_type_be(type)),
-		                errhint("A target is a boolean, a number or a text with two values.")));
+		                errhint("A target is a boolean, a number or a text.")));
 	return task;
 }
 
@@ -114,6 +146,27 @@ parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 	pe_enter_phase(&request->timing, "read");
 	request->env = pe_timed_env(&request->timing, context);
 	pe_progress_publish("look", 0, 0);
+	return request;
+}
+
+PeTrainRequest *
+pe_scan_request(const char *source, const char *target, const char *task, Jsonb *options,
+                MemoryContext context)
+{
+	PeTrainRequest *request = palloc0(sizeof(PeTrainRequest));
+
+	request->model = "";
+	request->target = target;
+	request->options = options;
+	request->source = pe_source_open(source, "source");
+	request->task = task != NULL ? parse_task(task) : task_of_target(request);
+	if (request->task != PE_TASK_PROPENSITY && request->task != PE_TASK_VALUE &&
+	    request->task != PE_TASK_AFFINITY)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("task %s has no target that a feature could tell", task),
+		                errhint("Valid tasks are propensity, value and affinity.")));
+	pe_enter_phase(&request->timing, "read");
+	request->env = pe_timed_env(&request->timing, context);
 	return request;
 }
 

@@ -30,7 +30,7 @@ typedef struct Training
 	pe_dataset *dataset;
 	PeRowReader *reader;
 	int n_pending;
-	double *pending; /* [PENDING_ROWS][n_features] */
+	double *pending;              /* [PENDING_ROWS][n_features] */
 	double targets[PENDING_ROWS]; /* always 0: there is no target */
 	double weights[PENDING_ROWS];
 	uint64 hashes[PENDING_ROWS];
@@ -48,12 +48,12 @@ parse_options(PeTrainRequest *request)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the task segment has no target"),
 		                errhint("Leave out target; a column of that name is a feature like the others.")));
 	training->request = request;
-	training->options = pe_train_options(request->options, algorithm);
+	training->options = pe_train_options(request->options, request->task, algorithm);
 	if (training->options.positive != NULL)
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		         errmsg("option \"positive\" does not apply to the task segment"),
-		         errhint("Valid options are key, weight, features, deploy, %s.", pe_options_names(algorithm))));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("option \"positive\" does not apply to the task segment"),
+		                errhint("Valid options are key, weight, features, deploy, %s.",
+		                        pe_options_names(algorithm))));
 	return training;
 }
 
@@ -78,8 +78,8 @@ check_rows_fit(const Training *training)
 	ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 	                errmsg("training on %s needs more memory than profenrich.training_memory allows (%d MB)",
 	                       training->request->source->name, pe_training_memory_limit),
-	                errdetail("With %d features, %llu rows fit; there are more.", training->columns.n_features,
-	                          (unsigned long long) training->rows_that_fit),
+	                errdetail("With %d features, %llu rows fit; there are more.",
+	                          training->columns.n_features, (unsigned long long) training->rows_that_fit),
 	                errhint("Raise profenrich.training_memory, or train on a sample: source => 'SELECT * "
 	                        "FROM ... TABLESAMPLE BERNOULLI (10) REPEATABLE (1)'.")));
 }
@@ -262,16 +262,18 @@ store(Training *training, const pe_model *model, pe_verdict verdict)
 	version.features_json = pe_features_json(&training->columns, model);
 	pe_figures_begin(&figures);
 	pe_figures_say(&figures, "verdict", version.verdict);
-	pe_figures_add(&figures, "silhouette", summary.silhouette,
-	               "how much nearer a row is to its own segment than to the next: 1 is apart, 0 is no border");
+	pe_figures_add(
+	    &figures, "silhouette", summary.silhouette,
+	    "how much nearer a row is to its own segment than to the next: 1 is apart, 0 is no border");
 	pe_figures_add(&figures, "explained", summary.explained,
 	               "share of the variance that lies between the segments");
 	pe_figures_add(&figures, "inertia", summary.inertia,
 	               "sum of squared distances to the segments' centres, in standard deviations");
 	pe_figures_add(&figures, "segments", summary.clusters, "how many segments there are");
 	for (int i = 1; i <= summary.clusters; i++)
-		pe_figures_add(&figures, psprintf("segment %d", i), pe_model_segment_share(model, i),
-		               psprintf("share of the segment, %lld rows", (long long) pe_model_segment_rows(model, i)));
+		pe_figures_add(
+		    &figures, psprintf("segment %d", i), pe_model_segment_share(model, i),
+		    psprintf("share of the segment, %lld rows", (long long) pe_model_segment_rows(model, i)));
 	pe_figures_add(&figures, "training_rows", (double) pe_model_training_rows(model), "rows learnt from");
 	pe_figures_notes(&figures, model);
 	version.metrics_json = pe_figures_metrics(&figures);

@@ -118,8 +118,7 @@ refits(pe_algorithm algorithm, pe_task task)
 	IS_INT(same, 200, "it is the one that all rows give");
 	OK(differ > 150, "and not the one that was evaluated");
 	OK(model->n_distribution == held_out->n_distribution &&
-	       memcmp(model->distribution, held_out->distribution,
-	              model->n_distribution * sizeof(double)) == 0,
+	       memcmp(model->distribution, held_out->distribution, model->n_distribution * sizeof(double)) == 0,
 	   "scores are placed as before");
 	OK(strstr(pe_model_note(model, pe_model_note_count(model) - 1), "trained again on all 2000 rows") != NULL,
 	   "%s", pe_model_note(model, pe_model_note_count(model) - 1));
@@ -264,8 +263,9 @@ purchases(int rows, double lowest)
 		snprintf(name, sizeof(name), "shop %d", shop);
 		pe_dataset_level(dataset, 1, name, strlen(name), &code, &err);
 		values[1] = code;
-		target = shop % 7 != 0 && data_uniform(&state) < values[0] ? 10 + 50 * (shop % 2) + data_uniform(&state)
-		                                                           : lowest;
+		target = shop % 7 != 0 && data_uniform(&state) < values[0]
+		             ? 10 + 50 * (shop % 2) + data_uniform(&state)
+		             : lowest;
 		pe_dataset_append(dataset, values, target, 1, data_key(row), &err);
 	}
 	return dataset;
@@ -294,7 +294,8 @@ two_parts(void)
 	}
 	pe_dataset_free(dataset);
 	OK(e.evaluated && e.r2 > 0.15 && fabs(e.deciles[0].mean_prediction - e.deciles[0].mean_target) < 6,
-	   "R2 %.3f, first decile %.2f against %.2f", e.r2, e.deciles[0].mean_prediction, e.deciles[0].mean_target);
+	   "R2 %.3f, first decile %.2f against %.2f", e.r2, e.deciles[0].mean_prediction,
+	   e.deciles[0].mean_target);
 	OK(e.r2 > 0.15, "%s; %s", pe_model_note(model, 0), pe_model_note(model, 1));
 	IS_INT(pe_model_output_count(model), 2, "two outputs");
 	IS_STR(pe_model_output_name(model, 1), "amount", "by name");
@@ -393,7 +394,8 @@ scans(void)
 	double strengths[DATA_FEATURES];
 	int classes[DATA_FEATURES];
 
-	IS_INT(pe_scan_features(&env, dataset, PE_TASK_PROPENSITY, 2, strengths, classes, &err), PE_OK, "scanned");
+	IS_INT(pe_scan_features(&env, dataset, PE_TASK_PROPENSITY, 2, strengths, classes, &err), PE_OK,
+	       "scanned");
 	OK(strengths[0] > 0.75 && strengths[3] < 0.55 && strengths[4] > 0.53, "%.3f %.3f %.3f", strengths[0],
 	   strengths[3], strengths[4]);
 	pe_dataset_free(dataset);
