@@ -275,7 +275,15 @@ main(int argc, char **argv)
 		printf("auc %.5f\nlog_loss %.5f\nbrier %.5f\naverage_precision %.5f\n", e.auc, e.log_loss, e.brier,
 		       e.average_precision);
 	else
-		printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\n", e.rmse, e.mae, e.r2, e.gini);
+	{
+		pe_objective objective =
+		    options.objective != 0 ? options.objective : pe_default_objective(task, options.algorithm);
+
+		pe_evaluate_deviance(objective,
+		                     objective == PE_OBJECTIVE_QUANTILE ? options.quantile : options.tweedie_power,
+		                     predictions, targets, t.weighted ? weights : NULL, n, &e);
+		printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\ndeviance %.6g\n", e.rmse, e.mae, e.r2, e.gini, e.deviance);
+	}
 	if (out != NULL)
 		fclose(out);
 	return 0;
