@@ -28,6 +28,13 @@ segment_memory(const pe_options *options, int n_features, double rows)
 	       starts * clusters * centre + fmin(32 * clusters * centre, 16.8e6) + 2 * clusters * centre;
 }
 
+/* Margins of a row, where the caller says that there are several. */
+static double
+classes_of(const pe_options *options)
+{
+	return options->expected_classes > 1 ? options->expected_classes : 1;
+}
+
 static double
 rows_memory(const pe_options *options, int n_features, double rows)
 {
@@ -40,6 +47,15 @@ rows_memory(const pe_options *options, int n_features, double rows)
 	double fit = trees ? rows * BOOST_BYTES : rows * 16; /* median's sort */
 	double reading = values + bins;
 	double later = 2 * bins + fit; /* bins by row and by column */
+	double classes = classes_of(options);
+
+	/* A margin for each class of every row, and what they have in common; residuals of quantiles. */
+	if (trees && classes > 1)
+		later += rows * (classes * 8);
+	if (trees && (options->objective == PE_OBJECTIVE_ABSOLUTE || options->objective == PE_OBJECTIVE_QUANTILE))
+		later += rows * 16;
+	distribute *= classes;
+	evaluate += rows * options->holdout * 1.02 * 8 * (classes - 1);
 
 	/* Values are given back as bins are filled, before the rest is made; linear keeps them. */
 	if (!trees)
@@ -56,11 +72,12 @@ rows_memory(const pe_options *options, int n_features, double rows)
 static double
 nodes_memory(const pe_options *options, double rows)
 {
-	double leaves = options->max_leaves > 0 ? options->max_leaves : 4096;
+	int max_depth, max_leaves;
+	double leaves;
 
-	if (options->max_leaves == 0 || options->max_depth_given)
-		leaves = fmin(leaves, ldexp(1, options->max_depth));
-	return fmin(leaves, rows) * 2 * options->trees * 37 * 3;
+	pe_options_shape(options, &max_depth, &max_leaves);
+	leaves = fmin(max_leaves > 0 ? max_leaves : 4096, ldexp(1, max_depth));
+	return fmin(leaves, rows) * 2 * options->trees * classes_of(options) * 37 * 3;
 }
 
 /* Independent of the number of rows. */
@@ -70,8 +87,11 @@ fixed_memory(const pe_options *options, int n_features)
 	double cells = n_features * 257.0 * 16, threads = options->threads, wide = 1024.0 * n_features * 8;
 	/* A block that is hardly begun, and all that is small. */
 	double fixed = SMALL + (wide > BLOCK ? wide : BLOCK);
-	double slots = options->max_leaves > 0 ? options->max_leaves + 2 : options->max_depth + 3;
+	int max_depth, max_leaves;
+	double slots;
 
+	pe_options_shape(options, &max_depth, &max_leaves);
+	slots = max_leaves > 0 ? max_leaves + 2 : max_depth + 3;
 	if (options->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{
 		/* With many levels up to 2,048 columns; numbers alone are what is known beforehand. */

@@ -233,6 +233,7 @@ typedef struct pe_options
 	int lambda_count;
 	int folds;
 	bool max_depth_given;
+	bool max_leaves_given;
 	bool only_evaluated; /* the model is thrown away: importances are not worth their time */
 	bool keeps_rows;     /* for pe_training_memory: another training over the rows follows (selection.h) */
 	/* k-means; max_iterations and tolerance too */

@@ -109,8 +109,8 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->threads = 1;
 	options->calibrate = PE_CALIBRATION_NONE;
 	options->trees = 100;
-	options->max_depth = 6;
-	options->max_leaves = 0;
+	options->max_depth = 8;
+	options->max_leaves = 31;
 	options->learning_rate = 0.1;
 	options->max_bins = 255;
 	options->min_child_weight = 1;
@@ -137,6 +137,13 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 		options->tolerance = 1e-4;
 		options->holdout = 0;
 	}
+}
+
+void
+pe_options_shape(const pe_options *options, int *max_depth, int *max_leaves)
+{
+	*max_depth = options->max_leaves_given && !options->max_depth_given ? 32 : options->max_depth;
+	*max_leaves = options->max_depth_given && !options->max_leaves_given ? 0 : options->max_leaves;
 }
 
 const char *
@@ -222,6 +229,8 @@ set_number(pe_options *options, const option_entry *entry, const char *value, pe
 		*(double *) field = number;
 	if (field == (void *) &options->max_depth)
 		options->max_depth_given = true;
+	if (field == (void *) &options->max_leaves)
+		options->max_leaves_given = true;
 	return PE_OK;
 }
 

@@ -411,9 +411,7 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 	pe_evaluation_clear(evaluation, task);
 	if (status != PE_OK)
 		return status;
-	/* Best leaf first without a stated depth goes as deep as leaves are worth it. */
-	if (own.max_leaves > 0 && !own.max_depth_given)
-		own.max_depth = 32;
+	pe_options_shape(options, &own.max_depth, &own.max_leaves);
 	t.fit.options = &own;
 	t.fit.rows = &t.rows;
 	t.fit.map = &t.map;

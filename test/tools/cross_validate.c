@@ -282,7 +282,8 @@ main(int argc, char **argv)
 		pe_evaluate_deviance(objective,
 		                     objective == PE_OBJECTIVE_QUANTILE ? options.quantile : options.tweedie_power,
 		                     predictions, targets, t.weighted ? weights : NULL, n, &e);
-		printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\ndeviance %.6g\n", e.rmse, e.mae, e.r2, e.gini, e.deviance);
+		printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\ndeviance %.6g\n", e.rmse, e.mae, e.r2, e.gini,
+		       e.deviance);
 	}
 	if (out != NULL)
 		fclose(out);

@@ -357,8 +357,8 @@ recalibrates(pe_calibration_kind kind)
 	pe_evaluation e, before;
 	double off = 0;
 
-	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, ROWS, false, SETTINGS("trees=10"),
-	           &model, &before, &err);
+	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, ROWS, false,
+	           SETTINGS("trees=10", "max_depth=6"), &model, &before, &err);
 	/* Since then all has become rarer. */
 	for (int i = 0; i < N; i++)
 	{
