@@ -91,6 +91,7 @@ contracts('high_end', 100, 86.9, 74.3, 65.3, 59.3, 55.1, 51.7, 49.1);
 # The paper's own figure for the first, 0.688, is not the maximum on its series.
 near('sBG, regular', 0.0006, parameters('regular', 'orders'), 0.704, 1.182);
 near('sBG, high end', 0.00001, parameters('high_end', 'orders'), 0.66809, 3.80610);
+# How far the projection may be off is our own bound: the source states none.
 near('sBG, survival of regular customers in years 8 to 12 against what happened', 2.5,
 	"SELECT 100 * survival FROM retention_curve('regular') WHERE period BETWEEN 8 AND 12", 22.3, 20.7, 19.4, 18.3, 17.3);
 near('sBG, survival of high end customers in years 8 to 12 against what happened', 2,
@@ -143,11 +144,12 @@ near('BG/NBD, likelihood of the rounded summary', 0.0000005, metric('bg_csv', 'l
 near('BG/NBD, standard errors', 0.000002, "SELECT standard_error FROM lifetime_parameters('bg_csv')", 0.012557, 0.378221, 0.185719, 0.705345);
 near('BG/NBD, confidence intervals', 0.0001, "SELECT lower_95, upper_95 FROM lifetime_parameters('bg_csv')",
 	0.217981, 0.267205, 3.672218, 5.154846, 0.428877, 1.156895, 1.043276, 3.808229);
-# The figures below come from fits that stopped a little beside the maximum (BTYD: r 0.2425982, alpha 4.413684); the
-# formulas themselves are held to all digits, at those parameters, by the unit tests.
-near('BG/NBD, expected orders of a new customer', 0.00002,
-	"SELECT new_customer_orders('bg', make_interval(secs => t * 604800)) FROM unnest(ARRAY[0.1429, 1, 3, 31.8571, 32, 78]) WITH ORDINALITY AS u (t, i) ORDER BY i",
+# Computed elsewhere from the rounded summary.
+near('BG/NBD, expected orders of a new customer', 0.000003,
+	"SELECT new_customer_orders('bg_csv', make_interval(secs => t * 604800)) FROM unnest(ARRAY[0.1429, 1, 3, 31.8571, 32, 78]) WITH ORDINALITY AS u (t, i) ORDER BY i",
 	0.007816073, 0.053184748, 0.150631954, 1.040494987, 1.043737913, 1.857973983);
+# The next figures, and the holdout and weekly ones, are BTYD's, whose fit (r 0.2425982, alpha 4.413684, a 0.7929899, b 2.426167) stopped a
+# little beside the maximum: the fit moves them by this much. At its parameters the unit tests hold the formulas closer.
 near('BG/NBD, in a year of 52 weeks', 0.00001, "SELECT new_customer_orders('bg', '364 days')", 1.444004);
 near('BG/NBD, conditional expectation', 0.0005, "SELECT expected_orders('bg', " . customer(2, 30.43, 38.86) . ", '273 days')", 1.226);
 near('BG/NBD, customer 1516', 0.001, "SELECT expected_orders('bg', c, '364 days'), probability_alive('bg', c) FROM " . customer(26, 30.857, 31) . ' AS s (c)',
@@ -275,8 +277,8 @@ digits('sample, gamma-gamma', parameters('bg', 'spend'), qw(6.2496 3.7442 15.443
 sub spends
 {
 	my ($name, $model, $source, $horizon, @wanted) = @_;
-	# The Gini is a ratio of areas under steps, and ties are cut differently; one buyer's orders were worth nothing.
-	my @off = (1, 10, 0.001, 0.002, 0.0001, 0.0001, 0.0002);
+	# The Gini depends on how customers with the same forecast are ordered (0.6376 to 0.6381 on the sample); here they share their place.
+	my @off = (0.501, 0.501, 0.000501, 0.000501, 0.0000501, 0.0000501, 0.0002);
 	my @got = split /[|]/, sql(sprintf($money, $model, $source, $horizon));
 	for my $i (0 .. $#wanted)
 	{

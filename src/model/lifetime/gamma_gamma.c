@@ -29,7 +29,8 @@ pe_lifetime_spend(const pe_lifetime *lifetime, double frequency, double spend)
 {
 	double p = lifetime->spend[0], q = lifetime->spend[1], v = lifetime->spend[2], x = frequency;
 
-	if (!(x > 0) || !(spend >= 0))
+	/* Orders worth nothing are not in the fit, which gives them no density: they say nothing of the next. */
+	if (!(x > 0) || !(spend > 0))
 		x = spend = 0;
 	if (!(p * x + q > 1))
 		return lifetime->mean_spend;

@@ -127,7 +127,7 @@ extern double pe_lifetime_count_probability(const pe_lifetime *lifetime, double 
 extern double pe_lifetime_log_likelihood(const pe_lifetime *lifetime, const pe_customer *customer);
 /*
  * What an order of this customer is worth on average, given its repeat orders so far
- * and their mean spend (NaN: unknown). Where the fitted population has no mean (q <= 1)
+ * and their mean spend (NaN or 0: unknown). Where the fitted population has no mean (q <= 1)
  * a customer without repeat orders gets the mean that was observed.
  */
 extern double pe_lifetime_spend(const pe_lifetime *lifetime, double frequency, double spend);
