@@ -45,6 +45,7 @@ extern void pe_write_terms(pe_writer *w, const pe_model *model);
 extern void pe_read_terms(pe_reader *r, pe_model *model);
 extern const pe_family pe_lifetime_family;
 extern const pe_family pe_segment_family;
+extern const pe_family pe_engagement_family;
 extern const pe_family pe_two_part_family;
 
 /* A model within a family's section: all that an artifact holds but the frame. */

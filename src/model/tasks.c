@@ -42,6 +42,7 @@ static const algorithm_entry algorithms[] = {
     [PE_ALGORITHM_PARETO_NBD] = {"pareto_nbd", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_MBG_NBD] = {"mbg_nbd", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_BG_BB] = {"bg_bb", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
+    [PE_ALGORITHM_DECAYED_POINTS] = {"decayed_points", TASK(PE_TASK_ENGAGEMENT), &pe_engagement_family},
     [PE_ALGORITHM_KMEANS] = {"kmeans", TASK(PE_TASK_SEGMENT), &pe_segment_family},
     [PE_ALGORITHM_SBG] = {"sbg", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_GLM] = {"glm", TASK(PE_TASK_VALUE), &pe_linear_family},

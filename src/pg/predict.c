@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
+#include "model/engagement/engagement.h"
 #include "pg/models.h"
 
 typedef struct CallSite
@@ -165,6 +166,13 @@ pe_classify(PG_FUNCTION_ARGS)
 
 	if (site == NULL)
 		PG_RETURN_NULL();
+	if (site->model->task == PE_TASK_ENGAGEMENT)
+	{
+		double points = pe_model_predict(site->model->core, site->values);
+
+		PG_RETURN_TEXT_P(cstring_to_text(
+		    pe_model_engagement(site->model->core)->tiers[pe_model_tier(site->model->core, points)]));
+	}
 	if (site->model->task == PE_TASK_SEGMENT)
 		PG_RETURN_TEXT_P(
 		    cstring_to_text(psprintf("segment %.0f", pe_model_predict(site->model->core, site->values))));

@@ -206,6 +206,7 @@ train_family(PeTrainRequest *request)
 		case PE_TASK_SEGMENT:
 			return pe_train_segment(request);
 		case PE_TASK_ENGAGEMENT:
+			return pe_train_engagement(request);
 			break;
 	}
 	elog(ERROR, "task %s has no training", pe_task_name(request->task));
