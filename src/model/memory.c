@@ -66,18 +66,19 @@ rows_memory(const pe_options *options, int n_features, double rows)
 }
 
 /*
- * Trees while they grow: 37 bytes a node, three times that while the arrays double. The
- * leaves of very deep trees cannot be known beforehand; 4,096 a tree is what is counted.
+ * Trees while they grow: 37 bytes a node in arrays that grow by a quarter, one of them
+ * copied at a time; and the leaves of the tree at hand in an array that doubles. A leaf
+ * has a row at least; very deep trees without max_leaves are announced as if each had one.
  */
 static double
 nodes_memory(const pe_options *options, double rows)
 {
-	int max_depth, max_leaves;
-	double leaves;
+	double leaves = options->max_leaves > 0 ? fmin(options->max_leaves, rows) : rows;
+	double lists = options->max_leaves > 0 ? 2 : 1;
 
-	pe_options_shape(options, &max_depth, &max_leaves);
-	leaves = fmin(max_leaves > 0 ? max_leaves : 4096, ldexp(1, max_depth));
-	return fmin(leaves, rows) * 2 * options->trees * classes_of(options) * 37 * 3;
+	if (options->max_leaves == 0 || options->max_depth_given)
+		leaves = fmin(leaves, ldexp(1, options->max_depth));
+	return (leaves * 2 * options->trees + 2048) * 37 * 1.6 + (leaves * 3 + 64) * 200 * lists;
 }
 
 /* Independent of the number of rows. */

@@ -572,6 +572,15 @@ memory_announced(pe_algorithm algorithm, pe_task task, const char *first, const 
 
 	pe_options_init(&options, algorithm);
 	options.threads = 2;
+	options.trees = 3;
+	for (int i = 0; i < 2; i++)
+	{
+		const char *setting = i == 0 ? first : second, *equals = strchr(setting, '=');
+		char name[64];
+
+		snprintf(name, sizeof(name), "%.*s", (int) (equals - setting), setting);
+		IS_INT(pe_options_set(&options, name, equals + 1, &err), PE_OK, "%s", setting);
+	}
 	IS_INT(data_train(&metered, algorithm, task, ROWS, true, SETTINGS("threads=2", first, second), &model, &e,
 	                  &err),
 	       PE_OK, "%s %s %s", pe_algorithm_name(algorithm), first, second);
@@ -634,6 +643,8 @@ main(void)
 	cancel();
 	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, "trees=3", "calibrate=isotonic");
 	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, "trees=3", "holdout=0");
+	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, "trees=3", "max_depth=20");
+	memory_announced(PE_ALGORITHM_BOOSTED_TREES, PE_TASK_VALUE, "trees=3", "max_leaves=1000");
 	memory_announced(PE_ALGORITHM_LOGISTIC, PE_TASK_PROPENSITY, "holdout=0.5", "seed=1");
 	memory_announced(PE_ALGORITHM_LINEAR, PE_TASK_VALUE, "holdout=0", "seed=1");
 	IS_INT(memory.live, 0, "no block is left");

@@ -43,7 +43,7 @@ reserve_nodes(pe_forest *forest, uint32_t more)
 
 	if (model->n_nodes + more <= forest->nodes_capacity)
 		return true;
-	capacity = forest->nodes_capacity * 2 + more + 1024;
+	capacity = forest->nodes_capacity + forest->nodes_capacity / 4 + more + 1024;
 	if (!grow_array(&model->env, (void **) &model->nodes, capacity, sizeof(pe_node)) ||
 	    !grow_array(&model->env, (void **) &model->values, capacity, sizeof(double)) ||
 	    !grow_array(&model->env, (void **) &model->covers, capacity, sizeof(double)) ||
