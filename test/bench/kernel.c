@@ -56,12 +56,18 @@ meter_free(void *ctx, void *ptr)
 }
 
 static double
-seconds(void)
+clock_seconds(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (double) now.tv_sec + 1e-9 * (double) now.tv_nsec;
+}
+
+static double
+seconds(void)
+{
+	return clock_seconds(CLOCK_MONOTONIC);
 }
 
 static double
@@ -208,6 +214,7 @@ make_dataset(const pe_env *env, uint64_t rows, const pe_options *options, FILE *
 typedef struct phases
 {
 	double began[3];
+	double cpu[3]; /* seconds of all threads until then */
 } phases;
 
 static int
@@ -217,7 +224,10 @@ note_phase(void *ctx, const char *phase, uint64_t done, uint64_t total)
 	int at = strcmp(phase, "bin") == 0 ? 0 : strcmp(phase, "fit") == 0 ? 1 : 2;
 
 	if (p->began[at] == 0)
+	{
 		p->began[at] = seconds();
+		p->cpu[at] = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+	}
 	return 0;
 }
 
@@ -247,7 +257,7 @@ main(int argc, char **argv)
 		phases p = {{0}};
 		pe_env env = {
 		    .allocator = {meter_alloc, meter_realloc, meter_free, &m}, .tick = note_phase, .tick_ctx = &p};
-		double started = seconds(), read, finished;
+		double started = seconds(), read, cpu_read, finished;
 		pe_dataset *dataset = make_dataset(&env, rows, &options, repeat == 0 ? file : NULL);
 		pe_evaluation evaluation;
 		pe_model *model;
@@ -257,19 +267,21 @@ main(int argc, char **argv)
 		if (repeat == 0 && file != NULL)
 			fclose(file);
 		read = seconds();
+		cpu_read = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
 		if (pe_train(&env, dataset, PE_TASK_PROPENSITY, &options, &model, &evaluation, &err) != PE_OK)
 			fail("train", &err);
 		finished = seconds();
 		pe_model_serialize(&env, model, &bytes, &length, &err);
-		printf(
-		    "{\"rows\": %llu, \"threads\": %d, \"generate\": %.3f, \"bin\": %.3f, \"fit\": %.3f, "
-		    "\"evaluate\": %.3f, "
-		    "\"kernel\": %.3f, \"auc\": %.5f, \"log_loss\": %.5f, \"peak_mb\": %.1f, \"announced_mb\": %.1f, "
-		    "\"model\": \"%016llx\"}\n",
-		    (unsigned long long) rows, threads, read - started, p.began[1] - read, p.began[2] - p.began[1],
-		    finished - p.began[2], p.began[2] - read, evaluation.auc, evaluation.log_loss,
-		    (double) m.most / 1e6, (double) pe_training_memory(&options, COLUMNS, false, rows) / 1e6,
-		    (unsigned long long) pe_hash_bytes(bytes, length, 0));
+		printf("{\"rows\": %llu, \"threads\": %d, \"generate\": %.3f, \"bin\": %.3f, \"fit\": %.3f, "
+		       "\"evaluate\": %.3f, "
+		       "\"kernel\": %.3f, \"cpu\": %.3f, \"auc\": %.5f, \"log_loss\": %.5f, \"peak_mb\": %.1f, "
+		       "\"announced_mb\": %.1f, "
+		       "\"model\": \"%016llx\"}\n",
+		       (unsigned long long) rows, threads, read - started, p.began[1] - read, p.began[2] - p.began[1],
+		       finished - p.began[2], p.began[2] - read, p.cpu[2] - cpu_read, evaluation.auc,
+		       evaluation.log_loss, (double) m.most / 1e6,
+		       (double) pe_training_memory(&options, COLUMNS, false, rows) / 1e6,
+		       (unsigned long long) pe_hash_bytes(bytes, length, 0));
 		fflush(stdout);
 		pe_free(&env, bytes);
 		pe_model_free(model);
