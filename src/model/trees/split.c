@@ -113,6 +113,9 @@ split_numeric(const pe_split_rules *rules, const pe_leaf *leaf, int column, cons
 
 	for (int bin = 1; bin < n_bins; bin++)
 	{
+		/* Without rows the split is the one before. */
+		if (cells[bin].h == 0)
+			continue;
 		g += cells[bin].g;
 		h += cells[bin].h;
 		/* Without missing values the heavier side takes those that prediction may bring. */
