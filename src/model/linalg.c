@@ -9,7 +9,7 @@
 typedef double vector4 __attribute__((vector_size(32)));
 
 /* Through memory, since vectors wider than the baseline's must not be passed by value. */
-static inline void
+PE_INLINE void
 add_products(vector4 *sum, const double *a, const double *b)
 {
 	vector4 left, right;
@@ -19,14 +19,14 @@ add_products(vector4 *sum, const double *a, const double *b)
 	*sum += left * right;
 }
 
-static inline double
+PE_INLINE double
 sum4(const vector4 *v)
 {
 	return ((*v)[0] + (*v)[2]) + ((*v)[1] + (*v)[3]);
 }
 
-PE_WIDE double
-pe_dot(const double *a, const double *b, size_t n)
+PE_INLINE double
+pe_dot_plain(const double *a, const double *b, size_t n)
 {
 	vector4 sum = {0, 0, 0, 0};
 	double rest = 0;
@@ -39,8 +39,10 @@ pe_dot(const double *a, const double *b, size_t n)
 	return sum4(&sum) + rest;
 }
 
-PE_WIDE void
-pe_add_scaled(double *to, double factor, const double *from, size_t n)
+PE_IN_TWO_WIDTHS(extern, double, pe_dot, (const double *a, const double *b, size_t n), (a, b, n))
+
+PE_INLINE void
+pe_add_scaled_plain(double *to, double factor, const double *from, size_t n)
 {
 	vector4 scale = {factor, factor, factor, factor};
 	size_t i = 0;
@@ -58,8 +60,11 @@ pe_add_scaled(double *to, double factor, const double *from, size_t n)
 		to[i] += factor * from[i];
 }
 
-PE_WIDE void
-pe_multiply(double *to, const double *a, const double *b, size_t n)
+PE_IN_TWO_WIDTHS(extern, void, pe_add_scaled, (double *to, double factor, const double *from, size_t n),
+                 (to, factor, from, n))
+
+PE_INLINE void
+pe_multiply_plain(double *to, const double *a, const double *b, size_t n)
 {
 	size_t i = 0;
 
@@ -76,11 +81,14 @@ pe_multiply(double *to, const double *a, const double *b, size_t n)
 		to[i] = a[i] * b[i];
 }
 
+PE_IN_TWO_WIDTHS(extern, void, pe_multiply, (double *to, const double *a, const double *b, size_t n),
+                 (to, a, b, n))
+
 /*
  * Two columns against four: six loads for eight products. Rows beyond the last multiple
  * of four are added after the vectors' sums, as in pe_dot.
  */
-static inline __attribute__((always_inline)) void
+PE_INLINE void
 dot_tile(const double *a, const double *b, size_t stride, size_t rows, double *top, double *bottom)
 {
 	vector4 s0[4] = {{0}}, s1[4] = {{0}};
@@ -115,8 +123,8 @@ dot_tile(const double *a, const double *b, size_t stride, size_t rows, double *t
 }
 
 /* Tiles may reach beyond the diagonal: what is there is of no use and does no harm. */
-PE_WIDE void
-pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
+PE_INLINE void
+pe_syrk_plain(const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower)
 {
 	size_t i = 0;
 
@@ -129,13 +137,17 @@ pe_syrk(const double *wz, const double *z, size_t stride, size_t n, size_t rows,
 			dot_tile(a, z + j * stride, stride, rows, lower + i * n + j, lower + (i + 1) * n + j);
 		for (; j <= i + 1; j++)
 		{
-			lower[i * n + j] += pe_dot(a, z + j * stride, rows);
-			lower[(i + 1) * n + j] += pe_dot(a + stride, z + j * stride, rows);
+			lower[i * n + j] += pe_dot_plain(a, z + j * stride, rows);
+			lower[(i + 1) * n + j] += pe_dot_plain(a + stride, z + j * stride, rows);
 		}
 	}
 	for (size_t j = 0; i < n && j <= i; j++)
-		lower[i * n + j] += pe_dot(wz + i * stride, z + j * stride, rows);
+		lower[i * n + j] += pe_dot_plain(wz + i * stride, z + j * stride, rows);
 }
+
+PE_IN_TWO_WIDTHS(extern, void, pe_syrk,
+                 (const double *wz, const double *z, size_t stride, size_t n, size_t rows, double *lower),
+                 (wz, z, stride, n, rows, lower))
 
 bool
 pe_cholesky(pe_team *pool, double *a, size_t n, double tolerance, bool *skip)

@@ -8,12 +8,30 @@
 
 #include "model/pool.h"
 
-/* Also compiled for wider registers, the same operations in the same order: the same bits. */
+/*
+ * A function in two versions, the second for wider registers: the same operations in the
+ * same order, hence the same bits. name_plain must be PE_INLINE; linkage is static or extern.
+ */
 #if defined(__x86_64__)
-#define PE_WIDE __attribute__((target_clones("avx2", "default")))
+#define PE_IN_TWO_WIDTHS(linkage, type, name, parameters, arguments)                                         \
+	__attribute__((target("avx2"))) static type name##_wide parameters                                       \
+	{                                                                                                        \
+		return name##_plain arguments;                                                                       \
+	}                                                                                                        \
+	linkage type name parameters                                                                             \
+	{                                                                                                        \
+		if (__builtin_cpu_supports("avx2"))                                                                  \
+			return name##_wide arguments;                                                                    \
+		return name##_plain arguments;                                                                       \
+	}
 #else
-#define PE_WIDE
+#define PE_IN_TWO_WIDTHS(linkage, type, name, parameters, arguments)                                         \
+	linkage type name parameters                                                                             \
+	{                                                                                                        \
+		return name##_plain arguments;                                                                       \
+	}
 #endif
+#define PE_INLINE static inline __attribute__((always_inline))
 
 static inline size_t
 pe_packed(size_t i, size_t j)

@@ -26,6 +26,16 @@ write_path(pe_writer *w, const pe_model *model)
 	}
 }
 
+static int
+read_small(pe_reader *r)
+{
+	uint64_t value = pe_read_int(r, 4);
+
+	if (value > INT32_MAX)
+		pe_reader_fail(r, "a count is too large");
+	return (int) (value & INT32_MAX);
+}
+
 static void
 read_path(pe_reader *r, pe_model *model)
 {
@@ -39,7 +49,7 @@ read_path(pe_reader *r, pe_model *model)
 		pe_path_point *point = &model->path[i];
 
 		point->lambda = pe_read_finite(r, "a penalty is not finite");
-		point->nonzero = (int) (pe_read_int(r, 4) & INT32_MAX);
+		point->nonzero = read_small(r);
 		point->deviance_explained = pe_read_double(r);
 		point->cv_mean = pe_read_double(r);
 		point->cv_error = pe_read_double(r);
@@ -106,7 +116,7 @@ pe_read_terms(pe_reader *r, pe_model *model)
 	model->log_likelihood = pe_read_double(r);
 	model->null_deviance = pe_read_double(r);
 	model->deviance = pe_read_double(r);
-	model->iterations = (int) (pe_read_int(r, 4) & INT32_MAX);
+	model->iterations = read_small(r);
 	if (r->version < 2)
 		return;
 	model->dispersion = pe_read_double(r);

@@ -44,9 +44,9 @@ pe_part_count(uint32_t rows, size_t part_bytes)
 }
 
 /* Row by row: dummies with dense columns, four of them at a time, and with each other. */
-PE_WIDE static void
-add_dummies(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
-            const double *weights, const pe_gram_scratch *s, double *gram)
+PE_INLINE void
+add_dummies_plain(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
+                  const double *weights, const pe_gram_scratch *s, double *gram)
 {
 	pe_gram_layout layout = pe_gram_lay_out(design);
 	size_t d = design->n_dense, wide = (d + 3) / 4 * 4;
@@ -85,6 +85,11 @@ add_dummies(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c,
 		}
 	}
 }
+
+PE_IN_TWO_WIDTHS(static, void, add_dummies,
+                 (const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
+                  const double *weights, const pe_gram_scratch *s, double *gram),
+                 (design, chunks, c, n, weights, s, gram))
 
 void
 pe_gram_add(const pe_design *design, const pe_chunks *chunks, const pe_chunk *c, uint32_t n,
