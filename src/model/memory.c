@@ -97,8 +97,18 @@ fixed_memory(const pe_options *options, int n_features)
 	{
 		/* With many levels up to 2,048 columns; numbers alone are what is known beforehand. */
 		double columns = n_features + 64.0, parts = fmin(32 * columns * columns * 8, 33.6e6);
+		double matrices = 3 * columns * columns * 4, classes = classes_of(options);
 
-		return fixed + 3 * columns * columns * 4 + parts + threads * (columns * 4096 + 480000);
+		/* One more Hessian, the quadratic's matrix, the coefficients of the path. */
+		if (options->lambda_choice != PE_LAMBDA_NONE)
+			matrices += columns * (columns * 12 + options->lambda_count * 8.0) + 1.2e6;
+		/* Hessian and factor of all classes, as far as Newton goes; the parts have them too. */
+		if (options->algorithm == PE_ALGORITHM_MULTINOMIAL)
+		{
+			matrices += pow(fmin(classes * columns, 1000), 2) * 8 + 25 * classes * columns * 8;
+			parts = 33.6e6;
+		}
+		return fixed + matrices + parts + threads * (columns * 4096 + classes * 1024 + 480000);
 	}
 	/* Histogram slots and the threads' own, samples for edges, edges, codes' bins and splits; walks' tables.
 	 */
