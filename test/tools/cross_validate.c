@@ -7,8 +7,7 @@
  *
  * FILE is tab separated. Its head names the columns: fold, target (for affinity a text),
  * perhaps weight, then features as NAME:n or NAME:c for numbers and categories; an empty
- * cell is missing. A fold that has the number -1 is only trained on. Prints the metrics,
- * one "name value" a line, and the predictions to the file of the option predictions=.
+ * cell is missing. Rows of fold -1 are only trained on. Prints figures, one "name value" a line.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -166,6 +165,18 @@ row_values(const table *t, size_t row, pe_dataset *dataset, const pe_model *mode
 	}
 }
 
+/* The place of the row's class among the model's, -1: the model does not know it. */
+static int
+row_class(const table *t, size_t row, const pe_model *model)
+{
+	const char *text = next_cell(t->cells[row]);
+
+	for (int class = 0; class < pe_model_class_count(model); class ++)
+		if (strcmp(pe_model_class(model, class), text) == 0)
+			return class;
+	return -1;
+}
+
 static double
 row_target(const table *t, size_t row, pe_task task, pe_dataset *dataset)
 {
@@ -213,16 +224,84 @@ train_without(const table *t, int fold, pe_task task, const pe_options *options,
 	return model;
 }
 
+/* What all folds' models said of their rows. */
+typedef struct outcome
+{
+	double *predictions;
+	double *probabilities; /* affinity: [n][n_classes] */
+	double *targets;
+	double *weights;
+	size_t n;
+	int n_classes;
+	const char *classes[PE_MAX_CLASSES];
+} outcome;
+
+static void
+predict_fold(const table *t, int fold, pe_task task, const pe_model *model, outcome *o)
+{
+	double values[MAX_COLUMNS];
+
+	if (task == PE_TASK_AFFINITY && o->n_classes == 0)
+	{
+		o->n_classes = pe_model_class_count(model);
+		o->probabilities = calloc(t->rows, (size_t) o->n_classes * sizeof(double));
+		for (int class = 0; class < o->n_classes; class ++)
+			o->classes[class] = strdup(pe_model_class(model, class));
+	}
+	if (pe_model_class_count(model) != o->n_classes)
+		die("the folds do not have the same classes");
+	for (size_t row = 0; row < t->rows; row++)
+	{
+		int class = task == PE_TASK_AFFINITY ? row_class(t, row, model) : 0;
+
+		if (t->folds[row] != fold || class < 0)
+			continue;
+		row_values(t, row, NULL, model, values);
+		o->weights[o->n] = row_weight(t, row);
+		o->targets[o->n] = task == PE_TASK_AFFINITY ? class : row_target(t, row, task, NULL);
+		if (task == PE_TASK_AFFINITY)
+			pe_model_outputs(model, values, o->probabilities + o->n * (size_t) o->n_classes);
+		o->predictions[o->n++] = pe_model_predict(model, values);
+	}
+}
+
+static void
+print_figures(const table *t, pe_task task, const pe_options *options, const outcome *o)
+{
+	static pe_evaluation e;
+	const double *weights = t->weighted ? o->weights : NULL;
+	pe_objective objective =
+	    options->objective != 0 ? options->objective : pe_default_objective(task, options->algorithm);
+
+	if (task == PE_TASK_AFFINITY)
+	{
+		check(pe_evaluate_classes(&env, o->n_classes, o->classes, o->probabilities, o->targets, weights, o->n,
+		                          &e, &err));
+		printf("macro_auc %.5f\naccuracy %.5f\nlog_loss %.5f\n", e.macro_auc, e.accuracy, e.log_loss);
+		return;
+	}
+	check(pe_evaluate(&env, task, o->predictions, o->targets, weights, o->n, &e, &err));
+	if (task == PE_TASK_PROPENSITY)
+	{
+		printf("auc %.5f\nlog_loss %.5f\nbrier %.5f\naverage_precision %.5f\n", e.auc, e.log_loss, e.brier,
+		       e.average_precision);
+		return;
+	}
+	pe_evaluate_deviance(objective,
+	                     objective == PE_OBJECTIVE_QUANTILE ? options->quantile : options->tweedie_power,
+	                     o->predictions, o->targets, weights, o->n, &e);
+	printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\ndeviance %.6g\n", e.rmse, e.mae, e.r2, e.gini,
+	       e.deviance);
+}
+
 int
 main(int argc, char **argv)
 {
 	static table t;
-	static pe_evaluation e;
-	double values[MAX_COLUMNS], seconds = 0, *predictions, *targets, *weights;
-	FILE *out = NULL;
+	static outcome o;
+	double seconds = 0;
 	pe_options options;
 	pe_task task;
-	size_t n = 0;
 	int folds = 0;
 
 	if (argc < 4 || (task = pe_task_from_name(argv[1])) == 0)
@@ -236,56 +315,24 @@ main(int argc, char **argv)
 		if (equals == NULL)
 			die("an option is no NAME=VALUE");
 		*equals = '\0';
-		if (strcmp(argv[i], "predictions") == 0)
-			out = fopen(equals + 1, "w");
-		else
-			check(pe_options_set(&options, argv[i], equals + 1, &err));
+		check(pe_options_set(&options, argv[i], equals + 1, &err));
 	}
 	read_table(&t, argv[3]);
-	predictions = calloc(t.rows, sizeof(double));
-	targets = calloc(t.rows, sizeof(double));
-	weights = calloc(t.rows, sizeof(double));
+	o.predictions = calloc(t.rows, sizeof(double));
+	o.targets = calloc(t.rows, sizeof(double));
+	o.weights = calloc(t.rows, sizeof(double));
+	if (o.predictions == NULL || o.targets == NULL || o.weights == NULL)
+		die("out of memory");
 	for (size_t row = 0; row < t.rows; row++)
 		folds = t.folds[row] + 1 > folds ? t.folds[row] + 1 : folds;
 	for (int fold = 0; fold < folds; fold++)
 	{
-		size_t in_fold = 0;
-		pe_model *model;
+		pe_model *model = train_without(&t, fold, task, &options, &seconds);
 
-		for (size_t row = 0; row < t.rows; row++)
-			in_fold += t.folds[row] == fold;
-		if (in_fold == 0)
-			continue;
-		model = train_without(&t, fold, task, &options, &seconds);
-		for (size_t row = 0; row < t.rows; row++)
-			if (t.folds[row] == fold)
-			{
-				row_values(&t, row, NULL, model, values);
-				predictions[n] = pe_model_predict(model, values);
-				weights[n] = row_weight(&t, row);
-				targets[n++] = row_target(&t, row, task, NULL);
-				if (out != NULL)
-					fprintf(out, "%zu\t%.17g\n", row, predictions[n - 1]);
-			}
+		predict_fold(&t, fold, task, model, &o);
 		pe_model_free(model);
 	}
-	check(pe_evaluate(&env, task, predictions, targets, t.weighted ? weights : NULL, n, &e, &err));
-	printf("rows %zu\nseconds %.2f\n", n, seconds);
-	if (task == PE_TASK_PROPENSITY)
-		printf("auc %.5f\nlog_loss %.5f\nbrier %.5f\naverage_precision %.5f\n", e.auc, e.log_loss, e.brier,
-		       e.average_precision);
-	else
-	{
-		pe_objective objective =
-		    options.objective != 0 ? options.objective : pe_default_objective(task, options.algorithm);
-
-		pe_evaluate_deviance(objective,
-		                     objective == PE_OBJECTIVE_QUANTILE ? options.quantile : options.tweedie_power,
-		                     predictions, targets, t.weighted ? weights : NULL, n, &e);
-		printf("rmse %.6g\nmae %.6g\nr2 %.5f\ngini %.5f\ndeviance %.6g\n", e.rmse, e.mae, e.r2, e.gini,
-		       e.deviance);
-	}
-	if (out != NULL)
-		fclose(out);
+	printf("rows %zu\nseconds %.2f\n", o.n, seconds);
+	print_figures(&t, task, &options, &o);
 	return 0;
 }
