@@ -144,6 +144,15 @@ SET extra_float_digits = -14;
 SELECT count(*) FROM floats AS f JOIN predicted USING (id) WHERE profenrich.predict('floats', f) <> p;
 RESET extra_float_digits;
 
+-- Texts kept out of line are levels by what they say, not by where they are.
+CREATE TABLE pages (id int, page text, bought boolean);
+ALTER TABLE pages ALTER page SET STORAGE EXTERNAL;
+INSERT INTO pages SELECT i, repeat(CASE WHEN i % 2 = 0 THEN 'yes' ELSE 'no ' END, 2000), i % 2 = 0 FROM generate_series(1, 400) AS i;
+SELECT algorithm, metric_value FROM profenrich.train('pages', 'propensity', 'pages', 'bought', 'logistic', '{"features": {"include": ["page"], "treatment": {"page": "category"}}}');
+SELECT left(level, 6) AS level, length(level) FROM profenrich.coefficients('pages') WHERE feature = 'page' ORDER BY 1;
+SELECT bought, bool_and(profenrich.predict('pages', p) > 0.5) AS likely, bool_and(profenrich.predict('pages', p) = s.prediction) AS as_score
+  FROM pages AS p JOIN profenrich.score('pages', 'pages', 'id') AS s ON s.key = p.id::text GROUP BY 1 ORDER BY 1;
+
 -- Another extension in the same session: its models, not those of the one before.
 SET client_min_messages = warning;
 DROP EXTENSION profenrich CASCADE;
@@ -157,6 +166,6 @@ SELECT profenrich.classify('spent', s) FROM spent AS s WHERE id = 3;
 RESET client_min_messages;
 
 SET client_min_messages = warning;
-DROP TABLE profiles, spent, long, floats, predicted CASCADE;
+DROP TABLE profiles, spent, long, floats, predicted, pages CASCADE;
 DROP FUNCTION uniform;
 DROP EXTENSION profenrich CASCADE;

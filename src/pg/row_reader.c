@@ -213,7 +213,10 @@ code_of_text(PeRowReader *reader, int feature, const char *text, size_t length)
 	return slot->code;
 }
 
-/* A text's bytes where they are, if it is neither compressed nor kept elsewhere. */
+/*
+ * A short text's bytes where they are. A pointer to a text that is kept elsewhere passes
+ * for a short text, too, by the server's own macro.
+ */
 static inline int32
 code_of_varlena(PeRowReader *reader, int feature, Datum value)
 {
@@ -221,7 +224,7 @@ code_of_varlena(PeRowReader *reader, int feature, Datum value)
 	size_t length;
 	const char *text;
 
-	if (VARATT_IS_SHORT(datum))
+	if (VARATT_IS_SHORT(datum) && !VARATT_IS_EXTERNAL(datum))
 		return code_of_text(reader, feature, VARDATA_SHORT(datum), VARSIZE_SHORT(datum) - VARHDRSZ_SHORT);
 	text = pe_input_level(reader->steps[feature].input, value, &length);
 	return code_of_text(reader, feature, text, length);
