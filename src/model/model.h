@@ -552,8 +552,8 @@ extern void pe_model_outputs(const pe_model *model, const double *values, double
 
 /*
  * The same predictions, bit by bit, for rows one after another, stride doubles apart:
- * many times quicker a row. A predictor holds the trees in a form of its own, about a
- * kilobyte a tree; the model must outlive it. Uses up to threads threads where that
+ * many times quicker a row. A predictor holds the trees in a form of its own, about 30
+ * bytes a leaf; the model must outlive it. Uses up to threads threads where that
  * is worth while. PE_CANCELLED or PE_OUT_OF_MEMORY.
  */
 typedef struct pe_predictor pe_predictor;

@@ -636,6 +636,8 @@ main(void)
 	compare_predictor(PE_TASK_VALUE, "max_depth=2", "seed=1");
 	compare_predictor(PE_TASK_VALUE, "max_depth=9", "min_child_weight=1");
 	compare_predictor(PE_TASK_VALUE, "max_leaves=60", "min_child_weight=1");
+	compare_predictor(PE_TASK_VALUE, "max_leaves=256", "min_child_weight=1");
+	compare_predictor(PE_TASK_VALUE, "max_leaves=600", "min_child_weight=1"); /* some walk on */
 	predict_on_threads();
 	predictor_out_of_memory();
 	option_names();

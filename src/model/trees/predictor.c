@@ -1,105 +1,21 @@
 /*
  * predictor.c
- *		Predictions of many rows: every test of a tree for 32 rows at once.
+ *		Predictions of many rows: a model's trees as programs over bytes.
  *
  * A value is replaced once by the number of its feature's thresholds that lie below
  * it, one byte; a test is then "code > number of the threshold". Missing values are
  * folded into two copies of a feature's codes: 0 where missing goes left, 255 where it
- * goes right. The first six levels of a tree, padded to full width, are 63 comparisons
- * of bytes; of each level's answers a row's own is picked by its answers on the levels
- * above, and the six together are the number of its way out. No branch depends on the
- * data. Where a way out is not a leaf yet, the row walks on by itself.
- *
- * Sums are made in double, tree after tree, as for a single row: the same bits.
+ * goes right. A tree is evaluated from its leaves up, for many rows at once: a node's
+ * result is, row by row, the left or the right child's, and a leaf's is its number. So
+ * a tree of any shape takes one comparison and one choice for each of its tests, no
+ * branch depends on the data, and the root's result is the number of the row's leaf.
+ * A tree of more than PE_EXITS leaves is cut off; its rows walk on by themselves.
  */
-#include "model/internal.h"
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define HAVE_AVX2 1
-#include <immintrin.h>
-#endif
-
-#define GROUP        32 /* rows of a vector of bytes */
-#define GROUPS       4  /* of one item of work: a tree stays in the nearest cache for them */
-#define ITEM_ROWS    (GROUP * GROUPS)
-#define LEVELS       6
-#define TESTS        63
-#define EXITS        64
-#define TOGETHER     4      /* trees whose leaves are added in one pass */
-#define MAX_CUTS     254    /* of one feature: codes 0 .. 254, and 255 for missing */
-#define ALONE_VISITS 400000 /* rows x trees below which waking others costs more */
-
-/* The sign bit is turned: the comparison of signed bytes is the one that all CPUs have. */
-#define CODE(n)     ((int8_t) ((n) ^ 0x80))
-#define ALWAYS_LEFT CODE(255) /* as a threshold: no code is above */
-
-typedef int8_t half_vector __attribute__((vector_size(16), aligned(1), may_alias));
-typedef int8_t code_vector __attribute__((vector_size(GROUP), aligned(1), may_alias));
-
-/* A feature that some test looks at. Places are offsets in bytes among a group's codes. */
-typedef struct code_list
-{
-	int feature;
-	bool categorical;
-	int steps;      /* of the search among the cuts */
-	int n_cuts;     /* numeric: the distinct thresholds, */
-	float *cuts;    /* rising, filled up with infinity to (1 << steps) - 1 */
-	uint32_t left;  /* place of the codes with 0 for missing; categorical: of the slots */
-	uint32_t right; /* place of those with 255; categorical: none */
-} code_list;
-
-typedef struct set_test
-{
-	uint32_t set;
-	uint32_t slots; /* place of its feature's slots */
-} set_test;
-
-/* The first levels of a tree, in the order of a heap. */
-typedef struct tree_top
-{
-	uint32_t codes[TESTS]; /* place of the codes to compare */
-	int8_t thresholds[TESTS];
-	uint8_t levels; /* that have tests at all */
-	uint8_t n_sets; /* tests of sets come first: their answers are codes in places of their own */
-	bool deeper;    /* some ways out are no leaves */
-	bool shallow;   /* not here nor in the next TOGETHER - 1 trees */
-	set_test sets[TESTS];
-	double values[EXITS];
-	uint32_t exits[EXITS]; /* nodes */
-} tree_top;
-
-struct pe_predictor
-{
-	const pe_env *env;
-	const pe_model *model;
-	tree_top *trees; /* NULL: rows are predicted one by one */
-	code_list *lists;
-	int n_lists;
-	uint32_t set_places;     /* place of the first set test's answers */
-	uint32_t group_bytes;    /* of a group's codes */
-	bool plain;              /* use nothing that not every CPU has */
-	struct predict_job *job; /* of pe_predictor_start */
-};
-
-/* A block of rows being predicted. */
-typedef struct predict_job
-{
-	const pe_predictor *predictor;
-	pe_team *team;
-	pe_prediction_block block;
-	int n_margins;  /* of a row: the classes, or 1 */
-	uint8_t *desks; /* one for each thread: margins and codes */
-	size_t desk_bytes;
-	void (*encode)(const code_list *list, const float *values, uint8_t *codes);
-	void (*test_sets)(const pe_model *model, const tree_top *top, const uint8_t *codes, uint8_t *answers);
-	void (*find_ways)(const tree_top *top, const uint8_t *codes, uint8_t *ways);
-} predict_job;
-
-/* ---- making it -------------------------------------------------------------------------- */
+#include "model/trees/predictor.h"
 
 /* The thresholds of a feature's tests, sorted and without repetition. False: there are too many. */
 static bool
-make_cuts(code_list *list, float *thresholds, size_t count, float *scratch)
+make_cuts(pe_code_list *list, float *thresholds, size_t count, float *scratch)
 {
 	size_t kept = 0;
 
@@ -107,7 +23,7 @@ make_cuts(code_list *list, float *thresholds, size_t count, float *scratch)
 	for (size_t i = 0; i < count; i++)
 		if (kept == 0 || thresholds[i] != thresholds[kept - 1])
 			thresholds[kept++] = thresholds[i];
-	if (kept > MAX_CUTS)
+	if (kept > PE_MAX_CUTS)
 		return false;
 	list->n_cuts = (int) kept;
 	while ((1 << list->steps) - 1 < list->n_cuts)
@@ -146,7 +62,7 @@ make_lists(pe_predictor *predictor, uint32_t *starts, float *thresholds, int *li
 	gather_thresholds(model, starts, thresholds);
 	for (int i = 0; i < model->n_features && *fits; i++)
 	{
-		code_list *list = &predictor->lists[predictor->n_lists];
+		pe_code_list *list = &predictor->lists[predictor->n_lists];
 		uint32_t count = starts[i + 1] - starts[i];
 
 		if (count == 0)
@@ -155,11 +71,11 @@ make_lists(pe_predictor *predictor, uint32_t *starts, float *thresholds, int *li
 		list->feature = i;
 		list->categorical = model->features[i].kind == PE_FEATURE_CATEGORICAL;
 		list->left = place;
-		list->right = place + (list->categorical ? 0 : GROUP);
-		place = list->right + GROUP;
+		list->right = place + (list->categorical ? 0 : PE_ITEM_ROWS);
+		place = list->right + PE_ITEM_ROWS;
 		if (list->categorical)
 			continue;
-		list->cuts = pe_alloc(predictor->env, (MAX_CUTS + 1) * sizeof(float));
+		list->cuts = pe_alloc(predictor->env, (PE_MAX_CUTS + 1) * sizeof(float));
 		if (list->cuts == NULL)
 			return false;
 		*fits = make_cuts(list, thresholds + starts[i], count, thresholds + model->n_nodes);
@@ -168,16 +84,87 @@ make_lists(pe_predictor *predictor, uint32_t *starts, float *thresholds, int *li
 	return true;
 }
 
-static void
-place_test(const pe_predictor *predictor, tree_top *top, const pe_node *node, const code_list *list, int test)
+/* ---- programs --------------------------------------------------------------------------- */
+
+/* What is known while a tree's program is written. */
+typedef struct maker
 {
+	pe_predictor *predictor;
+	const int *list_of; /* by feature */
+	int16_t *exit_of;   /* by node: its number among the tree's exits, or one of these: */
+	pe_program *program;
+	uint32_t n_blends;
+	uint32_t n_sets;
+	uint32_t n_exits;
+	uint32_t most_sets;
+	uint32_t most_exits;
+} maker;
+
+#define UNREACHED (-2) /* below an exit */
+#define TESTED    (-1)
+
+/*
+ * Number the tree's exits. Parents come before their children, so going by number, nodes
+ * become tests until there are PE_EXITS ways out.
+ */
+static void
+choose_exits(maker *make, uint32_t tree)
+{
+	pe_predictor *predictor = make->predictor;
+	const pe_model *model = predictor->model;
+	uint32_t begin = model->roots[tree], end = model->roots[tree + 1], ways = 1, count = 0;
+
+	for (uint32_t i = begin; i < end; i++)
+		make->exit_of[i] = i == begin ? TESTED : UNREACHED;
+	for (uint32_t i = begin; i < end; i++)
+	{
+		const pe_node *node = &model->nodes[i];
+
+		if (make->exit_of[i] == UNREACHED)
+			continue;
+		if (node->left != 0 && ways < PE_EXITS)
+		{
+			make->exit_of[node->left] = make->exit_of[node->left + 1] = TESTED; /* or so it seems */
+			ways++;
+			continue;
+		}
+		make->program->deeper |= node->left != 0;
+		predictor->values[make->n_exits + count] = model->values[i];
+		predictor->exits[make->n_exits + count] = i;
+		make->exit_of[i] = (int16_t) count++;
+	}
+	if (make->most_exits < count)
+		make->most_exits = count;
+	make->n_exits += count;
+}
+
+/* How many results wait at most while the node's is found. */
+static int
+needed(const maker *make, uint32_t at)
+{
+	const pe_node *node = &make->predictor->model->nodes[at];
+	int left, right;
+
+	if (make->exit_of[at] != TESTED)
+		return 0;
+	left = needed(make, node->left);
+	right = needed(make, node->left + 1);
+	return left == right ? left + 1 : left > right ? left : right;
+}
+
+/* The codes and the threshold of a node's test. */
+static void
+place_test(maker *make, const pe_node *node, pe_blend *blend)
+{
+	pe_predictor *predictor = make->predictor;
+	const pe_code_list *list = &predictor->lists[make->list_of[node->feature]];
 	int low = 0, high = list->n_cuts;
 
 	if (node->flags & PE_NODE_CATEGORICAL)
 	{
-		top->sets[top->n_sets] = (set_test){node->test.set, list->left};
-		top->codes[test] = predictor->set_places + GROUP * (uint32_t) top->n_sets++;
-		top->thresholds[test] = CODE(0);
+		predictor->sets[make->n_sets++] = (pe_set_test){node->test.set, list->left};
+		blend->codes = predictor->set_places + PE_ITEM_ROWS * make->program->n_sets++;
+		blend->threshold = PE_CODE(0);
 		return;
 	}
 	while (low < high)
@@ -189,66 +176,112 @@ place_test(const pe_predictor *predictor, tree_top *top, const pe_node *node, co
 		else
 			high = middle;
 	}
-	top->codes[test] = (node->flags & PE_NODE_MISSING_LEFT) ? list->left : list->right;
-	top->thresholds[test] = CODE(low);
+	blend->codes = (node->flags & PE_NODE_MISSING_LEFT) ? list->left : list->right;
+	blend->threshold = PE_CODE(low);
 }
 
-/* The node at that position, counted from the left, of its level, and all below it. */
-static void
-place_node(const pe_predictor *predictor, const int *list_of, tree_top *top, uint32_t at, int level,
-           int position)
-{
-	const pe_model *model = predictor->model;
-	const pe_node *node = &model->nodes[at];
-	int exits = 1 << (LEVELS - level);
+/*
+ * The steps of the node and all below it; returns the place of the results: of an exit its
+ * number's, else the scratch of that slot. Slots below stay as they are. The child that
+ * needs more slots comes first, so that the fewest results wait. Places of exits and of
+ * scratch count from 0 until all trees are known.
+ */
+#define SCRATCH_PLACES 0x80000000u
 
-	if (node->left != 0 && level < LEVELS)
+static uint32_t
+place_node(maker *make, uint32_t at, uint32_t slot)
+{
+	const pe_node *node = &make->predictor->model->nodes[at];
+	uint32_t sides[2], first;
+	pe_blend *blend;
+
+	if (make->exit_of[at] != TESTED)
+		return PE_ITEM_ROWS * (uint32_t) make->exit_of[at];
+	first = needed(make, node->left) < needed(make, node->left + 1);
+	sides[first] = place_node(make, node->left + first, slot);
+	sides[!first] =
+	    place_node(make, node->left + !first, slot + ((sides[first] & SCRATCH_PLACES) != 0 ? 1 : 0));
+	blend = &make->predictor->blends[make->n_blends++];
+	place_test(make, node, blend);
+	blend->left = sides[0];
+	blend->right = sides[1];
+	blend->out = SCRATCH_PLACES | PE_ITEM_ROWS * slot;
+	return blend->out;
+}
+
+static void
+make_program(maker *make, uint32_t tree)
+{
+	pe_predictor *predictor = make->predictor;
+	pe_program *program = make->program = &predictor->programs[tree];
+
+	program->first_blend = make->n_blends;
+	program->first_set = make->n_sets;
+	program->first_exit = make->n_exits;
+	choose_exits(make, tree);
+	/* Of a tree without any test, every row takes the only exit. */
+	if (!(place_node(make, predictor->model->roots[tree], 0) & SCRATCH_PLACES))
+		predictor->blends[make->n_blends++] = (pe_blend){.threshold = PE_ALWAYS_LEFT};
+	program->n_blends = make->n_blends - program->first_blend;
+	if (make->most_sets < program->n_sets)
+		make->most_sets = program->n_sets;
+}
+
+/* Behind the codes come the answers of sets, the numbers of exits, scratch, and the trees' results. */
+static void
+place_all(maker *make)
+{
+	pe_predictor *predictor = make->predictor;
+
+	predictor->exit_places = predictor->set_places + PE_ITEM_ROWS * make->most_sets;
+	predictor->n_exit_places = make->most_exits;
+	predictor->scratch = predictor->exit_places + PE_ITEM_ROWS * make->most_exits;
+	predictor->results = predictor->scratch + PE_ITEM_ROWS * PE_SCRATCH;
+	predictor->desk_bytes = predictor->results + PE_ITEM_ROWS * PE_TOGETHER;
+	for (uint32_t tree = 0; tree < predictor->model->n_trees; tree++)
 	{
-		place_test(predictor, top, node, &predictor->lists[list_of[node->feature]],
-		           (1 << level) - 1 + position);
-		if (top->levels < level + 1)
-			top->levels = (uint8_t) (level + 1);
-		place_node(predictor, list_of, top, node->left, level + 1, 2 * position);
-		place_node(predictor, list_of, top, node->left + 1, level + 1, 2 * position + 1);
-		return;
+		const pe_program *program = &predictor->programs[tree];
+		pe_blend *blends = predictor->blends + program->first_blend;
+
+		for (uint32_t i = 0; i < program->n_blends; i++)
+		{
+			uint32_t *places[] = {&blends[i].left, &blends[i].right, &blends[i].out};
+
+			for (int side = 0; side < 3; side++)
+				*places[side] = (*places[side] & SCRATCH_PLACES)
+				                    ? predictor->scratch + (*places[side] & ~SCRATCH_PLACES)
+				                    : predictor->exit_places + *places[side];
+		}
+		blends[program->n_blends - 1].out = predictor->results + PE_ITEM_ROWS * (tree % PE_TOGETHER);
 	}
-	for (int i = position * exits; i < (position + 1) * exits; i++)
-	{
-		top->exits[i] = at;
-		top->values[i] = model->values[at];
-	}
-	top->deeper |= node->left != 0;
 }
 
 static bool
-make_trees(pe_predictor *predictor, const int *list_of)
+make_programs(pe_predictor *predictor, const int *list_of)
 {
 	const pe_model *model = predictor->model;
-	uint32_t most_sets = 0;
+	const pe_env *env = predictor->env;
+	maker make = {.predictor = predictor, .list_of = list_of};
+	size_t sets = 0, leaves = ((size_t) model->n_nodes + model->n_trees) / 2 + 1;
+	bool made;
 
-	predictor->trees = pe_calloc(predictor->env, model->n_trees, sizeof(tree_top));
-	if (predictor->trees == NULL)
-		return false;
-	for (uint32_t tree = 0; tree < model->n_trees; tree++)
-	{
-		tree_top *top = &predictor->trees[tree];
-
-		memset(top->thresholds, ALWAYS_LEFT, sizeof(top->thresholds)); /* where there is no test */
-		place_node(predictor, list_of, top, model->roots[tree], 0, 0);
-		if (most_sets < top->n_sets)
-			most_sets = top->n_sets;
-	}
-	for (uint32_t tree = 0; tree + TOGETHER <= model->n_trees; tree++)
-	{
-		tree_top *top = &predictor->trees[tree];
-
-		top->shallow = true;
-		for (int i = 0; i < TOGETHER; i++)
-			top->shallow &= !top[i].deeper;
-	}
-	/* Trees without any test read the first place all the same. */
-	predictor->group_bytes = predictor->set_places + GROUP * (most_sets > 0 ? most_sets : 1);
-	return true;
+	for (uint32_t i = 0; i < model->n_nodes; i++)
+		sets += (model->nodes[i].flags & PE_NODE_CATEGORICAL) != 0;
+	/* A tree has at most as many steps as leaves, one more than its tests. */
+	predictor->programs = pe_calloc(env, (size_t) model->n_trees + 1, sizeof(pe_program));
+	predictor->blends = pe_alloc(env, leaves * sizeof(pe_blend));
+	predictor->sets = pe_alloc(env, (sets + 1) * sizeof(pe_set_test));
+	predictor->values = pe_alloc(env, leaves * sizeof(double));
+	predictor->exits = pe_alloc(env, leaves * sizeof(uint32_t));
+	make.exit_of = pe_alloc(env, (size_t) model->n_nodes * sizeof(int16_t));
+	made = predictor->programs != NULL && predictor->blends != NULL && predictor->sets != NULL &&
+	       predictor->values != NULL && predictor->exits != NULL && make.exit_of != NULL;
+	for (uint32_t tree = 0; made && tree < model->n_trees; tree++)
+		make_program(&make, tree);
+	if (made)
+		place_all(&make);
+	pe_free(env, make.exit_of);
+	return made;
 }
 
 static bool
@@ -261,21 +294,14 @@ prepare(pe_predictor *predictor)
 	float *thresholds = pe_alloc(env, 2 * (size_t) model->n_nodes * sizeof(float));
 	bool fits = true, made;
 
-	predictor->lists = pe_calloc(env, (size_t) model->n_features, sizeof(code_list));
+	predictor->lists = pe_calloc(env, (size_t) model->n_features, sizeof(pe_code_list));
 	made = starts != NULL && list_of != NULL && thresholds != NULL && predictor->lists != NULL &&
 	       make_lists(predictor, starts, thresholds, list_of, &fits) &&
-	       (!fits || make_trees(predictor, list_of));
+	       (!fits || make_programs(predictor, list_of));
 	pe_free(env, starts);
 	pe_free(env, list_of);
 	pe_free(env, thresholds);
 	return made;
-}
-
-static void
-free_job(predict_job *job)
-{
-	pe_team_free(job->team); /* first: its threads may still be at the rest */
-	pe_free(job->predictor->env, job->desks);
 }
 
 void
@@ -283,13 +309,15 @@ pe_predictor_free(pe_predictor *predictor)
 {
 	if (predictor == NULL)
 		return;
-	if (predictor->job != NULL)
-		free_job(predictor->job);
-	pe_free(predictor->env, predictor->job);
+	pe_predictor_stop(predictor);
 	for (int i = 0; predictor->lists != NULL && i < predictor->n_lists; i++)
 		pe_free(predictor->env, predictor->lists[i].cuts);
 	pe_free(predictor->env, predictor->lists);
-	pe_free(predictor->env, predictor->trees);
+	pe_free(predictor->env, predictor->programs);
+	pe_free(predictor->env, predictor->blends);
+	pe_free(predictor->env, predictor->sets);
+	pe_free(predictor->env, predictor->values);
+	pe_free(predictor->env, predictor->exits);
 	pe_free(predictor->env, predictor);
 }
 
@@ -316,409 +344,4 @@ void
 pe_predictor_use_plain(pe_predictor *predictor)
 {
 	predictor->plain = true;
-}
-
-/* ---- predicting ------------------------------------------------------------------------- */
-
-static void
-encode_plain(const code_list *list, const float *values, uint8_t *codes)
-{
-	uint32_t below[GROUP] = {0};
-
-	for (uint32_t step = (1u << list->steps) >> 1; step > 0; step >>= 1)
-		for (int row = 0; row < GROUP; row++)
-			below[row] += step & -(uint32_t) (list->cuts[below[row] + step - 1] < values[row]);
-	for (int row = 0; row < GROUP; row++)
-	{
-		codes[list->left + row] = (uint8_t) CODE(below[row]); /* nothing is below a NaN */
-		codes[list->right + row] = (uint8_t) (isnan(values[row]) ? CODE(255) : CODE(below[row]));
-	}
-}
-
-#ifdef HAVE_AVX2
-/*
- * The same, eight rows in a register: comparing with every 16th cut costs less than the
- * first steps of the search, whose reads go to eight places.
- */
-#define FINE_STEPS 4
-#define FINE_CUTS  (1 << FINE_STEPS)
-
-__attribute__((target("avx2"))) static void
-encode_avx2(const code_list *list, const float *values, uint8_t *codes)
-{
-	const __m256i turn = _mm256_set1_epi8((char) 0x80), one = _mm256_set1_epi32(1);
-	__m256i below[GROUP / 8], missing[GROUP / 8];
-	__m256i packed, gaps;
-	/* Packing works on halves of registers: fours of bytes come out in this order. */
-	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-
-	for (int i = 0; i < GROUP / 8; i++)
-	{
-		__m256 value = _mm256_loadu_ps(values + 8 * i);
-		__m256i at = _mm256_setzero_si256();
-
-		for (int cut = FINE_CUTS - 1; cut < list->n_cuts; cut += FINE_CUTS)
-			at = _mm256_sub_epi32(
-			    at, _mm256_castps_si256(_mm256_cmp_ps(_mm256_set1_ps(list->cuts[cut]), value, _CMP_LT_OQ)));
-		at = _mm256_slli_epi32(at, FINE_STEPS);
-		for (int step = (1 << (list->steps < FINE_STEPS ? list->steps : FINE_STEPS)) >> 1; step > 0;
-		     step >>= 1)
-		{
-			__m256i next = _mm256_add_epi32(at, _mm256_set1_epi32(step));
-			__m256 cut = _mm256_i32gather_ps(list->cuts, _mm256_sub_epi32(next, one), 4);
-			__m256i above = _mm256_castps_si256(_mm256_cmp_ps(cut, value, _CMP_LT_OQ));
-
-			at = _mm256_blendv_epi8(at, next, above);
-		}
-		below[i] = at;
-		missing[i] = _mm256_castps_si256(_mm256_cmp_ps(value, value, _CMP_UNORD_Q));
-	}
-	packed =
-	    _mm256_packus_epi16(_mm256_packs_epi32(below[0], below[1]), _mm256_packs_epi32(below[2], below[3]));
-	gaps = _mm256_packs_epi16(_mm256_packs_epi32(missing[0], missing[1]),
-	                          _mm256_packs_epi32(missing[2], missing[3]));
-	packed = _mm256_xor_si256(_mm256_permutevar8x32_epi32(packed, order), turn);
-	gaps = _mm256_permutevar8x32_epi32(gaps, order);
-	_mm256_storeu_si256((__m256i *) (codes + list->left), packed); /* nothing is below a NaN */
-	_mm256_storeu_si256((__m256i *) (codes + list->right),
-	                    _mm256_blendv_epi8(packed, _mm256_set1_epi8((char) CODE(255)), gaps));
-}
-#endif
-
-/* Codes of up to GROUP rows; what is beyond count is of no meaning but set. */
-static void
-encode_group(const predict_job *job, const double *values, size_t count, uint8_t *codes)
-{
-	const pe_predictor *predictor = job->predictor;
-	size_t stride = job->block.stride;
-
-	for (int i = 0; i < predictor->n_lists; i++)
-	{
-		const code_list *list = &predictor->lists[i];
-		const pe_feature *feature = &predictor->model->features[list->feature];
-		float numbers[GROUP] = {0};
-
-		if (list->categorical)
-			for (size_t row = 0; row < GROUP; row++)
-				codes[list->left + row] =
-				    row < count ? (uint8_t) pe_feature_slot(feature, values[row * stride + list->feature])
-				                : 0;
-		else
-		{
-			/* Trained on floats: the same rounding as everywhere. */
-			for (size_t row = 0; row < count; row++)
-				numbers[row] = (float) values[row * stride + list->feature];
-			job->encode(list, numbers, codes);
-		}
-	}
-}
-
-static void
-test_sets_plain(const pe_model *model, const tree_top *top, const uint8_t *codes, uint8_t *answers)
-{
-	for (int i = 0; i < top->n_sets; i++)
-	{
-		const uint32_t *bits = model->sets[top->sets[i].set].bits;
-		const uint8_t *slots = codes + top->sets[i].slots;
-
-		for (int row = 0; row < GROUP; row++)
-			answers[i * GROUP + row] = (uint8_t) CODE(!((bits[slots[row] >> 5] >> (slots[row] & 31)) & 1));
-	}
-}
-
-#ifdef HAVE_AVX2
-/* The set's 256 bits are 32 bytes in two registers; a row picks its byte, then its bit. */
-__attribute__((target("avx2"))) static void
-test_sets_avx2(const pe_model *model, const tree_top *top, const uint8_t *codes, uint8_t *answers)
-{
-	const __m256i bit_of = _mm256_set1_epi64x((int64_t) UINT64_C(0x8040201008040201));
-
-	for (int i = 0; i < top->n_sets; i++)
-	{
-		const __m128i *set = (const __m128i *) model->sets[top->sets[i].set].bits;
-		__m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128(set));
-		__m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128(set + 1));
-		__m256i slots = _mm256_loadu_si256((const __m256i *) (codes + top->sets[i].slots));
-		__m256i byte = _mm256_and_si256(_mm256_srli_epi16(slots, 3), _mm256_set1_epi8(15));
-		__m256i bit = _mm256_shuffle_epi8(bit_of, _mm256_and_si256(slots, _mm256_set1_epi8(7)));
-		__m256i bits =
-		    _mm256_blendv_epi8(_mm256_shuffle_epi8(low, byte), _mm256_shuffle_epi8(high, byte), slots);
-		__m256i left = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
-		__m256i right = _mm256_andnot_si256(left, _mm256_set1_epi8(1));
-
-		_mm256_storeu_si256((__m256i *) (answers + i * GROUP),
-		                    _mm256_xor_si256(right, _mm256_set1_epi8((char) 0x80)));
-	}
-}
-#endif
-
-#define TEST(vector, k)             (*(const vector *) (codes + top->codes[k]) > ((vector){0} + top->thresholds[k]))
-#define PICK(left, right, answer)   (((left) & ~(answer)) | ((right) & (answer)))
-#define PICK2(v, k, a)              PICK(TEST(v, k), TEST(v, (k) + 1), a)
-#define PICK4(v, k, a, b)           PICK(PICK2(v, k, b), PICK2(v, (k) + 2, b), a)
-#define PICK8(v, k, a, b, c)        PICK(PICK4(v, k, b, c), PICK4(v, (k) + 4, b, c), a)
-#define PICK16(v, k, a, b, c, d)    PICK(PICK8(v, k, b, c, d), PICK8(v, (k) + 8, b, c, d), a)
-#define PICK32(v, k, a, b, c, d, e) PICK(PICK16(v, k, b, c, d, e), PICK16(v, (k) + 16, b, c, d, e), a)
-
-/* The ways out of as many rows as the vector has bytes. */
-#define FIND_WAYS(vector)                                                                                    \
-	do                                                                                                       \
-	{                                                                                                        \
-		vector a = TEST(vector, 0), b = PICK2(vector, 1, a), c = PICK4(vector, 3, a, b);                     \
-		vector way = (a & 32) | (b & 16) | (c & 8);                                                          \
-		if (top->levels > 3)                                                                                 \
-		{                                                                                                    \
-			vector d = PICK8(vector, 7, a, b, c);                                                            \
-			way |= d & 4;                                                                                    \
-			if (top->levels > 4)                                                                             \
-			{                                                                                                \
-				vector e = PICK16(vector, 15, a, b, c, d);                                                   \
-				way |= e & 2;                                                                                \
-				if (top->levels > 5)                                                                         \
-					way |= PICK32(vector, 31, a, b, c, d, e) & 1;                                            \
-			}                                                                                                \
-		}                                                                                                    \
-		*(vector *) ways = way;                                                                              \
-	} while (0)
-
-static void
-find_ways_plain(const tree_top *top, const uint8_t *codes, uint8_t *ways)
-{
-	for (int half = 0; half < GROUP; half += 16, codes += 16, ways += 16)
-		FIND_WAYS(half_vector);
-}
-
-#ifdef HAVE_AVX2
-__attribute__((target("avx2"))) static void
-find_ways_avx2(const tree_top *top, const uint8_t *codes, uint8_t *ways)
-{
-	FIND_WAYS(code_vector);
-}
-#endif
-
-/* Adds what TOGETHER trees say of a group, in their order; ways are GROUP apart. */
-static inline void
-add_leaves(const tree_top *top, const uint8_t *ways, double *sums)
-{
-	for (int row = 0; row < GROUP; row++)
-		sums[row] = (((sums[row] + top[0].values[ways[row]]) + top[1].values[ways[GROUP + row]]) +
-		             top[2].values[ways[2 * GROUP + row]]) +
-		            top[3].values[ways[3 * GROUP + row]];
-}
-
-/* Adds what the tree says of count rows to their sums. */
-static inline void
-add_values(const pe_model *model, const tree_top *top, const uint8_t *ways, const double *values,
-           size_t stride, size_t count, double *sums)
-{
-	if (!top->deeper)
-	{
-		for (size_t row = 0; row < count; row++)
-			sums[row] += top->values[ways[row]];
-		return;
-	}
-	for (size_t row = 0; row < count; row++)
-	{
-		uint32_t at = top->exits[ways[row]];
-
-		while (model->nodes[at].left != 0)
-			at = model->nodes[at].left + !pe_goes_left(model, &model->nodes[at], values + row * stride);
-		sums[row] += model->values[at];
-	}
-}
-
-/*
- * Margins of the rows first .. first + count - 1, count <= ITEM_ROWS, of a class side
- * by side, ITEM_ROWS apart. Tree t belongs to class t % n_margins.
- */
-static void
-add_trees(const predict_job *job, size_t first, size_t count, int thread, double *margins, uint8_t *desk)
-{
-	const pe_predictor *predictor = job->predictor;
-	const pe_model *model = predictor->model;
-	const double *values = job->block.values + first * job->block.stride;
-	size_t stride = job->block.stride;
-	uint8_t *codes = desk;
-	int class = 0, together;
-
-	for (size_t row = 0; row < count; row += GROUP, codes += predictor->group_bytes)
-		encode_group(job, values + row * stride, count - row < GROUP ? count - row : GROUP, codes);
-	for (uint32_t tree = 0; tree < model->n_trees; tree += (uint32_t) together)
-	{
-		const tree_top *top = &predictor->trees[tree];
-		double *sums = margins + (size_t) class * ITEM_ROWS;
-
-		together = job->n_margins == 1 && tree + TOGETHER <= model->n_trees && top->shallow ? TOGETHER : 1;
-		codes = desk;
-		for (size_t row = 0; row < count; row += GROUP, codes += predictor->group_bytes)
-		{
-			uint8_t ways[TOGETHER * GROUP];
-
-			for (int i = 0; i < together; i++)
-			{
-				if (top[i].n_sets > 0)
-					job->test_sets(model, &top[i], codes, codes + predictor->set_places);
-				job->find_ways(&top[i], codes, ways + i * GROUP);
-			}
-			if (together == TOGETHER)
-				add_leaves(top, ways, sums + row); /* beyond count too: there is room, and no meaning */
-			else
-				add_values(model, top, ways, values + row * stride, stride,
-				           count - row < GROUP ? count - row : GROUP, sums + row);
-		}
-		if (++class == job->n_margins)
-			class = 0;
-		if (tree / 64 != (tree + (uint32_t) together) / 64 && pe_team_poll(job->team, thread))
-			return;
-	}
-}
-
-/* From a row's margins, ITEM_ROWS apart, to its prediction and outputs. */
-static double
-predict_classes(const pe_model *model, const double *margins, double *outputs)
-{
-	double own[PE_MAX_CLASSES], largest;
-
-	if (outputs == NULL)
-		outputs = own;
-	for (int i = 0; i < model->n_classes; i++)
-		outputs[i] = margins[(size_t) i * ITEM_ROWS];
-	pe_softmax(outputs, model->n_classes);
-	largest = outputs[0];
-	for (int i = 1; i < model->n_classes; i++)
-		largest = outputs[i] > largest ? outputs[i] : largest;
-	return largest;
-}
-
-static void
-predict_trees(const predict_job *job, size_t first, size_t count, int thread)
-{
-	const pe_model *model = job->predictor->model;
-	const pe_prediction_block *block = &job->block;
-	uint8_t *desk = job->desks + (size_t) thread * job->desk_bytes;
-	double *margins = (double *) desk;
-
-	for (int class = 0; class < job->n_margins; class ++)
-		for (size_t row = 0; row < ITEM_ROWS; row++)
-			margins[(size_t) class * ITEM_ROWS + row] =
-			    model->class_margins != NULL ? model->class_margins[class] : model->base_margin;
-	add_trees(job, first, count, thread, margins,
-	          desk + (size_t) job->n_margins * ITEM_ROWS * sizeof(double));
-	for (size_t row = 0; row < count; row++)
-		block->predictions[first + row] =
-		    model->n_classes == 0
-		        ? pe_model_link(model, margins[row])
-		        : predict_classes(model, margins + row,
-		                          block->outputs == NULL ? NULL
-		                                                 : block->outputs + (first + row) * model->n_classes);
-}
-
-/* Models that are no trees, or too large for codes of a byte. */
-static void
-predict_singly(const predict_job *job, size_t first, size_t count, int thread)
-{
-	const pe_model *model = job->predictor->model;
-	const pe_prediction_block *block = &job->block;
-	int n_outputs = pe_model_output_count(model);
-
-	for (size_t row = first; row < first + count; row++)
-	{
-		const double *values = block->values + row * block->stride;
-
-		block->predictions[row] = pe_model_predict(model, values);
-		if (block->outputs != NULL)
-			pe_model_outputs(model, values, block->outputs + row * n_outputs);
-		if (row % 8 == 7 && pe_team_poll(job->team, thread))
-			return;
-	}
-}
-
-static void
-predict_item(void *ctx, uint32_t item, int thread)
-{
-	const predict_job *job = ctx;
-	const pe_prediction_block *block = &job->block;
-	size_t first = (size_t) item * ITEM_ROWS;
-	size_t count = block->rows - first < ITEM_ROWS ? block->rows - first : ITEM_ROWS;
-
-	if (job->predictor->trees != NULL)
-		predict_trees(job, first, count, thread);
-	else
-		predict_singly(job, first, count, thread);
-	for (size_t row = first; block->scores != NULL && row < first + count; row++)
-		block->scores[row] = pe_model_score(job->predictor->model, block->predictions[row]);
-}
-
-/* A team of that many threads and their desks. The job is to be freed also when it fails. */
-static pe_status
-make_job(predict_job *job, const pe_predictor *predictor, int threads, pe_error *err)
-{
-	job->predictor = predictor;
-	job->n_margins = pe_model_margin_count(predictor->model);
-	job->encode = encode_plain;
-	job->test_sets = test_sets_plain;
-	job->find_ways = find_ways_plain;
-#ifdef HAVE_AVX2
-	if (!predictor->plain && __builtin_cpu_supports("avx2"))
-	{
-		job->encode = encode_avx2;
-		job->test_sets = test_sets_avx2;
-		job->find_ways = find_ways_avx2;
-	}
-#endif
-	job->desk_bytes = (size_t) job->n_margins * ITEM_ROWS * sizeof(double) +
-	                  ((size_t) predictor->group_bytes * GROUPS + 63) / 64 * 64;
-	if ((job->team = pe_team_create(predictor->env, threads)) == NULL)
-		return pe_fail_memory(err);
-	pe_team_phase(job->team, "predict", 0, 0);
-	job->desks = pe_alloc(predictor->env, job->desk_bytes * (size_t) pe_team_threads(job->team));
-	return job->desks != NULL ? PE_OK : pe_fail_memory(err);
-}
-
-static uint32_t
-item_count(size_t rows)
-{
-	return (uint32_t) ((rows + ITEM_ROWS - 1) / ITEM_ROWS);
-}
-
-pe_status
-pe_predictor_predict(const pe_predictor *predictor, const double *values, size_t stride, size_t rows,
-                     int threads, double *predictions, pe_error *err)
-{
-	predict_job job = {
-	    .block = {.values = values, .stride = stride, .rows = rows, .predictions = predictions}};
-	uint32_t items = item_count(rows);
-	pe_status status;
-
-	if ((double) rows * predictor->model->n_trees < ALONE_VISITS)
-		threads = 1;
-	status = make_job(&job, predictor, threads < (int) items ? threads : (int) items, err);
-	if (status == PE_OK && !pe_team_run(job.team, predict_item, &job, items))
-		status = pe_fail(err, PE_CANCELLED, "cancelled");
-	free_job(&job);
-	return status;
-}
-
-pe_status
-pe_predictor_start(pe_predictor *predictor, int threads, pe_error *err)
-{
-	predictor->job = pe_calloc(predictor->env, 1, sizeof(*predictor->job));
-	if (predictor->job == NULL)
-		return pe_fail_memory(err);
-	return make_job(predictor->job, predictor, threads, err);
-}
-
-void
-pe_predictor_begin(pe_predictor *predictor, const pe_prediction_block *block)
-{
-	predict_job *job = predictor->job;
-
-	job->block = *block;
-	pe_team_begin(job->team, predict_item, job, item_count(block->rows));
-}
-
-pe_status
-pe_predictor_finish(pe_predictor *predictor, pe_error *err)
-{
-	return pe_team_end(predictor->job->team) ? PE_OK : pe_fail(err, PE_CANCELLED, "cancelled");
 }
