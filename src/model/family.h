@@ -47,10 +47,13 @@ extern const pe_family pe_lifetime_family;
 extern const pe_family pe_segment_family;
 extern const pe_family pe_engagement_family;
 extern const pe_family pe_two_part_family;
+extern const pe_family pe_uplift_family;
 
 /* A model within a family's section: all that an artifact holds but the frame. */
 extern void pe_write_model(pe_writer *w, const pe_model *model);
 /* NULL once the reader is bad. The caller's to free. */
 extern pe_model *pe_read_model(pe_reader *r, pe_algorithm wanted);
+/* Make a trees model take the levels of the whole that it is a part of: the same features. */
+extern pe_status pe_adopt_levels(pe_model *part, const pe_model *whole, pe_error *err);
 
 #endif /* PE_MODEL_FAMILY_H */

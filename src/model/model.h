@@ -24,7 +24,8 @@ typedef enum pe_task
 	PE_TASK_LIFETIME_VALUE = 4, /* from purchase histories; no target */
 	PE_TASK_SEGMENT = 5,        /* clusters of alike rows; no target */
 	PE_TASK_ENGAGEMENT = 6,     /* decayed points from events; no target */
-	PE_TASK_RECOMMENDATION = 7  /* items for users; no pe_model */
+	PE_TASK_RECOMMENDATION = 7, /* items for users; no pe_model */
+	PE_TASK_UPLIFT = 8          /* what a treatment adds to the probability; uplift/uplift.h */
 } pe_task;
 
 typedef enum pe_algorithm
@@ -44,7 +45,9 @@ typedef enum pe_algorithm
 	PE_ALGORITHM_IMPLICIT_ALS = 13,
 	PE_ALGORITHM_ITEM_ITEM = 14,
 	PE_ALGORITHM_POPULARITY = 15,
-	PE_ALGORITHM_TWO_PART = 16 /* selection.h */
+	PE_ALGORITHM_TWO_PART = 16, /* selection.h */
+	PE_ALGORITHM_TWO_MODELS = 17,
+	PE_ALGORITHM_CLASS_TRANSFORMATION = 18
 } pe_algorithm;
 
 /* What training makes small, and with it the link: log for the last three numbers, else the identity. */

@@ -12,6 +12,7 @@ static const char *const task_names[] = {
     [PE_TASK_SEGMENT] = "segment",
     [PE_TASK_ENGAGEMENT] = "engagement",
     [PE_TASK_RECOMMENDATION] = "recommendation",
+    [PE_TASK_UPLIFT] = "uplift",
 };
 
 static const char *const objective_names[] = {
@@ -47,6 +48,8 @@ static const algorithm_entry algorithms[] = {
     [PE_ALGORITHM_SBG] = {"sbg", TASK(PE_TASK_LIFETIME_VALUE), &pe_lifetime_family},
     [PE_ALGORITHM_GLM] = {"glm", TASK(PE_TASK_VALUE), &pe_linear_family},
     [PE_ALGORITHM_MULTINOMIAL] = {"multinomial", TASK(PE_TASK_AFFINITY), &pe_multinomial_family},
+    [PE_ALGORITHM_CLASS_TRANSFORMATION] = {"class_transformation", TASK(PE_TASK_UPLIFT), &pe_uplift_family},
+    [PE_ALGORITHM_TWO_MODELS] = {"two_models", TASK(PE_TASK_UPLIFT), &pe_uplift_family},
     [PE_ALGORITHM_POPULARITY] = {"popularity", TASK(PE_TASK_RECOMMENDATION), NULL},
     [PE_ALGORITHM_ITEM_ITEM] = {"item_item", TASK(PE_TASK_RECOMMENDATION), NULL},
     [PE_ALGORITHM_IMPLICIT_ALS] = {"implicit_als", TASK(PE_TASK_RECOMMENDATION), NULL},
@@ -123,6 +126,7 @@ pe_default_objective(pe_task task, pe_algorithm algorithm)
 		case PE_TASK_SEGMENT:
 		case PE_TASK_ENGAGEMENT:
 		case PE_TASK_RECOMMENDATION:
+		case PE_TASK_UPLIFT:
 			break;
 	}
 	return PE_OBJECTIVE_DEFAULT;

@@ -174,8 +174,8 @@ translate_sets(pe_model *part, const pe_model *whole)
 	}
 }
 
-static pe_status
-adopt_levels(pe_model *part, const pe_model *whole, pe_error *err)
+pe_status
+pe_adopt_levels(pe_model *part, const pe_model *whole, pe_error *err)
 {
 	pe_status status = PE_OK;
 
@@ -316,7 +316,7 @@ describe_features(parts_training *t)
 		feature->mean_contribution = (any->mean_contribution + amount->mean_contribution) / 2;
 	}
 	if (status == PE_OK)
-		status = adopt_levels(t->own->amount, t->model, t->err);
+		status = pe_adopt_levels(t->own->amount, t->model, t->err);
 	return status;
 }
 

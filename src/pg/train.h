@@ -74,6 +74,7 @@ extern PeTrained pe_train_supervised(PeTrainRequest *request); /* propensity, va
 extern PeTrained pe_train_lifetime(PeTrainRequest *request);   /* lifetime_value */
 extern PeTrained pe_train_recommend(PeTrainRequest *request);
 extern PeTrained pe_train_segment(PeTrainRequest *request);
+extern PeTrained pe_train_uplift(PeTrainRequest *request);
 extern PeTrained pe_train_engagement(PeTrainRequest *request);
 
 typedef struct PeWantedTreatment

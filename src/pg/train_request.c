@@ -203,6 +203,8 @@ train_family(PeTrainRequest *request)
 			return pe_train_lifetime(request);
 		case PE_TASK_RECOMMENDATION:
 			return pe_train_recommend(request);
+		case PE_TASK_UPLIFT:
+			return pe_train_uplift(request);
 		case PE_TASK_SEGMENT:
 			return pe_train_segment(request);
 		case PE_TASK_ENGAGEMENT:
