@@ -232,7 +232,9 @@ read_model(pe_reader *r, pe_model *model)
 {
 	uint64_t task = pe_read_int(r, 1), algorithm = pe_read_int(r, 1);
 
-	if (!pe_reader_bad(r) && pe_check_task((pe_task) task, (pe_algorithm) algorithm, NULL) != PE_OK)
+	/* Recommenders are no pe_model and have artifacts of their own. */
+	if (!pe_reader_bad(r) && (pe_check_task((pe_task) task, (pe_algorithm) algorithm, NULL) != PE_OK ||
+	                          pe_family_of((pe_algorithm) algorithm) == NULL))
 		pe_reader_fail(r, "its task and algorithm are not known");
 	if (pe_reader_bad(r))
 		return;
