@@ -97,7 +97,7 @@ void
 pe_search_default_space(pe_search *search, pe_algorithm algorithm)
 {
 	static const pe_search_dimension trees[] = {
-	    {.name = "max_depth", .from = 3, .to = 10, .whole = true},
+	    {.name = "max_leaves", .from = 8, .to = 128, .logarithmic = true, .whole = true},
 	    {.name = "learning_rate", .from = 0.03, .to = 0.3, .logarithmic = true},
 	    {.name = "min_child_weight", .from = 1, .to = 100, .logarithmic = true},
 	    {.name = "row_sample", .from = 0.5, .to = 1},

@@ -15,6 +15,21 @@
 /* Before the rows are read, half of them may turn out to be held out by time. */
 #define HOLDOUT_BY_TIME 0.5
 
+/* The largest value of what makes trees large, the one that a trial may need most room for. */
+static void
+set_largest(pe_options *options, const pe_search_dimension *dimension)
+{
+	static const char *const growing[] = {"trees", "max_depth", "max_leaves", "max_bins"};
+	double largest = dimension->to;
+	pe_error error;
+
+	for (int i = 0; i < dimension->n_values; i++)
+		largest = Max(largest, strtod(dimension->values[i], NULL));
+	for (int i = 0; i < lengthof(growing); i++)
+		if (strcmp(dimension->name, growing[i]) == 0)
+			pe_check(pe_options_set(options, growing[i], psprintf("%.0f", largest), &error), &error);
+}
+
 pe_options
 pe_training_reckoning(const PeTraining *training)
 {
@@ -24,25 +39,7 @@ pe_training_reckoning(const PeTraining *training)
 	if (training->columns.holdout >= 0 && training->held_out == 0)
 		options.holdout = HOLDOUT_BY_TIME;
 	for (int i = 0; search != NULL && i < search->n_dimensions; i++)
-	{
-		const pe_search_dimension *dimension = &search->dimensions[i];
-		pe_options tried = options;
-		pe_error error;
-		char number[32];
-
-		/* The largest trees and finest bins that a trial may have are what must fit. */
-		for (int k = 0; k < Max(dimension->n_values, 1); k++)
-		{
-			snprintf(number, sizeof(number), "%.17g", dimension->to);
-			if (pe_options_set(&tried, dimension->name,
-			                   dimension->values != NULL ? dimension->values[k] : number, &error) != PE_OK)
-				continue;
-			options.trees = Max(options.trees, tried.trees);
-			options.max_depth = Max(options.max_depth, tried.max_depth);
-			options.max_leaves = Max(options.max_leaves, tried.max_leaves);
-			options.max_bins = Max(options.max_bins, tried.max_bins);
-		}
-	}
+		set_largest(&options, &search->dimensions[i]);
 	return options;
 }
 

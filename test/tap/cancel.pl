@@ -79,6 +79,8 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname LIK
 my $train = q{SELECT * FROM profenrich.train('big', 'propensity', 'many', 'y', options => '{"key": "id", "trees": 500}')};
 cancel_in('train, while reading', 'train', 'read',   $train);
 cancel_in('train, in the core',   'train', '^(?!.*(read|start))', $train);
+cancel_in('train, while it searches', 'train', 'search',
+	q{SELECT * FROM profenrich.train('big', 'propensity', 'SELECT * FROM many WHERE id <= 300000', 'y', options => '{"key": "id", "search": true}')});
 is($node->safe_psql('postgres', "SELECT count(*) FROM profenrich.model WHERE name = 'big'"), 0, 'train: no model is left');
 cancel_in('score', 'score', '.', "SELECT count(*) FROM profenrich.score('small', 'many', 'id')");
 
