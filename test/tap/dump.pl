@@ -28,7 +28,7 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE customers AS
 		SELECT 'C-' || i AS crm_id, i % 60 AS tenure, (i * 7) % 100 AS visits, (ARRAY['basic', 'plus', 'pro'])[1 + i % 3] AS plan,
 			   hashint4(i) % 100 < 60 - i % 60 AS churned FROM generate_series(1, 3000) AS i;
-	SELECT * FROM profenrich.train('churn', 'propensity', 'customers', 'churned', options => '{"key": "crm_id", "trees": 20}');
+	SELECT * FROM profenrich.train('churn', 'propensity', 'customers', 'churned', options => '{"key": "crm_id", "trees": 20, "search": {"trials": 2, "folds": 2}}');
 	CREATE VIEW scored AS SELECT crm_id, profenrich.predict('churn', c) AS probability FROM customers c;
 	SELECT profenrich.create_enrichment('churnScore', 'aep', 'scored', 'crm_id', 'CRMID');
 	SELECT * FROM profenrich.provision('churnScore');
@@ -51,6 +51,7 @@ $node->safe_psql('postgres', q{
 my %questions = (
 	'models'      => "SELECT name, owner, task, deployed_version FROM profenrich.model ORDER BY 1",
 	'versions'    => "SELECT model, version, metrics, artifact_checksum FROM profenrich.model_version ORDER BY 1, 2",
+	'trials'      => "SELECT version_id, trial, options, mean, chosen FROM profenrich.search_trial ORDER BY 1, 2",
 	'artifacts'   => "SELECT version_id, count(*), sum(octet_length(bytes)), md5(string_agg(md5(bytes), '' ORDER BY part)) FROM profenrich.model_artifact GROUP BY 1 ORDER BY 1",
 	'predictions' => "SELECT md5(string_agg(profenrich.predict('churn', c)::text, ',' ORDER BY crm_id)) FROM customers c",
 	'enrichments' => "SELECT name, owner, source, namespace FROM profenrich.enrichment",
