@@ -50,7 +50,7 @@ pe_short_number(double value)
 	double size = fabs(value);
 
 	if (isnan(value))
-		return pstrdup("–");
+		return pstrdup("-");
 	if (size >= 1e15)
 		return psprintf("%.3g", value);
 	if (size >= 999500000)
@@ -70,7 +70,7 @@ pe_percent(double share)
 	double percent = share * 100;
 
 	if (isnan(share))
-		return pstrdup("–");
+		return pstrdup("-");
 	if (percent != 0 && fabs(percent) < 0.1)
 		return psprintf("%.2g %%", percent);
 	return fabs(percent) < 10 && fabs(percent - rint(percent)) > 0.05 ? psprintf("%.1f %%", percent)
@@ -114,16 +114,32 @@ pe_chart_end(PeChart *chart)
 	appendStringInfoString(chart->out, "</svg>\n");
 }
 
-/* 1, 2 or 5 times a power of ten, so that there are three to six ticks. */
-static double
-tick_step(double low, double high)
+#define MOST_TICKS 12
+
+/*
+ * Where the ticks of an axis are, and how many: at multiples of 1, 2 or 5 times a power of
+ * ten, three to six of them. Fewer, or none, where doubles of that size lie further apart.
+ */
+static int
+place_ticks(double low, double high, double *at)
 {
 	double rough = (high - low) / 5, power = pow(10, floor(log10(rough)));
+	double step = rough / power < 1.5   ? power
+	              : rough / power < 3.5 ? 2 * power
+	              : rough / power < 7.5 ? 5 * power
+	                                    : 10 * power;
+	double first = ceil(low / step - 1e-9);
+	int n = 0;
 
-	return rough / power < 1.5   ? power
-	       : rough / power < 3.5 ? 2 * power
-	       : rough / power < 7.5 ? 5 * power
-	                             : 10 * power;
+	for (int i = 0; i < MOST_TICKS; i++)
+	{
+		double tick = (first + i) * step;
+
+		if (!(tick <= high + step * 1e-6) || (n > 0 && tick <= at[n - 1]))
+			break;
+		at[n++] = fabs(tick) < step / 2 ? 0 : tick;
+	}
+	return n;
 }
 
 void
@@ -131,25 +147,27 @@ pe_chart_axes(PeChart *chart, PeChartScale x_scale, const char *x_title, PeChart
               const char *y_title)
 {
 	StringInfo out = chart->out;
-	double x_step = tick_step(chart->x_low, chart->x_high), y_step = tick_step(chart->y_low, chart->y_high);
+	double ticks[MOST_TICKS];
+	int n = place_ticks(chart->y_low, chart->y_high, ticks);
 
-	for (double y = ceil(chart->y_low / y_step - 1e-9) * y_step; y <= chart->y_high + y_step * 1e-6;
-	     y += y_step)
+	for (int i = 0; i < n; i++)
 	{
-		double at = y_at(chart, y);
+		double at = y_at(chart, ticks[i]);
 
 		appendStringInfo(out,
 		                 "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
 		                 "<text class=\"end\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
-		                 chart->left, RIGHT, at, at, chart->left - 5, at + 4,
-		                 tick_text(fabs(y) < y_step / 2 ? 0 : y, y_scale));
+		                 chart->left, RIGHT, at, at, chart->left - 5, at + 4, tick_text(ticks[i], y_scale));
 	}
-	for (double x = ceil(chart->x_low / x_step - 1e-9) * x_step; x <= chart->x_high + x_step * 1e-6;
-	     x += x_step)
+	n = place_ticks(chart->x_low, chart->x_high, ticks);
+	for (int i = 0; i < n; i++)
+	{
+		double at = x_at(chart, ticks[i]);
+
 		appendStringInfo(out, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
-		                 x_at(chart, x) > RIGHT - 12 ? "end" : "middle",
-		                 x_at(chart, x) > RIGHT - 12 ? RIGHT + 8 : x_at(chart, x), chart->bottom + 20,
-		                 tick_text(fabs(x) < x_step / 2 ? 0 : x, x_scale));
+		                 at > RIGHT - 12 ? "end" : "middle", at > RIGHT - 12 ? RIGHT + 8 : at,
+		                 chart->bottom + 20, tick_text(ticks[i], x_scale));
+	}
 	appendStringInfo(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n",
 	                 chart->left, RIGHT, chart->bottom, chart->bottom);
 	appendStringInfo(out, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">", (chart->left + RIGHT) / 2,
@@ -179,10 +197,15 @@ pe_chart_line(PeChart *chart, const double *x, const double *y, int n, PeSeries 
 
 	appendStringInfo(out, "<polyline class=\"%s\" points=\"", series_class(series));
 	for (int i = 0; i < n; i++)
-		appendStringInfo(out, "%.1f,%.1f ", x_at(chart, x[i]), y_at(chart, y[i]));
+	{
+		if (isfinite(x[i]) && isfinite(y[i]))
+			appendStringInfo(out, "%.1f,%.1f ", x_at(chart, x[i]), y_at(chart, y[i]));
+	}
 	appendStringInfoString(out, "\"/>\n");
 	for (int i = 0; i < n && markers; i++)
 	{
+		if (!isfinite(x[i]) || !isfinite(y[i]))
+			continue;
 		if (series == PE_SERIES_SECOND)
 			appendStringInfo(out,
 			                 "<rect class=\"mark second\" x=\"%.1f\" y=\"%.1f\" width=\"7\" height=\"7\"/>",
@@ -240,7 +263,7 @@ append_cut(StringInfo out, const char *name, double room)
 	}
 	pe_html_text(out, pnstrdup(name, end - name));
 	if (*end != '\0')
-		appendStringInfoString(out, "…");
+		appendStringInfoString(out, "&#8230;");
 }
 
 void

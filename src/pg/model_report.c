@@ -180,7 +180,8 @@ put_head(Report *page)
 	          " FROM profenrich.model_version v WHERE v.version_id = $1");
 	name = text_at(0, 1);
 	quality = text_at(0, 3);
-	good = strcmp(quality, "good") == 0 || strcmp(quality, "excellent") == 0 || strcmp(quality, "fair") == 0;
+	good = strcmp(quality, "good") == 0 || strcmp(quality, "excellent") == 0 ||
+	       strcmp(quality, "fair") == 0 || strcmp(quality, "beats popularity") == 0;
 	put(page, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
 	          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
 	          "'unsafe-inline'\">\n"
@@ -203,7 +204,7 @@ put_head(Report *page)
 	put_text(page, text_at(0, 8));
 	/* The sign says it as well as the colour does. */
 	appendStringInfo(&page->html, "</p>\n<div class=\"verdict%s\"><strong>%s ", good ? "" : " warn",
-	                 good ? "✓" : "⚠");
+	                 good ? "&#10003;" : "&#9888;");
 	put_text(page, quality);
 	put(page, "</strong><p>");
 	put_text(page, text_at(0, 4));
@@ -367,13 +368,15 @@ put_distribution(Report *page, const pe_model *core)
 	PeChart chart = {0};
 	bool share = page->task == PE_TASK_PROPENSITY || page->task == PE_TASK_AFFINITY;
 
-	if (!(highest > lowest))
+	if (!(highest > lowest) || !isfinite(highest - lowest))
 		return;
 	for (int i = 0; i <= 1000; i++)
 	{
-		int at = (int) ((pe_model_quantile(core, i / 1000.0) - lowest) / (highest - lowest) * COLUMNS);
+		/* The largest may be as far off as a double goes: held to the last column before it is a number of
+		 * one. */
+		double at = (pe_model_quantile(core, i / 1000.0) - lowest) / (highest - lowest) * COLUMNS;
 
-		counts[at < COLUMNS ? at : COLUMNS - 1] += 1 / 1001.0;
+		counts[at < COLUMNS ? (int) at : COLUMNS - 1] += 1 / 1001.0;
 	}
 	chart.x_low = lowest;
 	chart.x_high = highest;
@@ -523,6 +526,25 @@ put_classes(Report *page)
 }
 
 static void
+put_candidates(Report *page)
+{
+	static const char *const titles[] = {"tried",     "chosen",       "neighbours", "regularization",
+	                                     "recall@10", "precision@10", "NDCG@10",    "MAP@10"};
+	uint64 rows = ask(
+	    page, "SELECT r.algorithm, CASE WHEN r.chosen THEN 'yes' END, r.neighbours, r.regularization,"
+	          " r.recall_at_10, r.precision_at_10, r.ndcg_at_10, r.map_at_10"
+	          " FROM profenrich.model_version v, jsonb_to_recordset(v.evaluation->'candidates')"
+	          " AS r(candidate int, algorithm text, chosen boolean, neighbours text, regularization float8,"
+	          " recall_at_10 float8, precision_at_10 float8, ndcg_at_10 float8, map_at_10 float8)"
+	          " WHERE v.version_id = $1 ORDER BY r.candidate");
+
+	if (rows == 0)
+		return;
+	put(page, "<h2>What was tried</h2>\n");
+	put_table(page, titles, lengthof(titles), 2, rows);
+}
+
+static void
 put_data(Report *page)
 {
 	static const char *const facts[] = {"source",     "rows",         "positives", "key",     "features",
@@ -567,16 +589,20 @@ write_page(Report *page, const pe_model *core)
 {
 	put_head(page);
 	put_tiles(page);
-	put(page, "<h2>In pictures</h2>\n<div class=\"charts\">\n");
-	put_roc(page);
-	put_deciles(page);
-	put_calibration(page);
-	put_importances(page);
-	put_contributions(page);
+	/* Which items a model recommends is nothing that one of these charts could show. */
 	if (core != NULL)
+	{
+		put(page, "<h2>In pictures</h2>\n<div class=\"charts\">\n");
+		put_roc(page);
+		put_deciles(page);
+		put_calibration(page);
+		put_importances(page);
+		put_contributions(page);
 		put_distribution(page, core);
-	put(page, "</div>\n");
+		put(page, "</div>\n");
+	}
 	put_classes(page);
+	put_candidates(page);
 	put_figures(page);
 	put_data(page);
 	put(page, "<p class=\"quiet\">Figures are of rows that the model did not learn from, where some were "
@@ -596,8 +622,8 @@ pe_report(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
-	                      CurrentMemoryContext);
+	model = pe_version_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+	                        CurrentMemoryContext);
 	page.version_id = Int64GetDatum(model->version_id);
 	page.task = model->task;
 	initStringInfo(&page.html);

@@ -448,8 +448,8 @@ pin(LoadedEntry *entry, MemoryContext holder)
 	entry->used = ++clock_now;
 }
 
-static const PeModel *
-open_version(const char *name, int version, MemoryContext holder)
+const PeModel *
+pe_version_open(const char *name, int version, MemoryContext holder)
 {
 	NameEntry found;
 	LoadedEntry *entry;
@@ -489,7 +489,7 @@ open_version(const char *name, int version, MemoryContext holder)
 const PeModel *
 pe_model_open(const char *name, int version, MemoryContext holder)
 {
-	const PeModel *model = open_version(name, version, holder);
+	const PeModel *model = pe_version_open(name, version, holder);
 
 	if (model->core == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -501,7 +501,7 @@ pe_model_open(const char *name, int version, MemoryContext holder)
 const PeModel *
 pe_recommender_open(const char *name, int version, MemoryContext holder)
 {
-	const PeModel *model = open_version(name, version, holder);
+	const PeModel *model = pe_version_open(name, version, holder);
 
 	if (model->recommender == NULL)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -47,6 +47,8 @@ typedef struct PeModel
 extern const PeModel *pe_model_open(const char *name, int version, MemoryContext holder);
 /* The same for a version that recommends, which pe_model_open refuses, as this does others. */
 extern const PeModel *pe_recommender_open(const char *name, int version, MemoryContext holder);
+/* The same for a version of any task. */
+extern const PeModel *pe_version_open(const char *name, int version, MemoryContext holder);
 
 /* Grows with every change to profenrich.model that this session has heard of. */
 extern uint64 pe_model_generation(void);
