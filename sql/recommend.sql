@@ -123,6 +123,8 @@ SET ROLE recommend_reader;
 SELECT count(*) FROM profenrich.recommend('next_product', 'c0001', 3);
 SELECT count(*) > 0 AS seen FROM profenrich.recommendation_candidates;
 SELECT * FROM profenrich.recommend_all('next_product', 'orders', 'crm_id');
+SELECT * FROM profenrich.recommend_all('next_product');
+SELECT count(*) FROM profenrich.recommend_all('next_product', $$VALUES ('c0001'), ('c0002')$$, 'column1');
 SET ROLE recommend_nobody;
 SELECT * FROM profenrich.recommend('next_product', 'c0001', 3);
 RESET ROLE;

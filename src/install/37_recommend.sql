@@ -13,7 +13,7 @@ RETURNS TABLE (key text, items text[], scores double precision[], basis text, mo
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 ROWS 10000
 AS 'MODULE_PATHNAME', 'pe_recommend_all';
 COMMENT ON FUNCTION @extschema@.recommend_all(text, text, text, integer, integer) IS
-	'recommend() for every key of a table, view or SELECT, read as the caller, a repeated key once; without a source for every user the model knows. basis: history, popularity or both';
+	'recommend() for every key of a table, view or SELECT, read as the caller, a repeated key once; without a source for every user the model knows, which only its owner may ask for. basis: history, popularity or both';
 
 CREATE FUNCTION @extschema@.similar_items(model text, item text, top integer DEFAULT 10, version integer DEFAULT NULL)
 RETURNS TABLE (item text, similarity double precision, rank integer)

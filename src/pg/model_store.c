@@ -19,35 +19,42 @@
 /* Parts are far below what a dump or a restore can take in one value. */
 #define PART_BYTES (16 * 1024 * 1024)
 
-bool
-pe_model_check_owner(const char *name, pe_task *task)
+PeModelRights
+pe_model_rights(const char *name, pe_task *task)
 {
 	static const Oid types[] = {TEXTOID};
 	Datum values[] = {CStringGetTextDatum(name)};
-	bool exists;
-	bool allowed = true;
+	PeModelRights rights = PE_MODEL_NONE;
 
 	SPI_connect();
 	pe_owner_execute("SELECT m.owner::oid, m.task FROM profenrich.model m WHERE m.name = $1", 1, types,
 	                 values, NULL, true, 1);
-	exists = SPI_processed > 0;
-	if (exists)
+	if (SPI_processed > 0)
 	{
 		bool isnull;
 		Oid owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 
 		if (task != NULL)
 			*task = pe_task_from_name(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
-		allowed = has_privs_of_role(GetUserId(), owner) || pe_is_member("profenrich_admin");
+		rights = has_privs_of_role(GetUserId(), owner) || pe_is_member("profenrich_admin") ? PE_MODEL_OURS
+		                                                                                   : PE_MODEL_OTHERS;
 	}
 	SPI_finish();
-	if (!allowed)
+	return rights;
+}
+
+bool
+pe_model_check_owner(const char *name, pe_task *task)
+{
+	PeModelRights rights = pe_model_rights(name, task);
+
+	if (rights == PE_MODEL_OTHERS)
 		ereport(
 		    ERROR,
 		    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of model \"%s\"", name),
 		     errhint(
 		         "Its owner, members of that role and of profenrich_admin may train, deploy and drop it.")));
-	return exists;
+	return rights == PE_MODEL_OURS;
 }
 
 /* SHA-256 of the artifact as hexadecimal digits. */

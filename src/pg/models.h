@@ -53,6 +53,17 @@ extern const PeModel *pe_version_open(const char *name, int version, MemoryConte
 /* Grows with every change to profenrich.model that this session has heard of. */
 extern uint64 pe_model_generation(void);
 
+/* Whose a model is: nobody's, since there is none; one that the current user may change; another's. */
+typedef enum PeModelRights
+{
+	PE_MODEL_NONE,
+	PE_MODEL_OURS,
+	PE_MODEL_OTHERS
+} PeModelRights;
+
+/* *task, when wanted, is that of an existing model. */
+extern PeModelRights pe_model_rights(const char *name, pe_task *task);
+
 /*
  * May the current user change the model: its owner, a member of it, or of
  * profenrich_admin? Returns false when there is no model of that name, raises when

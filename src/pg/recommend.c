@@ -251,12 +251,20 @@ ask_for_source(Asking *asking)
 		                errhint("Leave rows without a key out of the source.")));
 }
 
-/* Everybody that the version knows, in byte order. */
+/*
+ * Everybody that the version knows, in byte order. Who asks for the users of a source
+ * shows that it may read them; these are of a table that the trainer could read.
+ */
 static void
 ask_for_all(Asking *asking)
 {
 	const pe_recommender *recommender = asking->model->recommender;
 
+	if (pe_model_rights(asking->model->name, NULL) == PE_MODEL_OTHERS)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		         errmsg("must be owner of model \"%s\" to see all users that it knows", asking->model->name),
+		         errhint("Name a source and its key column: a table, view or SELECT that you may read.")));
 	for (uint32 user = 0; user < pe_recommender_users(recommender); user++)
 	{
 		size_t length;
