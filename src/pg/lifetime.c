@@ -13,6 +13,8 @@
 #include "pg/lifetime.h"
 #include "pg/rows.h"
 
+#define MOST_OPPORTUNITIES 100000 /* whose counts are added up */
+
 static const pe_lifetime *
 lifetime_of(const PeModel *model)
 {
@@ -170,12 +172,18 @@ pe_order_count_probability(PG_FUNCTION_ARGS)
 {
 	const pe_lifetime *lifetime = lifetime_of(pe_lifetime_model(fcinfo, 0, 3));
 	int32 orders = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT32(1);
+	double horizon = pe_horizon_argument(fcinfo, 2, lifetime);
 
 	if (orders < 0 || orders > 1000000)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("orders must be between 0 and 1000000, not %d", orders)));
-	PG_RETURN_FLOAT8(
-	    pe_lifetime_count_probability(lifetime, pe_horizon_argument(fcinfo, 2, lifetime), orders));
+	/* That of bg_bb is a sum over them. */
+	if (lifetime->process == PE_ALGORITHM_BG_BB && horizon > MOST_OPPORTUNITIES)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("horizon must be at most %d opportunities to order, not %.0f",
+		                       MOST_OPPORTUNITIES, horizon),
+		                errhint("An opportunity of this version comes every %g days.", lifetime->unit_days)));
+	PG_RETURN_FLOAT8(pe_lifetime_count_probability(lifetime, horizon, orders));
 }
 
 static void

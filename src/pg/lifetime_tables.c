@@ -167,11 +167,11 @@ pe_lifetime_frequencies(PG_FUNCTION_ARGS)
 	{
 		double rest = 1;
 
-		CHECK_FOR_INTERRUPTS();
 		for (int n = 0; n < f->top; n++)
 		{
 			double probability = pe_lifetime_count_probability(customers.lifetime, age->age, n);
 
+			CHECK_FOR_INTERRUPTS();
 			f->expected[n] += age->weight * probability;
 			rest -= probability;
 		}
@@ -429,6 +429,7 @@ expected_until(const Tracking *t, const pe_lifetime *lifetime, double end)
 
 	for (int32 day = t->first; day < end && day - t->base < t->room; day++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (t->births[day - t->base] > 0)
 			sum += (double) t->births[day - t->base] *
 			       pe_lifetime_new_orders(lifetime, (end - day) / lifetime->unit_days);

@@ -408,6 +408,28 @@ corners(void)
 	IS_INT(wrong, 0, "%d customers and parameters that cannot be: finite numbers", asked);
 }
 
+/* Discounted day by day for 30 years: more periods than are looked at one by one. */
+static void
+many_periods(void)
+{
+	for (int k = 0; k < 5; k++)
+	{
+		pe_customer c = all[k] == PE_ALGORITHM_SBG ? (pe_customer){3, 3, 3} : (pe_customer){3, 40, 60};
+		pe_lifetime l = made(all[k], 1.2, 8, 0.9, 4);
+		double expected = 0, before = 0;
+
+		for (int day = 1; day <= 10950; day++)
+		{
+			double orders = pe_lifetime_orders(&l, &c, day / 7.0);
+
+			expected += (orders - before) * pow(1.0005, -day);
+			before = orders;
+		}
+		IS_NEAR(pe_lifetime_worth(&l, &c, 0, 10950 / 7.0, 0.0005, 1 / 7.0) / expected, 1, 2e-4,
+		        "%s: worth of 10950 discounted days", pe_algorithm_name(all[k]));
+	}
+}
+
 int
 main(void)
 {
@@ -421,6 +443,7 @@ main(void)
 	simulate(PE_ALGORITHM_PARETO_NBD, 0.9, 6, 0.8, 12, 39, 30);
 	simulate(PE_ALGORITHM_BG_BB, 1.2, 0.8, 0.7, 3, 8, 5);
 	simulate(PE_ALGORITHM_SBG, 0.7, 3.5, 0, 0, 8, 5);
+	many_periods();
 	corners();
 	return tap_done();
 }

@@ -6,7 +6,7 @@
 #include "model/lifetime/process.h"
 
 #define MOST_OPPORTUNITIES 10000 /* of one customer of bg_bb */
-#define MOST_PERIODS       1200  /* discounted one by one: a century of months */
+#define MOST_PERIODS       1200  /* discounted one by one: a century of months; more in groups */
 #define LARGEST_VALUE      1e300
 
 const pe_process *
@@ -139,20 +139,26 @@ pe_lifetime_worth(const pe_lifetime *lifetime, const pe_customer *customer, doub
 	const pe_process *process = pe_process_of(lifetime->process);
 	pe_customer clean = pe_customer_clean(lifetime->process, *customer);
 	double worth = lifetime->with_spend ? pe_lifetime_spend(lifetime, clean.frequency, spend) : 1;
-	double there, orders = 0, value = 0, factor = 1, periods;
+	double there, orders = 0, value = 0, factor = 1, periods, at_once;
 
 	t = sane(t, PE_LARGEST_COUNT);
 	if (!(discount_rate > 0) || !(discount_period > 0))
 		return within_doubles(worth * pe_lifetime_orders(lifetime, &clean, t));
 	there = process->there(lifetime->parameters, &clean);
 	periods = there > 0 ? ceil(t / discount_period * (1 - 1e-12)) : 0;
-	for (int i = 1; i <= periods && i <= MOST_PERIODS; i++)
+	at_once = ceil(periods / MOST_PERIODS);
+	for (double first = 0; first < periods; first += at_once)
 	{
-		double end = i < periods && i < MOST_PERIODS ? i * discount_period : t;
+		double last = fmin(first + at_once, periods), n = last - first;
+		double end = last < periods ? last * discount_period : t;
 		double so_far = process->orders_if_there(lifetime->parameters, &clean, end);
+		double discount = factor / (1 + discount_rate);
 
-		factor /= 1 + discount_rate;
-		value += factor * fmax(within_doubles(so_far) - orders, 0);
+		/* Orders of a group are spread over its periods, whose mean discount they get. */
+		if (n > 1)
+			discount = factor * -expm1(-n * log1p(discount_rate)) / (discount_rate * n);
+		factor = n > 1 ? factor * exp(-n * log1p(discount_rate)) : discount;
+		value += discount * fmax(within_doubles(so_far) - orders, 0);
 		orders = within_doubles(so_far);
 	}
 	return within_doubles(worth * within_doubles(there * value));
