@@ -73,11 +73,12 @@ rows_memory(const pe_options *options, int n_features, double rows)
 static double
 nodes_memory(const pe_options *options, double rows)
 {
-	double leaves = options->max_leaves > 0 ? fmin(options->max_leaves, rows) : rows;
-	double lists = options->max_leaves > 0 ? 2 : 1;
+	int max_depth, max_leaves;
+	double leaves, lists;
 
-	if (options->max_leaves == 0 || options->max_depth_given)
-		leaves = fmin(leaves, ldexp(1, options->max_depth));
+	pe_options_shape(options, &max_depth, &max_leaves);
+	leaves = fmin(max_leaves > 0 ? fmin(max_leaves, rows) : rows, ldexp(1, max_depth));
+	lists = max_leaves > 0 ? 2 : 1;
 	return (leaves * 2 * options->trees + 2048) * 37 * 1.6 + (leaves * 3 + 64) * 200 * lists;
 }
 
