@@ -237,7 +237,9 @@ place_all(maker *make)
 	predictor->n_exit_places = make->most_exits;
 	predictor->scratch = predictor->exit_places + PE_ITEM_ROWS * make->most_exits;
 	predictor->results = predictor->scratch + PE_ITEM_ROWS * PE_SCRATCH;
-	predictor->desk_bytes = predictor->results + PE_ITEM_ROWS * PE_TOGETHER;
+	predictor->numbers = predictor->results + PE_ITEM_ROWS * PE_TOGETHER;
+	predictor->desk_bytes =
+	    predictor->numbers + (uint32_t) ((size_t) predictor->n_lists * PE_GROUP * sizeof(float));
 	for (uint32_t tree = 0; tree < predictor->model->n_trees; tree++)
 	{
 		const pe_program *program = &predictor->programs[tree];

@@ -78,6 +78,7 @@ struct pe_predictor
 	uint32_t n_exit_places;
 	uint32_t scratch;        /* of the results that wait, */
 	uint32_t results;        /* of tree t's last results, at t % PE_TOGETHER */
+	uint32_t numbers;        /* of a group's values, as floats, list after list */
 	uint32_t desk_bytes;     /* all places */
 	bool plain;              /* use nothing that not every CPU has */
 	struct predict_job *job; /* of pe_predictor_start */

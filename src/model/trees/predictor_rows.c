@@ -97,32 +97,32 @@ encode_avx2(const pe_code_list *list, const float *values, uint8_t *codes)
 }
 #endif
 
-/* Codes of up to PE_GROUP rows; what is beyond count is of no meaning but set. */
+/*
+ * Codes of the item's group of up to PE_GROUP rows; what is beyond count is of no meaning.
+ * Row after row: their values are read once, as they lie in memory.
+ */
 static void
-encode_group(const predict_job *job, const double *values, size_t count, uint8_t *codes)
+encode_group(const predict_job *job, const double *values, size_t count, uint8_t *desk, int group)
 {
 	const pe_predictor *predictor = job->predictor;
-	size_t stride = job->block.stride;
+	const pe_feature *features = predictor->model->features;
+	uint8_t *codes = desk + (size_t) group * PE_GROUP;
+	float *numbers = (float *) (desk + predictor->numbers);
 
-	for (int i = 0; i < predictor->n_lists; i++)
-	{
-		const pe_code_list *list = &predictor->lists[i];
-		const pe_feature *feature = &predictor->model->features[list->feature];
-		float numbers[PE_GROUP] = {0};
-
-		if (list->categorical)
-			for (size_t row = 0; row < PE_GROUP; row++)
-				codes[list->left + row] =
-				    row < count ? (uint8_t) pe_feature_slot(feature, values[row * stride + list->feature])
-				                : 0;
-		else
+	for (size_t row = 0; row < count; row++, values += job->block.stride)
+		for (int i = 0; i < predictor->n_lists; i++)
 		{
-			/* Trained on floats: the same rounding as everywhere. */
-			for (size_t row = 0; row < count; row++)
-				numbers[row] = (float) values[row * stride + list->feature];
-			job->encode(list, numbers, codes);
+			const pe_code_list *list = &predictor->lists[i];
+			double value = values[list->feature];
+
+			if (list->categorical)
+				codes[list->left + row] = (uint8_t) pe_feature_slot(&features[list->feature], value);
+			else /* Trained on floats: the same rounding as everywhere. */
+				numbers[i * PE_GROUP + (int) row] = (float) value;
 		}
-	}
+	for (int i = 0; i < predictor->n_lists; i++)
+		if (!predictor->lists[i].categorical)
+			job->encode(&predictor->lists[i], numbers + (size_t) i * PE_GROUP, codes);
 }
 
 static void
@@ -192,34 +192,34 @@ find_ways_plain(const pe_blend *blends, uint32_t n_blends, uint8_t *desk, int gr
 }
 
 #ifdef HAVE_AVX2
-/* Always inlined, so that the full number of groups is written out. */
-__attribute__((target("avx2"), always_inline)) static inline void
-find_groups_ways(const pe_blend *blends, uint32_t n_blends, uint8_t *desk, int groups)
+/* What the step's rows of one group take. */
+#define CHOOSE(group)                                                                                        \
+	_mm256_blendv_epi8(_mm256_load_si256(left + (group)), _mm256_load_si256(right + (group)),                \
+	                   _mm256_cmpgt_epi8(_mm256_load_si256(codes + (group)), threshold))
+
+__attribute__((target("avx2"))) static void
+find_ways_avx2(const pe_blend *blends, uint32_t n_blends, uint8_t *desk, int groups)
 {
 	for (const pe_blend *blend = blends; blend < blends + n_blends; blend++)
 	{
 		const __m256i *codes = (const __m256i *) (desk + blend->codes);
 		const __m256i *left = (const __m256i *) (desk + blend->left);
 		const __m256i *right = (const __m256i *) (desk + blend->right);
-		__m256i threshold = _mm256_set1_epi8(blend->threshold), chosen[PE_GROUPS];
+		__m256i *out = (__m256i *) (desk + blend->out), threshold = _mm256_set1_epi8(blend->threshold);
 
+		if (groups == PE_GROUPS)
+		{
+			__m256i a = CHOOSE(0), b = CHOOSE(1), c = CHOOSE(2), d = CHOOSE(3);
+
+			_mm256_store_si256(out, a);
+			_mm256_store_si256(out + 1, b);
+			_mm256_store_si256(out + 2, c);
+			_mm256_store_si256(out + 3, d);
+			continue;
+		}
 		for (int group = 0; group < groups; group++)
-			chosen[group] =
-			    _mm256_blendv_epi8(_mm256_load_si256(left + group), _mm256_load_si256(right + group),
-			                       _mm256_cmpgt_epi8(_mm256_load_si256(codes + group), threshold));
-		for (int group = 0; group < groups; group++)
-			_mm256_store_si256((__m256i *) (desk + blend->out) + group, chosen[group]);
+			_mm256_store_si256(out + group, CHOOSE(group));
 	}
-}
-
-__attribute__((target("avx2"))) static void
-find_ways_avx2(const pe_blend *blends, uint32_t n_blends, uint8_t *desk, int groups)
-{
-	if (groups == PE_GROUPS)
-		find_groups_ways(blends, n_blends, desk, PE_GROUPS);
-	else
-		for (int group = 0; group < groups; group++)
-			find_groups_ways(blends, n_blends, desk + (size_t) group * PE_GROUP, 1);
 }
 #endif
 
@@ -273,9 +273,13 @@ add_trees(const predict_job *job, size_t first, size_t count, int thread, double
 	const uint8_t *ways = desk + predictor->results;
 	int groups = (int) (count + PE_GROUP - 1) / PE_GROUP, class = 0;
 
-	for (size_t row = 0; row < count; row += PE_GROUP)
+	for (int group = 0; group < groups; group++)
+	{
+		size_t row = (size_t) group * PE_GROUP;
+
 		encode_group(job, rows + row * job->block.stride, count - row < PE_GROUP ? count - row : PE_GROUP,
-		             desk + row);
+		             desk, group);
+	}
 	for (uint32_t tree = 0; tree < n_trees; tree += PE_TOGETHER)
 	{
 		uint32_t together = n_trees - tree < PE_TOGETHER ? n_trees - tree : PE_TOGETHER;
