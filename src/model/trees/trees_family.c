@@ -152,28 +152,63 @@ trees_bytes(const pe_model *model)
 	       (size_t) model->n_sets * sizeof(pe_level_set) + ((size_t) model->n_trees + 1) * sizeof(uint32_t);
 }
 
-static inline double
-tree_value(const pe_model *model, uint32_t tree, const double *values)
-{
-	uint32_t at = model->roots[tree];
+#define TOGETHER 8 /* trees that a row walks through at once: memory answers one while another is asked */
 
-	while (model->nodes[at].left != 0)
-		at = model->nodes[at].left + !pe_goes_left(model, &model->nodes[at], values);
-	return model->values[at];
+/* The node after this one on the row's way; a leaf stays. */
+static inline uint32_t
+next_node(const pe_model *model, uint32_t at, const double *values)
+{
+	const pe_node *node = &model->nodes[at];
+	uint32_t inside = node->left != 0;
+	float value;
+	uint32_t left;
+
+	if (node->flags & inside & PE_NODE_CATEGORICAL)
+		return node->left + !pe_goes_left(model, node, values);
+	/* As pe_goes_left, without a branch; a leaf's feature means nothing. */
+	value = (float) values[inside ? node->feature : 0];
+	left = (uint32_t) (value <= node->test.threshold) |
+	       ((uint32_t) (value != value) & (uint32_t) (node->flags / PE_NODE_MISSING_LEFT));
+	return inside ? node->left + !left : at;
+}
+
+/* The leaves of count trees, at most TOGETHER. */
+static void
+find_leaves(const pe_model *model, uint32_t first, uint32_t count, const double *values, uint32_t *leaves)
+{
+	uint32_t inside;
+
+	for (uint32_t i = 0; i < count; i++)
+		leaves[i] = model->roots[first + i];
+	do
+	{
+		inside = 0;
+		for (uint32_t i = 0; i < count; i++)
+		{
+			leaves[i] = next_node(model, leaves[i], values);
+			inside |= model->nodes[leaves[i]].left;
+		}
+	} while (inside != 0);
 }
 
 static void
 trees_margins(const pe_model *model, const double *values, double *margins)
 {
+	uint32_t leaves[TOGETHER], count;
 	int n = pe_model_margin_count(model);
 
 	for (int i = 0; i < n; i++)
 		margins[i] = model->class_margins != NULL ? model->class_margins[i] : model->base_margin;
-	for (uint32_t tree = 0, class = 0; tree < model->n_trees; tree++)
+	for (uint32_t tree = 0, class = 0; tree < model->n_trees; tree += count)
 	{
-		margins[class] += tree_value(model, tree, values);
-		if (++class == (uint32_t) n)
-			class = 0;
+		count = model->n_trees - tree < TOGETHER ? model->n_trees - tree : TOGETHER;
+		find_leaves(model, tree, count, values, leaves);
+		for (uint32_t i = 0; i < count; i++)
+		{
+			margins[class] += model->values[leaves[i]];
+			if (++class == (uint32_t) n)
+				class = 0;
+		}
 	}
 }
 
