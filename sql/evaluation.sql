@@ -66,6 +66,11 @@ SELECT * FROM profenrich.evaluate('churn', 'SELECT * FROM newer WHERE id < 0', '
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.evaluate('spend', 'newer', 'churned');
 \echo :LAST_ERROR_SQLSTATE
+-- Rows are kept, and only so many.
+SET profenrich.training_memory = '16MB';
+SELECT * FROM profenrich.evaluate('churn', 'SELECT n.* FROM (SELECT * FROM newer LIMIT 1) AS n, generate_series(1, 200000)', 'churned');
+\echo :LAST_ERROR_SQLSTATE
+RESET profenrich.training_memory;
 
 DROP TABLE profiles CASCADE;
 DROP FUNCTION uniform;

@@ -56,12 +56,32 @@ grown(void *memory, MemoryContext context, size_t bytes)
 	return memory == NULL ? MemoryContextAllocHuge(context, bytes) : repalloc_huge(memory, bytes);
 }
 
+/* A row's target and hash, what is kept of it, and what sorting and calibrating take. */
+static size_t
+row_bytes(const Judging *judging)
+{
+	return ((size_t) judging->width + 2) * sizeof(double) + 72;
+}
+
+/* All rows are kept until the last one is read. */
 static void
 grow(Judging *judging)
 {
+	size_t fit = (size_t) pe_training_memory_limit * 1024 * 1024 / row_bytes(judging);
+
 	if (judging->rows + BLOCK_ROWS <= judging->capacity)
 		return;
-	judging->capacity = judging->capacity == 0 ? 64 * 1024 : judging->capacity * 2;
+	if (judging->rows + BLOCK_ROWS > fit)
+		ereport(ERROR,
+		        (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		         errmsg("judging model \"%s\" on %s needs more memory than profenrich.training_memory allows "
+		                "(%d MB)",
+		                judging->model->name, judging->source->name, pe_training_memory_limit),
+		         errdetail("%zu rows fit; there are more.", fit / BLOCK_ROWS * BLOCK_ROWS),
+		         errhint("Raise profenrich.training_memory, or take a sample: source => 'SELECT * FROM ... "
+		                 "TABLESAMPLE BERNOULLI (10) REPEATABLE (1)'.")));
+	judging->capacity = judging->capacity == 0 ? 16 * BLOCK_ROWS : judging->capacity * 2;
+	judging->capacity = Min(judging->capacity, fit);
 	judging->numbers = grown(judging->numbers, judging->context,
 	                         judging->capacity * (size_t) judging->width * sizeof(double));
 	judging->targets = grown(judging->targets, judging->context, judging->capacity * sizeof(double));

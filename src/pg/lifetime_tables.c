@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/env.h"
+#include "pg/guc.h"
 #include "pg/lifetime.h"
 #include "pg/report.h"
 #include "pg/rows.h"
@@ -258,6 +259,9 @@ typedef struct Forecasts
 	double alive;
 } Forecasts;
 
+/* Two forecasts and two outcomes, and what ranking them takes. */
+#define BYTES_OF_CUSTOMER 96
+
 static void
 keep_customer(Customers *c, const pe_customer *customer, double spend, const double *extra)
 {
@@ -267,6 +271,14 @@ keep_customer(Customers *c, const pe_customer *customer, double spend, const dou
 	if (f->n == f->room)
 	{
 		f->room *= 2;
+		if (f->room * BYTES_OF_CUSTOMER > (size_t) pe_training_memory_limit * 1024 * 1024)
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			                errmsg("comparing customers with the forecasts of model \"%s\" needs more memory "
+			                       "than profenrich.training_memory allows (%d MB)",
+			                       c->model->name, pe_training_memory_limit),
+			                errdetail("%zu customers fit; there are more.", f->n),
+			                errhint("Raise profenrich.training_memory, or take a sample: source => 'SELECT * "
+			                        "FROM ... TABLESAMPLE BERNOULLI (10) REPEATABLE (1)'.")));
 		for (int i = 0; i < c->n_extra; i++)
 		{
 			f->forecast[i] = repalloc_huge(f->forecast[i], f->room * sizeof(double));
