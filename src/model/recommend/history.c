@@ -293,7 +293,11 @@ order_by_user(const pe_env *env, const pe_interactions *interactions, const orde
 	if (!make_rows(env, interactions, to, false))
 		return pe_fail_memory(err);
 	for (uint32_t row = 0; row < rows; row++)
+	{
+		if (row % PE_POLL_CELLS == 0 && pe_stopped(env, "prepare", row, rows))
+			return pe_fail(err, PE_CANCELLED, "cancelled");
 		starts[from->keys[row]]++;
+	}
 	sums_to_starts(starts, users);
 	for (uint32_t row = 0; row < rows; row++)
 	{
@@ -478,7 +482,14 @@ pe_sparse_transpose(const pe_env *env, const pe_sparse *matrix, pe_sparse *trans
 	/* Counted one place ahead, so that filling moves each start to where it belongs. */
 	next = transposed->starts + 1;
 	for (uint32_t cell = 0; cell < cells; cell++)
+	{
+		if (cell % PE_POLL_CELLS == 0 && pe_stopped(env, "prepare", cell, cells))
+		{
+			pe_sparse_free(env, transposed);
+			return pe_fail(err, PE_CANCELLED, "cancelled");
+		}
 		next[matrix->columns[cell]]++;
+	}
 	sums_to_starts(next, transposed->rows);
 	for (uint32_t row = 0, polled = 0; row < matrix->rows; row++)
 	{

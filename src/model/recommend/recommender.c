@@ -129,6 +129,9 @@ pe_recommender_count(pe_recommender *recommender, pe_error *err)
 		return pe_fail_memory(err);
 	for (uint32_t cell = 0; cell < pe_sparse_cells(taken); cell++)
 	{
+		if (cell % PE_POLL_CELLS == 0 &&
+		    pe_stopped(&recommender->env, "prepare", cell, pe_sparse_cells(taken)))
+			return pe_fail(err, PE_CANCELLED, "cancelled");
 		recommender->item_users[taken->columns[cell]]++;
 		recommender->popularity[taken->columns[cell]] += taken->values != NULL ? taken->values[cell] : 1;
 	}
