@@ -56,6 +56,10 @@ SELECT * FROM profenrich.evaluation('nobody');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.evaluation('churn', 3);
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM profenrich.evaluation('churn', 0);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM profenrich.evaluate('churn', 'newer', 'churned', -1);
+\echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.coefficients('churn');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.evaluate('churn', 'newer', 'churn');

@@ -158,7 +158,7 @@ open_rules(FunctionCallInfo fcinfo, const PeModel **model)
 		                errmsg("arguments model, source and as_of are required")));
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("as_of must be finite")));
-	*model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3),
+	*model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 3),
 	                       CurrentMemoryContext);
 	rules = pe_model_engagement((*model)->core);
 	if (rules == NULL)

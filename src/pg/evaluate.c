@@ -271,8 +271,8 @@ pe_evaluate_model(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("arguments model, source and target are required")));
 	InitMaterializedSRF(fcinfo, 0);
-	judging.model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-	                              PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3), CurrentMemoryContext);
+	judging.model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 3),
+	                              CurrentMemoryContext);
 	check_supervised(judging.model);
 	judge_source(&judging, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	evaluation = palloc0(sizeof(pe_evaluation));
@@ -346,7 +346,7 @@ pe_recalibrate_model(PG_FUNCTION_ARGS)
 	kind = parse_kind(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	(void) pe_model_check_owner(name, NULL);
 	pe_enter_phase(&timing, "read");
-	judging.model = pe_model_open(name, PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4), CurrentMemoryContext);
+	judging.model = pe_model_open(name, pe_version_argument(fcinfo, 4), CurrentMemoryContext);
 	if (judging.model->task != PE_TASK_PROPENSITY)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 		                errmsg("model \"%s\" has the task %s, which has no calibration", name,

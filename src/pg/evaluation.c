@@ -334,7 +334,7 @@ pe_score_distribution(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		return (Datum) 0;
-	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 1),
 	                      CurrentMemoryContext);
 	points = pe_model_distribution(model->core, &n);
 	for (int percent = 0; percent <= 100 && n > 0; percent++)

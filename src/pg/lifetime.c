@@ -31,16 +31,12 @@ lifetime_of(const PeModel *model)
 const PeModel *
 pe_lifetime_model(FunctionCallInfo fcinfo, int model_argument, int version_argument)
 {
-	int version = PG_ARGISNULL(version_argument) ? 0 : PG_GETARG_INT32(version_argument);
+	int version = pe_version_argument(fcinfo, version_argument);
 	const PeModel *model;
 
 	if (PG_ARGISNULL(model_argument))
 		ereport(ERROR,
 		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"model\" must not be NULL")));
-	if (!PG_ARGISNULL(version_argument) && version < 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("version must be 1 or more, not %d", version),
-		                errhint("Leave it out for the deployed version.")));
 	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(model_argument)), version, CurrentMemoryContext);
 	(void) lifetime_of(model);
 	return model;

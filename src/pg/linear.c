@@ -19,7 +19,7 @@ static const PeModel *
 open_linear(FunctionCallInfo fcinfo, const char *what)
 {
 	const PeModel *model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-	                                     PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1), CurrentMemoryContext);
+	                                     pe_version_argument(fcinfo, 1), CurrentMemoryContext);
 
 	if (pe_model_coefficient_count(model->core) == 0)
 	{

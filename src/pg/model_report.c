@@ -622,7 +622,7 @@ pe_report(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	model = pe_version_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+	model = pe_version_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 1),
 	                        CurrentMemoryContext);
 	page.version_id = Int64GetDatum(model->version_id);
 	page.task = model->task;

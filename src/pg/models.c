@@ -512,6 +512,18 @@ pe_recommender_open(const char *name, int version, MemoryContext holder)
 	return model;
 }
 
+int
+pe_version_argument(FunctionCallInfo fcinfo, int argument)
+{
+	int version = PG_ARGISNULL(argument) ? 0 : PG_GETARG_INT32(argument);
+
+	if (!PG_ARGISNULL(argument) && version < 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("version must be 1 or more, not %d", version),
+		                errhint("Leave it out for the deployed version.")));
+	return version;
+}
+
 PG_FUNCTION_INFO_V1(pe_model_version_id);
 
 /* model_version_id(model, version) -> the version's id; raises when there is none. */
@@ -522,5 +534,5 @@ pe_model_version_id(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	prepare_cache();
 	PG_RETURN_INT64(
-	    resolve(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1)).version_id);
+	    resolve(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 1)).version_id);
 }

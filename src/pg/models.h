@@ -49,6 +49,8 @@ extern const PeModel *pe_model_open(const char *name, int version, MemoryContext
 extern const PeModel *pe_recommender_open(const char *name, int version, MemoryContext holder);
 /* The same for a version of any task. */
 extern const PeModel *pe_version_open(const char *name, int version, MemoryContext holder);
+/* The argument version of an SQL function as these take it: NULL is 0. Raises for a number below 1. */
+extern int pe_version_argument(FunctionCallInfo fcinfo, int argument);
 
 /* Grows with every change to profenrich.model that this session has heard of. */
 extern uint64 pe_model_generation(void);

@@ -87,14 +87,8 @@ prepare(FunctionCallInfo fcinfo, int version_argument, char ***texts)
 		return NULL;
 	name = PG_GETARG_TEXT_PP(0);
 	row = PG_GETARG_HEAPTUPLEHEADER(1);
-	if (version_argument < PG_NARGS() && !PG_ARGISNULL(version_argument))
-	{
-		version = PG_GETARG_INT32(version_argument);
-		if (version < 1)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			                errmsg("version must be 1 or more, not %d", version),
-			                errhint("Leave it out for the deployed version.")));
-	}
+	if (version_argument < PG_NARGS())
+		version = pe_version_argument(fcinfo, version_argument);
 	if (site == NULL || site->version != version || site->generation != pe_model_generation() ||
 	    !same_text(name, site->name) ||
 	    site->row_type !=

@@ -53,12 +53,8 @@ static const PeModel *
 model_argument(FunctionCallInfo fcinfo, int version_argument, MemoryContext holder)
 {
 	char *name = text_argument(fcinfo, 0, "model");
-	int version = PG_ARGISNULL(version_argument) ? 0 : PG_GETARG_INT32(version_argument);
 
-	if (version < 0 || (version == 0 && !PG_ARGISNULL(version_argument)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("version must be 1 or more"),
-		                errhint("Leave it out for the deployed version.")));
-	return pe_recommender_open(name, version, holder);
+	return pe_recommender_open(name, pe_version_argument(fcinfo, version_argument), holder);
 }
 
 static Datum
