@@ -216,6 +216,8 @@ read_objective(pe_reader *r, pe_model *model)
 
 	if (r->version < 2)
 	{
+		if (model->task > PE_TASK_VALUE || model->algorithm > PE_ALGORITHM_BOOSTED_TREES)
+			pe_reader_fail(r, "its format has no such task");
 		model->objective = pe_default_objective(model->task, model->algorithm);
 		return;
 	}
