@@ -32,11 +32,24 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE abs((detail ->> 'p_treated')::fl
   FROM profenrich.score('mail', 'test', 'crm_id') s JOIN test t ON t.crm_id = s.key;
 SELECT profenrich.score_into('mail', 'SELECT * FROM test LIMIT 100', 'crm_id', 'mail_scores');
 
+-- Reasons are of the difference of the log-odds; the plan of those on pro annoys.
+SELECT reasons -> 0 ->> 'feature' AS feature, (reasons -> 0 ->> 'contribution')::float8 < 0 AS less, jsonb_array_length(reasons) AS reasons
+  FROM profenrich.score('mail', 'SELECT * FROM test WHERE plan = ''pro'' AND tenure > 30 ORDER BY crm_id LIMIT 1', 'crm_id', reasons => 2);
+SELECT abs(sum(contribution) - max(ln(p / (1 - p)) - ln(q / (1 - q)))) < 1e-4 AS adds_up, count(*) AS rows
+  FROM (SELECT t, (detail ->> 'p_treated')::float8 AS p, (detail ->> 'p_control')::float8 AS q FROM test t JOIN profenrich.score('mail', 'SELECT * FROM test WHERE crm_id = ''c7''', 'crm_id') AS s ON s.key = crm_id) AS t,
+	   profenrich.explain('mail', t.t, NULL);
+
 -- The other way, one model of a transformed class, agrees; groups of unequal size are made up for.
 SELECT version, algorithm, metric_value > 0.05 AS finds_them, quality FROM profenrich.train('mail', 'uplift', 'test', 'bought', 'class_transformation',
 	'{"key": "crm_id", "treatment": "got_mail", "trees": 30, "max_depth": 3, "deploy": false}');
 SELECT plan, tenure < 10 AS new, abs(avg(profenrich.predict('mail', t, 1)) - avg(profenrich.predict('mail', t, 2))) < 0.06 AS agree FROM test t GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT detail IS NULL AS no_detail FROM profenrich.score('mail', 'SELECT * FROM test LIMIT 1', 'crm_id', version => 2);
+-- The same by the option method; naming two is refused.
+SELECT version, algorithm FROM profenrich.train('by method', 'uplift', 'test', 'bought', options => '{"key": "crm_id", "treatment": "got_mail", "method": "class_transformation", "trees": 5}');
+SELECT profenrich.train('x', 'uplift', 'test', 'bought', 'two_models', '{"treatment": "got_mail", "method": "class_transformation"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('x', 'uplift', 'test', 'bought', options => '{"treatment": "got_mail", "method": "x_learner"}');
+\echo :LAST_ERROR_SQLSTATE
 -- Texts as treatment and target; rows without either are left out; nothing held out.
 SELECT rows, metric_value, quality FROM profenrich.train('texts', 'uplift', $$SELECT tenure, plan, CASE WHEN noise < 0.99 THEN CASE WHEN bought THEN 'bought' ELSE 'left' END END AS outcome, CASE WHEN got_mail THEN 'mail' ELSE 'none' END AS arm FROM test$$, 'outcome',
 	options => '{"treatment": "arm", "treated": "mail", "positive": "bought", "trees": 5, "holdout": 0}');

@@ -20,6 +20,8 @@ typedef struct pe_family
 	/* margins[pe_model_margin_count] */
 	void (*margins)(const pe_model *model, const double *values, double *margins);
 	double (*predict)(const pe_model *model, const double *values);
+	/* Models whose margins, the first one's less the second's if there is one, are the margin; how many. */
+	int (*parts)(const pe_model *model, const pe_model *parts[2]);
 	int (*output_count)(const pe_model *model);
 	const char *(*output_name)(const pe_model *model, int output);
 	void (*outputs)(const pe_model *model, const double *values, double *outputs);

@@ -359,6 +359,77 @@ put_calibration(Report *page)
 	figure_end(page, "On the dotted line a predicted 10 % came true for 10 % of the rows.");
 }
 
+/* What treating the best first gains, against treating at random, along the rows. */
+static void
+put_qini(Report *page)
+{
+	double share[MOST_POINTS], gain[MOST_POINTS], random[MOST_POINTS];
+	PeChart chart = {.x_high = 1};
+	int n = numbers(ask(page, "SELECT q.share, q.gain, q.random FROM profenrich.model_version v,"
+	                          " jsonb_to_recordset(v.evaluation->'qini') AS q(share float8, gain float8,"
+	                          " random float8) WHERE v.version_id = $1 ORDER BY q.share"),
+	                1, share, MOST_POINTS);
+
+	if (n < 2)
+		return;
+	numbers(SPI_processed, 2, gain, MOST_POINTS);
+	numbers(SPI_processed, 3, random, MOST_POINTS);
+	for (int i = 0; i < n; i++)
+	{
+		chart.y_low = fmin(chart.y_low, fmin(gain[i], random[i]) * 1.08);
+		chart.y_high = fmax(chart.y_high, fmax(gain[i], random[i]) * 1.08);
+	}
+	if (!(chart.y_high > chart.y_low))
+		return;
+	figure_begin(page, "Qini curve");
+	pe_chart_begin(&chart, &page->html,
+	               "Qini curve: positives that the treatment gains by treating the best scores first");
+	pe_chart_axes(&chart, PE_SCALE_PERCENT, "rows treated, best scores first", PE_SCALE_NUMBER,
+	              "positives gained");
+	pe_chart_line(&chart, share, random, n, PE_SERIES_REFERENCE, false);
+	pe_chart_line(&chart, share, gain, n, PE_SERIES_MAIN, false);
+	pe_chart_end(&chart);
+	figure_end(page, "What the treatment adds when the best scores are treated first; dotted: at random.");
+}
+
+/* What the treatment changed, and what was predicted that it would, by tenth. */
+static void
+put_uplift(Report *page)
+{
+	double tenth[10], uplift[10], predicted[10], across[] = {0.5, 10.5}, zero[] = {0, 0};
+	PeChart chart = {.x_low = 0.5, .x_high = 10.5};
+	int n = numbers(ask(page, "SELECT u.uplift, u.predicted FROM profenrich.model_version v,"
+	                          " jsonb_to_recordset(v.evaluation->'uplift') AS u(decile int, uplift float8,"
+	                          " predicted float8) WHERE v.version_id = $1 AND u.uplift IS NOT NULL"
+	                          " ORDER BY u.decile"),
+	                1, uplift, 10);
+
+	/* A tenth without treated rows or without others shows nothing: then there is no picture. */
+	if (n < 10)
+		return;
+	numbers(SPI_processed, 2, predicted, 10);
+	for (int i = 0; i < n; i++)
+	{
+		tenth[i] = i + 1;
+		chart.y_low = fmin(chart.y_low, fmin(uplift[i], predicted[i]) * 1.1);
+		chart.y_high = fmax(chart.y_high, fmax(uplift[i], predicted[i]) * 1.1);
+	}
+	if (!(chart.y_high > chart.y_low))
+		return;
+	figure_begin(page, "Uplift by tenth");
+	put_key(page, "actual", "predicted", true);
+	pe_chart_begin(&chart, &page->html, "Actual and predicted uplift by tenth of the rows");
+	pe_chart_axes(&chart, PE_SCALE_NUMBER, "tenth of the rows, best scores first", PE_SCALE_PERCENT,
+	              "uplift");
+	pe_chart_line(&chart, across, zero, 2, PE_SERIES_REFERENCE, false);
+	pe_chart_line(&chart, tenth, uplift, n, PE_SERIES_MAIN, true);
+	pe_chart_line(&chart, tenth, predicted, n, PE_SERIES_SECOND, true);
+	pe_chart_end(&chart);
+	figure_end(page,
+	           "How much the treatment changed the rate of each tenth, in points; below the dotted line "
+	           "it did harm.");
+}
+
 /* What the predictions are, from the stored quantiles. */
 static void
 put_distribution(Report *page, const pe_model *core)
@@ -366,7 +437,8 @@ put_distribution(Report *page, const pe_model *core)
 	double counts[COLUMNS] = {0}, lowest = pe_model_quantile(core, 0),
 	       highest = pe_model_quantile(core, 0.995);
 	PeChart chart = {0};
-	bool share = page->task == PE_TASK_PROPENSITY || page->task == PE_TASK_AFFINITY;
+	bool share =
+	    page->task == PE_TASK_PROPENSITY || page->task == PE_TASK_AFFINITY || page->task == PE_TASK_UPLIFT;
 
 	if (!(highest > lowest) || !isfinite(highest - lowest))
 		return;
@@ -596,6 +668,8 @@ write_page(Report *page, const pe_model *core)
 		put_roc(page);
 		put_deciles(page);
 		put_calibration(page);
+		put_qini(page);
+		put_uplift(page);
 		put_importances(page);
 		put_contributions(page);
 		put_distribution(page, core);

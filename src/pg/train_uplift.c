@@ -78,6 +78,26 @@ pg_attribute_noreturn() raise_not_for_uplift(const char *option)
 	         errmsg("option \"%s\" is not available for the task uplift", option), errhint("Leave it out.")));
 }
 
+/* By the option method, or as the algorithm; they are the same names. */
+static pe_algorithm
+method_of(const PeTrainRequest *request, const char *method)
+{
+	pe_algorithm algorithm = pe_train_algorithm(request, PE_ALGORITHM_TWO_MODELS);
+	pe_algorithm named;
+
+	if (method == NULL)
+		return algorithm;
+	named = pe_algorithm_from_name(method);
+	if (named != PE_ALGORITHM_TWO_MODELS && named != PE_ALGORITHM_CLASS_TRANSFORMATION)
+		pe_raise_bad_option("method", "two_models or class_transformation");
+	if (request->algorithm != NULL && named != algorithm)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("algorithm %s and option \"method\" %s contradict each other",
+		                       pe_algorithm_name(algorithm), method),
+		                errhint("Give one of them.")));
+	return named;
+}
+
 static Training *
 parse_options(PeTrainRequest *request)
 {
@@ -89,7 +109,7 @@ parse_options(PeTrainRequest *request)
 		                errhint("Name the column that says who converted.")));
 	training->request = request;
 	training->context = CurrentMemoryContext;
-	training->algorithm = pe_train_algorithm(request, PE_ALGORITHM_TWO_MODELS);
+	training->algorithm = method_of(request, take_option(&rest, "method"));
 	training->treatment = take_option(&rest, "treatment");
 	training->treated_text = take_option(&rest, "treated");
 	if (training->treatment == NULL)
@@ -314,10 +334,10 @@ sentence_of(pe_verdict verdict, const pe_uplift_evaluation *e)
 		default:
 			return pstrdup("Not evaluated: no rows were held out.");
 	}
-	return psprintf(
-	    "%s (%.1f standard errors between the halves); it adds %.1f points among all rows, %.1f among the "
-	    "first 30 %%.",
-	    words, e->separation, 100 * e->effect, 100 * e->at_30);
+	return psprintf("%s (Qini %.3f, standard error %.3f; %.1f standard errors between the halves); it adds "
+	                "%.1f points among all rows, %.1f among the "
+	                "first 30 %%.",
+	                words, e->qini, e->qini_error, e->separation, 100 * e->effect, 100 * e->at_30);
 }
 
 /* "uplift": [...], "qini": [...] */
@@ -361,6 +381,7 @@ add_figures(PeFigures *figures, const pe_uplift_evaluation *e)
 	pe_figures_add(
 	    figures, "qini", e->qini,
 	    "area between the Qini curve and a random order, over that of the best order: 0 is random");
+	pe_figures_add(figures, "qini_error", e->qini_error, "standard error of qini");
 	pe_figures_add(figures, "auuc", e->auuc, "the same of the uplift curve");
 	pe_figures_add(figures, "effect", e->effect,
 	               "rate of the treated less rate of the others, over all rows");

@@ -27,7 +27,11 @@ UPDATE profiles SET churned = tenure + (contract LIKE 'two%')::int * 2 + abs(has
 SELECT profenrich.train('churn & more', 'propensity', 'profiles', 'churned', options => '{"key": "id", "trees": 30, "features": {"exclude": ["spend"]}}');
 SELECT profenrich.train('churn line', 'propensity', 'profiles', 'churned', 'logistic', options => '{"key": "id", "features": {"exclude": ["spend"]}}');
 SELECT profenrich.train('spend', 'value', 'profiles', 'spend', options => '{"key": "id", "trees": 30, "features": {"exclude": ["churned"]}}');
-SELECT profenrich.train('all rows', 'propensity', 'profiles', 'churned', options => '{"trees": 3, "holdout": 0}');
+ALTER TABLE profiles ADD mailed boolean, ADD visited boolean;
+UPDATE profiles SET mailed = abs(hashint4(id + 79)) % 2 = 1;
+UPDATE profiles SET visited = abs(hashint4(id + 80)) % 1000 / 1000.0 < 0.2 + CASE WHEN mailed THEN (tenure - 4) / 15 ELSE 0 END;
+SELECT profenrich.train('mail', 'uplift', 'profiles', 'visited', options => '{"treatment": "mailed", "key": "id", "trees": 20, "max_depth": 3, "features": {"exclude": ["spend", "churned"]}}');
+SELECT profenrich.train('all rows', 'propensity', 'profiles', 'churned', options => '{"trees": 3, "holdout": 0, "features": {"exclude": ["mailed", "visited"]}}');
 SQL
 
 sub slurp { local (@ARGV, $/) = shift; return <> }
@@ -72,6 +76,7 @@ my %figures = (
 	'churn & more' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
 	'churn line' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
 	'spend' => ['Cumulative gains', 'Actual and predicted by tenth', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
+	'mail' => ['Qini curve', 'Uplift by tenth', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
 	'all rows' => ['What it looks at', 'How it pushes scores (SHAP)', 'Score distribution']);
 
 for my $model (sort keys %figures)

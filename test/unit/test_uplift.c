@@ -226,6 +226,131 @@ test_simulation(pe_algorithm algorithm, double share)
 	free(effects);
 }
 
+/* The bootstrap's standard error against the spread of the coefficient over other rows. */
+static void
+test_error(void)
+{
+	enum
+	{
+		ROWS = 3000,
+		ROUNDS = 100
+	};
+	pe_uplift_evaluation *e = malloc(sizeof(*e));
+	double *uplifts = malloc(ROWS * sizeof(double)), *outcomes = malloc(ROWS * sizeof(double));
+	uint8_t *treated = malloc(ROWS);
+	double sum = 0, squares = 0, errors = 0, deviation;
+	uint64_t state = 5;
+
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		for (int i = 0; i < ROWS; i++)
+		{
+			double x = data_uniform(&state);
+
+			uplifts[i] = floor(20 * (x + data_uniform(&state)));
+			treated[i] = data_uniform(&state) < 0.4;
+			outcomes[i] = data_uniform(&state) < 0.2 + treated[i] * 0.2 * x;
+		}
+		pe_uplift_evaluate(&env, uplifts, outcomes, treated, ROWS, e, &err);
+		sum += e->qini;
+		squares += e->qini * e->qini;
+		errors += e->qini_error / ROUNDS;
+	}
+	deviation = sqrt((squares - sum * sum / ROUNDS) / (ROUNDS - 1));
+	OK(fabs(errors / deviation - 1) < 0.2, "standard error %.4f, over other rows %.4f", errors, deviation);
+	free(e);
+	free(uplifts);
+	free(outcomes);
+	free(treated);
+}
+
+/* Reasons are of the difference of the parts' log-odds, one row at a time and many. */
+static void
+test_reasons(pe_algorithm algorithm)
+{
+	uint8_t *treated = malloc(4000);
+	pe_dataset *dataset = simulated(4000, 0.4, treated, NULL);
+	pe_options options = tree_options(20);
+	pe_uplift_evaluation *e = malloc(sizeof(*e));
+	pe_model *model = NULL;
+	pe_explainer *explainer = NULL;
+	void *scratch;
+	double worst = 0, apart = 0;
+	uint64_t state = 8;
+
+	IS_INT(pe_uplift_train(&env, dataset, treated, algorithm, &options, &model, e, &err), PE_OK, "trained");
+	pe_dataset_free(dataset);
+	OK(pe_model_explains(model), "%s gives reasons", pe_algorithm_name(algorithm));
+	IS_INT(pe_explainer_create(&env, model, 1 << 20, &explainer, &err), PE_OK, "an explainer");
+	scratch = malloc(pe_model_explain_scratch(model));
+	for (int i = 0; i < 200; i++)
+	{
+		double values[3] = {i % 9 == 0 ? NAN : data_uniform(&state) * 2 - 1,
+		                    floor(data_uniform(&state) * 4) - 1, data_uniform(&state)};
+		double slow[3], quick[3], base, quick_base, sum, out[2] = {0, 0};
+
+		pe_model_explain(model, values, scratch, slow, &base);
+		pe_explainer_explain(explainer, values, 3, 1, 1, quick, &quick_base, &err);
+		sum = base + slow[0] + slow[1] + slow[2];
+		for (int f = 0; f < 3; f++)
+			apart = fmax(apart, fabs(slow[f] - quick[f]));
+		apart = fmax(apart, fabs(base - quick_base));
+		worst = fmax(worst, fabs(sum - pe_model_margin(model, values)));
+		pe_model_outputs(model, values, out);
+		if (algorithm == PE_ALGORITHM_TWO_MODELS)
+			worst = fmax(worst, fabs(sum - log(out[0] / (1 - out[0])) + log(out[1] / (1 - out[1]))));
+		else
+			worst = fmax(worst, fabs(tanh(sum / 2) - pe_model_predict(model, values)));
+	}
+	IS_NEAR(worst, 0, 1e-9, "contributions add up to the difference");
+	IS_NEAR(apart, 0, 1e-9, "the explainer says the same");
+	OK(pe_model_get_feature(model, 1).mean_contribution > pe_model_get_feature(model, 2).mean_contribution,
+	   "the plan moves more than noise");
+	pe_explainer_free(explainer);
+	pe_model_free(model);
+	free(scratch);
+	free(treated);
+	free(e);
+}
+
+static int
+stop_later(void *ctx, const char *phase, uint64_t done, uint64_t total)
+{
+	return --*(long *) ctx <= 0;
+}
+
+/* Stopped at any tick, it leaves nothing. */
+static void
+test_cancel(pe_algorithm algorithm)
+{
+	uint8_t *treated = malloc(2000);
+	pe_options options = tree_options(2);
+	pe_uplift_evaluation *e = malloc(sizeof(*e));
+	pe_status status = PE_CANCELLED;
+	long live = memory.live, at, left;
+	pe_env stopping = env;
+
+	stopping.tick = stop_later;
+	stopping.tick_ctx = &left;
+	options.threads = 1;
+	for (at = 1; status == PE_CANCELLED && at < 2000; at++)
+	{
+		pe_dataset *dataset = simulated(2000, 0.5, treated, NULL);
+		pe_model *model;
+
+		left = at;
+		status = pe_uplift_train(&stopping, dataset, treated, algorithm, &options, &model, e, &err);
+		pe_model_free(model);
+		pe_dataset_free(dataset);
+		if (memory.live != live)
+			break;
+	}
+	OK(status == PE_OK && memory.live == live && at > 10, "%s stops at each of %ld ticks",
+	   pe_algorithm_name(algorithm), at - 2);
+	free(treated);
+	free(e);
+}
+
 static void
 test_artifact(pe_algorithm algorithm)
 {
@@ -352,6 +477,11 @@ main(void)
 	test_simulation(PE_ALGORITHM_TWO_MODELS, 0.25);
 	test_simulation(PE_ALGORITHM_CLASS_TRANSFORMATION, 0.5);
 	test_simulation(PE_ALGORITHM_CLASS_TRANSFORMATION, 0.25);
+	test_error();
+	test_reasons(PE_ALGORITHM_TWO_MODELS);
+	test_reasons(PE_ALGORITHM_CLASS_TRANSFORMATION);
+	test_cancel(PE_ALGORITHM_TWO_MODELS);
+	test_cancel(PE_ALGORITHM_CLASS_TRANSFORMATION);
 	test_artifact(PE_ALGORITHM_TWO_MODELS);
 	test_artifact(PE_ALGORITHM_CLASS_TRANSFORMATION);
 	test_memory(PE_ALGORITHM_TWO_MODELS);

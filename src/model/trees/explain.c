@@ -8,7 +8,7 @@
  * features on the path, the share of all coalition orders in which each subset size
  * reaches the node; a leaf then gives each feature on its path its part.
  */
-#include "model/internal.h"
+#include "model/family.h"
 
 typedef struct path_element
 {
@@ -25,11 +25,29 @@ typedef struct tree_walk
 	double *contributions;
 } tree_walk;
 
+/* That of the larger part, and before it the contributions to the second one. */
+static size_t
+parts_scratch(const pe_model *model)
+{
+	const pe_model *parts[2];
+	size_t most = 0;
+
+	for (int i = model->family->parts(model, parts) - 1; i >= 0; i--)
+	{
+		size_t bytes = pe_model_explain_scratch(parts[i]);
+
+		most = bytes > most ? bytes : most;
+	}
+	return most + ((size_t) model->n_features + 1) / 2 * 2 * sizeof(double);
+}
+
 size_t
 pe_model_explain_scratch(const pe_model *model)
 {
 	size_t levels = (size_t) model->max_depth + 2;
 
+	if (model->family->parts != NULL)
+		return parts_scratch(model);
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 		return 0;
 	return levels * (levels + 1) / 2 * sizeof(path_element);
@@ -195,10 +213,33 @@ explain_class(const pe_model *model, const double *values, void *scratch, double
 		*base -= contributions[i];
 }
 
+/* Shapley values are linear: those of a difference are the difference of those. */
+static void
+explain_parts(const pe_model *model, const double *values, void *scratch, double *contributions, double *base)
+{
+	const pe_model *parts[2];
+	int n = model->family->parts(model, parts);
+	double *of_second = scratch, base_of_second;
+
+	scratch = of_second + (model->n_features + 1) / 2 * 2;
+	pe_model_explain(parts[0], values, scratch, contributions, base);
+	if (n < 2)
+		return;
+	pe_model_explain(parts[1], values, scratch, of_second, &base_of_second);
+	*base -= base_of_second;
+	for (int i = 0; i < model->n_features; i++)
+		contributions[i] -= of_second[i];
+}
+
 void
 pe_model_explain(const pe_model *model, const double *values, void *scratch, double *contributions,
                  double *base)
 {
+	if (model->family->parts != NULL)
+	{
+		explain_parts(model, values, scratch, contributions, base);
+		return;
+	}
 	for (int i = 0; i < model->n_features; i++)
 		contributions[i] = 0;
 	if (model->algorithm != PE_ALGORITHM_BOOSTED_TREES)

@@ -22,6 +22,7 @@
  * out, are integrated for each row; trees of so many of these that even listing their
  * paths takes more than the bound are walked.
  */
+#include "model/family.h"
 #include "model/trees/explainer.h"
 
 #define MAX_BITS        8 /* of a pattern: one byte */
@@ -497,6 +498,19 @@ prepare(pe_explainer *explainer, size_t max_bytes, pe_error *err)
 	return make_trees(explainer, max_bytes, err);
 }
 
+static pe_status
+prepare_parts(pe_explainer *explainer, size_t max_bytes, pe_error *err)
+{
+	const pe_model *parts[2];
+	int n = explainer->model->family->parts(explainer->model, parts);
+	pe_status status = PE_OK;
+
+	for (int i = 0; i < n && status == PE_OK; i++)
+		status =
+		    pe_explainer_create(explainer->env, parts[i], max_bytes / (size_t) n, &explainer->parts[i], err);
+	return status;
+}
+
 pe_status
 pe_explainer_create(const pe_env *env, const pe_model *model, size_t max_bytes, pe_explainer **explainer,
                     pe_error *err)
@@ -509,7 +523,9 @@ pe_explainer_create(const pe_env *env, const pe_model *model, size_t max_bytes, 
 		return pe_fail_memory(err);
 	made->env = env;
 	made->model = model;
-	if (model->algorithm == PE_ALGORITHM_BOOSTED_TREES)
+	if (model->family->parts != NULL)
+		status = prepare_parts(made, max_bytes, err);
+	else if (model->algorithm == PE_ALGORITHM_BOOSTED_TREES)
 		status = prepare(made, max_bytes, err);
 	if (status != PE_OK)
 	{
@@ -525,6 +541,8 @@ pe_explainer_free(pe_explainer *explainer)
 {
 	if (explainer == NULL)
 		return;
+	pe_explainer_free(explainer->parts[0]);
+	pe_explainer_free(explainer->parts[1]);
 	for (uint32_t i = 0; i < explainer->n_branches; i++)
 		pe_free(explainer->env, explainer->branches[i].parts);
 	pe_free(explainer->env, explainer->branches);

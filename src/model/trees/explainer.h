@@ -35,6 +35,7 @@ struct pe_explainer
 {
 	const pe_env *env;
 	const pe_model *model;
+	pe_explainer *parts[2]; /* of a model whose margin is the difference of those of others, else NULL */
 	pe_branch *branches;
 	uint32_t n_branches;
 	uint32_t branches_capacity;

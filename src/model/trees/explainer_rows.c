@@ -437,6 +437,29 @@ run_job(explain_job *job, pe_error *err)
 	return status;
 }
 
+/* The difference of the parts' contributions. */
+static pe_status
+explain_parts(const pe_explainer *explainer, const double *values, size_t stride, size_t rows, int threads,
+              double *contributions, double *base, pe_error *err)
+{
+	size_t cells = rows * (size_t) explainer->model->n_features;
+	double *of_second, base_of_second;
+	pe_status status =
+	    pe_explainer_explain(explainer->parts[0], values, stride, rows, threads, contributions, base, err);
+
+	if (status != PE_OK || explainer->parts[1] == NULL)
+		return status;
+	if ((of_second = pe_alloc(explainer->env, cells * sizeof(double))) == NULL)
+		return pe_fail_memory(err);
+	status = pe_explainer_explain(explainer->parts[1], values, stride, rows, threads, of_second,
+	                              &base_of_second, err);
+	for (size_t i = 0; i < cells && status == PE_OK; i++)
+		contributions[i] -= of_second[i];
+	*base -= base_of_second;
+	pe_free(explainer->env, of_second);
+	return status;
+}
+
 pe_status
 pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t stride, size_t rows,
                      int threads, double *contributions, double *base, pe_error *err)
@@ -453,6 +476,8 @@ pe_explainer_explain(const pe_explainer *explainer, const double *values, size_t
 	int items;
 	pe_status status;
 
+	if (explainer->parts[0] != NULL)
+		return explain_parts(explainer, values, stride, rows, threads, contributions, base, err);
 	*base = model->n_classes > 1 ? NAN : model->expected_margin;
 	if (rows == 0)
 		return PE_OK;

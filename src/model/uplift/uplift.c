@@ -6,7 +6,10 @@
 #include "model/family.h"
 #include "model/selection.h"
 
-#define LEAST_GROUP 10 /* rows */
+#define LEAST_GROUP     10 /* rows */
+#define EXPLAINED_ROWS  2000
+#define BLOCK_CELLS     262144
+#define EXPLAINER_BYTES ((size_t) 64 * 1024 * 1024)
 
 typedef struct uplift_parts
 {
@@ -25,6 +28,26 @@ predict(const pe_model *model, const double *values)
 	double first = pe_model_predict(own->first, values);
 
 	return own->second != NULL ? first - pe_model_predict(own->second, values) : 2 * first - 1;
+}
+
+static void
+margins(const pe_model *model, const double *values, double *margins)
+{
+	const uplift_parts *own = model->own;
+
+	margins[0] = pe_model_margin(own->first, values);
+	if (own->second != NULL)
+		margins[0] -= pe_model_margin(own->second, values);
+}
+
+static int
+parts(const pe_model *model, const pe_model *parts[2])
+{
+	const uplift_parts *own = model->own;
+
+	parts[0] = own->first;
+	parts[1] = own->second;
+	return own->second != NULL ? 2 : 1;
 }
 
 static int
@@ -112,7 +135,10 @@ bytes(const pe_model *model)
 }
 
 const pe_family pe_uplift_family = {
+    .explains = true,
+    .margins = margins,
     .predict = predict,
+    .parts = parts,
     .output_count = output_count,
     .output_name = output_name,
     .outputs = outputs,
@@ -288,23 +314,6 @@ train_transformed(training *t)
 	return train_part(t, t->targets, scale, "transformed class", &t->own->first);
 }
 
-/* Importance: of the parts' splits; of one part its own. */
-static void
-describe_features(training *t)
-{
-	for (int i = 0; i < t->model->n_features; i++)
-	{
-		const pe_feature *first = &t->own->first->features[i];
-		const pe_feature *second = t->own->second != NULL ? &t->own->second->features[i] : first;
-		pe_feature *feature = &t->model->features[i];
-
-		feature->used = first->used || second->used;
-		feature->gain = (first->gain + second->gain) / 2;
-		feature->splits = first->splits + (t->own->second != NULL ? second->splits : 0);
-		feature->mean_contribution = (first->mean_contribution + second->mean_contribution) / 2;
-	}
-}
-
 static void
 read_values(const training *t, uint32_t row, double *values)
 {
@@ -316,6 +325,61 @@ read_values(const training *t, uint32_t row, double *values)
 		                ? t->map.slots[i][(uint32_t) value] - 1
 		                : value;
 	}
+}
+
+/* Mean |contribution| to the margin of the whole, of some rows evenly from a list. */
+static pe_status
+sum_contributions(training *t, const pe_explainer *explainer, const uint32_t *rows, uint32_t available)
+{
+	uint32_t n = available < EXPLAINED_ROWS ? available : EXPLAINED_ROWS;
+	uint32_t features = (uint32_t) t->model->n_features, most = BLOCK_CELLS / features;
+	double *values, *contributions, base;
+	pe_status status = PE_OK;
+
+	most = most < 1 ? 1 : most > n ? n : most;
+	values = pe_alloc(t->env, (size_t) most * features * sizeof(double));
+	contributions = pe_alloc(t->env, (size_t) most * features * sizeof(double));
+	if (values == NULL || contributions == NULL)
+		status = pe_fail_memory(t->err);
+	for (uint32_t begin = 0, count; begin < n && status == PE_OK; begin += count)
+	{
+		count = n - begin < most ? n - begin : most;
+		for (uint32_t i = 0; i < count; i++)
+			read_values(t, rows[(uint64_t) (begin + i) * available / n], values + (size_t) i * features);
+		status = pe_explainer_explain(explainer, values, features, count, t->options->threads, contributions,
+		                              &base, t->err);
+		for (uint32_t i = 0; i < count * features && status == PE_OK; i++)
+			t->model->features[i % features].mean_contribution += fabs(contributions[i]) / n;
+	}
+	pe_free(t->env, values);
+	pe_free(t->env, contributions);
+	return status;
+}
+
+/* Importance: of the parts' splits; mean_contribution is that to the difference of their margins. */
+static pe_status
+describe_features(training *t)
+{
+	bool held = t->rows.n_holdout > 0;
+	pe_explainer *explainer = NULL;
+	pe_status status;
+
+	for (int i = 0; i < t->model->n_features; i++)
+	{
+		const pe_feature *first = &t->own->first->features[i];
+		const pe_feature *second = t->own->second != NULL ? &t->own->second->features[i] : first;
+		pe_feature *feature = &t->model->features[i];
+
+		feature->used = first->used || second->used;
+		feature->gain = (first->gain + second->gain) / 2;
+		feature->splits = first->splits + (t->own->second != NULL ? second->splits : 0);
+	}
+	status = pe_explainer_create(t->env, t->model, EXPLAINER_BYTES, &explainer, t->err);
+	if (status == PE_OK)
+		status = sum_contributions(t, explainer, held ? t->rows.holdout : t->rows.train,
+		                           held ? t->rows.n_holdout : t->rows.n_train);
+	pe_explainer_free(explainer);
+	return status;
 }
 
 /* Uplifts, outcomes and groups of some rows. */
@@ -373,7 +437,8 @@ train_whole(training *t, pe_algorithm algorithm, pe_uplift_evaluation *evaluatio
 	status = algorithm == PE_ALGORITHM_TWO_MODELS ? train_two(t) : train_transformed(t);
 	if (status != PE_OK)
 		return status;
-	describe_features(t);
+	if ((status = describe_features(t)) != PE_OK)
+		return status;
 	return evaluate(t, evaluation);
 }
 

@@ -39,8 +39,9 @@ typedef struct pe_uplift_evaluation
 	int64_t conversions;
 	double treated_rate;
 	double control_rate;
-	double effect; /* treated_rate - control_rate, of all rows */
-	double qini;   /* NaN where the best order is no better than any */
+	double effect;     /* treated_rate - control_rate, of all rows */
+	double qini;       /* NaN where the best order is no better than any */
+	double qini_error; /* standard error, from up to 200 Poisson bootstrap samples of the rows */
 	double auuc;
 	double at_10; /* uplift among the tenth of the largest predictions, ... */
 	double at_20;

@@ -5,6 +5,8 @@
 #include "model/internal.h"
 #include "model/uplift/uplift.h"
 
+#define BOOTSTRAP_WORK 20000000.0 /* rows times samples, beyond which there are fewer samples */
+
 /* What lies above some place of an order. */
 typedef struct counts
 {
@@ -189,6 +191,90 @@ fill_curve(const uint32_t *order, const double *outcomes, const uint8_t *treated
 		e->curve[point].random = e->curve[point].share * e->curve[e->n_points - 1].gain;
 }
 
+/* ---- how far chance moves the coefficient ------------------------------------------------------ */
+
+/* How often a row is in a sample, from 32 random bits: Poisson of mean 1. */
+static inline int
+poisson(uint32_t bits)
+{
+	static const uint32_t below[] = {1580030169u, 3160060337u, 3950075422u, 4213413783u,
+	                                 4279248374u, 4292415292u, 4294609778u, 4294923276u};
+	int times = 0;
+
+	while (times < 8 && bits >= below[times])
+		times++;
+	return times;
+}
+
+/*
+ * The area of the best Qini curve beyond the random one, of a sample with so many rows:
+ * treated conversions, then rows that did not convert, then control conversions.
+ */
+static double
+perfect_area(const counts *c)
+{
+	double first = c->treated_conversions, second = c->rows - c->control_conversions - first;
+	double end = qini_value(c);
+
+	return first * first / 2 + second * first + c->control_conversions * (first + end) / 2 -
+	       c->rows * end / 2;
+}
+
+/* The Qini coefficient of one sample, rows in the order of their keys; NaN when stopped. */
+static double
+sample_qini(const pe_env *env, const double *keys, const uint32_t *order, const double *outcomes,
+            const uint8_t *treated, size_t rows, uint64_t sample, bool *stopped)
+{
+	counts c = {0};
+	double last_rows = 0, last = 0, area = 0;
+
+	for (size_t i = 0; i < rows; i++)
+	{
+		uint32_t row = order[i];
+		int times = poisson(
+		    (uint32_t) (pe_mix64(sample * UINT64_C(0x9e3779b97f4a7c15) + i * UINT64_C(0xbf58476d1ce4e5b9)) >>
+		                32));
+
+		if ((i & 65535) == 0 && pe_stopped(env, "evaluate", i, rows))
+			*stopped = true;
+		if (*stopped)
+			return NAN;
+		for (; times > 0; times--)
+			count_row(&c, outcomes[row], treated[row] != 0);
+		if (i + 1 < rows && keys[order[i + 1]] == keys[row])
+			continue;
+		area += (c.rows - last_rows) * (last + qini_value(&c)) / 2;
+		last_rows = c.rows;
+		last = qini_value(&c);
+	}
+	return (area - c.rows * qini_value(&c) / 2) / perfect_area(&c);
+}
+
+/* The deviation of the coefficient over samples of the rows, in an order by falling keys. */
+static pe_status
+estimate_error(const pe_env *env, const double *keys, const uint32_t *order, const double *outcomes,
+               const uint8_t *treated, size_t rows, pe_uplift_evaluation *e, pe_error *err)
+{
+	double most = BOOTSTRAP_WORK / (double) rows, mean = 0, squares = 0;
+	int samples = most > 200 ? 200 : most < 40 ? 40 : (int) most, used = 0;
+	bool stopped = false;
+
+	for (int sample = 1; sample <= samples && !isnan(e->qini) && !stopped; sample++)
+	{
+		double qini = sample_qini(env, keys, order, outcomes, treated, rows, (uint64_t) sample, &stopped);
+		double distance = qini - mean;
+
+		/* A small sample may lack one kind of rows altogether. */
+		if (!isfinite(qini))
+			continue;
+		mean += distance / ++used;
+		squares += distance * (qini - mean);
+	}
+	if (used > 1)
+		e->qini_error = sqrt(squares / (used - 1));
+	return stopped ? pe_fail(err, PE_CANCELLED, "the evaluation was cancelled") : PE_OK;
+}
+
 /* The normalised areas, from the actual order and the perfect ones. */
 static pe_status
 fill_areas(const pe_env *env, const double *uplifts, uint32_t *order, const double *outcomes,
@@ -236,7 +322,7 @@ pe_uplift_evaluate(const pe_env *env, const double *uplifts, const double *outco
 	pe_status status = PE_OK;
 
 	memset(e, 0, sizeof(*e));
-	e->qini = e->auuc = e->at_10 = e->at_20 = e->at_30 = e->separation = NAN;
+	e->qini = e->qini_error = e->auuc = e->at_10 = e->at_20 = e->at_30 = e->separation = NAN;
 	e->treated_rate = e->control_rate = e->effect = NAN;
 	if (rows == 0)
 	{
@@ -248,6 +334,8 @@ pe_uplift_evaluate(const pe_env *env, const double *uplifts, const double *outco
 	{
 		all = count_part(order, outcomes, treated, 0, rows);
 		status = fill_areas(env, uplifts, order, outcomes, treated, rows, &all, e, err);
+		if (status == PE_OK)
+			status = estimate_error(env, uplifts, order, outcomes, treated, rows, e, err);
 	}
 	if (status == PE_OK)
 	{
