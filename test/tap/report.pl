@@ -76,7 +76,7 @@ my %figures = (
 	'churn & more' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
 	'churn line' => ['ROC curve', 'Cumulative gains', 'Lift by tenth', 'Calibration', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
 	'spend' => ['Cumulative gains', 'Actual and predicted by tenth', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
-	'mail' => ['Qini curve', 'Uplift by tenth', 'What it looks at', 'How it pushes scores (SHAP)', 'Score distribution'],
+	'mail' => ['Qini curve', 'Uplift by tenth', 'What it looks at', 'Score distribution'],
 	'all rows' => ['What it looks at', 'How it pushes scores (SHAP)', 'Score distribution']);
 
 for my $model (sort keys %figures)
