@@ -215,7 +215,8 @@ static void
 put_store_row(void *arg, const char *metric, double value, const char *meaning)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) arg;
-	Datum values[3] = {CStringGetTextDatum(metric), Float8GetDatum(value), CStringGetTextDatum(meaning)};
+	Datum values[3] = {CStringGetTextDatum(metric), Float8GetDatum(value),
+	                   CStringGetTextDatum(pe_valid_text(meaning))};
 	bool nulls[3] = {false, isnan(value), false};
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -16,6 +16,7 @@
 #include "model/selection.h"
 #include "pg/evaluation.h"
 #include "pg/models.h"
+#include "pg/report.h"
 
 /* A figure, where it is kept, and how to read it. */
 typedef struct Figure
@@ -170,7 +171,7 @@ put_json_row(void *arg, const char *metric, double value, const char *meaning)
 	appendStringInfoString(json, ", \"value\": ");
 	pe_json_number(json, value);
 	appendStringInfoString(json, ", \"meaning\": ");
-	escape_json(json, meaning);
+	escape_json(json, pe_valid_text(meaning));
 	appendStringInfoChar(json, '}');
 }
 
@@ -255,7 +256,7 @@ classes_to_json(StringInfo json, const pe_evaluation *evaluation)
 		const pe_class_evaluation *class = &evaluation->classes[i];
 
 		appendStringInfoString(json, i > 0 ? ", {\"class\": " : "{\"class\": ");
-		escape_json(json, class->name);
+		escape_json(json, pe_valid_text(class->name));
 		json_field(json, "rows", (double) class->rows);
 		json_field(json, "share", class->share);
 		json_field(json, "mean_prediction", class->mean_prediction);
@@ -284,9 +285,9 @@ confusion_to_json(StringInfo json, const pe_evaluation *evaluation)
 		for (int predicted = 0; predicted < n; predicted++)
 		{
 			appendStringInfoString(json, actual + predicted > 0 ? ", {\"actual\": " : "{\"actual\": ");
-			escape_json(json, confusion_name(evaluation, actual));
+			escape_json(json, pe_valid_text(confusion_name(evaluation, actual)));
 			appendStringInfoString(json, ", \"predicted\": ");
-			escape_json(json, confusion_name(evaluation, predicted));
+			escape_json(json, pe_valid_text(confusion_name(evaluation, predicted)));
 			json_field(json, "weight", evaluation->confusion[actual][predicted]);
 			appendStringInfoChar(json, '}');
 		}

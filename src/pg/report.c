@@ -56,19 +56,17 @@ pe_sqlstate(pe_status status)
 	return ERRCODE_INTERNAL_ERROR;
 }
 
-/*
- * Text that can be sent to the client. The platform's words are UTF-8 whatever the
- * database's encoding is; what is invalid there would fail to be sent, and hide the
- * error behind another one.
- */
-static const char *
-sendable(const char *text)
+const char *
+pe_valid_text(const char *text)
 {
+	size_t length = strlen(text);
 	char *copy;
 
-	if (pg_verify_mbstr(GetDatabaseEncoding(), text, (int) strlen(text), true))
+	if (pg_verify_mbstr(GetDatabaseEncoding(), text, (int) length, true))
 		return text;
-	copy = pstrdup(text);
+	copy = pnstrdup(text, pg_mbcliplen(text, (int) length, (int) length));
+	if (pg_verify_mbstr(GetDatabaseEncoding(), copy, (int) strlen(copy), true))
+		return copy;
 	for (char *at = copy; *at != '\0'; at++)
 	{
 		if (IS_HIGHBIT_SET(*at))
@@ -86,9 +84,9 @@ pe_raise(const pe_error *err)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("stopped before the work was done")));
 	}
 	ereport(ERROR, (errcode(pe_sqlstate(err->code)),
-	                errmsg("%s", err->message[0] != '\0' ? sendable(err->message) : "unknown error"),
-	                err->detail[0] != '\0' ? errdetail("%s", sendable(err->detail)) : 0,
-	                err->hint[0] != '\0' ? errhint("%s", sendable(err->hint)) : 0));
+	                errmsg("%s", err->message[0] != '\0' ? pe_valid_text(err->message) : "unknown error"),
+	                err->detail[0] != '\0' ? errdetail("%s", pe_valid_text(err->detail)) : 0,
+	                err->hint[0] != '\0' ? errhint("%s", pe_valid_text(err->hint)) : 0));
 	pg_unreachable();
 }
 

@@ -22,4 +22,12 @@ extern void pe_raise(const pe_error *err) pg_attribute_noreturn();
 /* Returns when status is PE_OK, else raises err. */
 extern void pe_check(pe_status status, const pe_error *err);
 
+/*
+ * Text that can be stored and sent to the client, in place or a palloc'd copy. The
+ * platform's words are UTF-8, and where pure layers cut a text short they keep characters
+ * of UTF-8 whole, whatever the database's encoding is. A last character that was cut is
+ * left out; where others are invalid, all that are not ASCII become question marks.
+ */
+extern const char *pe_valid_text(const char *text);
+
 #endif /* PE_REPORT_H */

@@ -39,7 +39,7 @@ add_row(PeFigures *figures, const char *name, double value, const char *meaning)
 	appendStringInfoString(&figures->rows, ", \"value\": ");
 	pe_json_number(&figures->rows, value);
 	appendStringInfoString(&figures->rows, ", \"meaning\": ");
-	escape_json(&figures->rows, meaning);
+	escape_json(&figures->rows, pe_valid_text(meaning));
 	appendStringInfoChar(&figures->rows, '}');
 }
 

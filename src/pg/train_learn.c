@@ -67,7 +67,7 @@ report_notes(const pe_model *model)
 	int n = pe_model_note_count(model);
 
 	for (int i = 0; i < Min(n, MAX_SHOWN_NOTES); i++)
-		ereport(NOTICE, (errmsg("%s", pe_model_note(model, i))));
+		ereport(NOTICE, (errmsg("%s", pe_valid_text(pe_model_note(model, i)))));
 	if (n > MAX_SHOWN_NOTES)
 		ereport(NOTICE, (errmsg("%d more notes are in evaluation()", n - MAX_SHOWN_NOTES)));
 }

@@ -42,7 +42,7 @@ summary_json(StringInfo json, const pe_model_feature *feature)
 		return;
 	}
 	appendStringInfo(json, ", \"distinct\": %d, \"top\": ", summary->distinct);
-	escape_json(json, summary->top);
+	escape_json(json, pe_valid_text(summary->top));
 	appendStringInfoString(json, ", \"top_share\": ");
 	pe_json_number(json, summary->top_share);
 }
@@ -99,7 +99,7 @@ pe_training_store(PeTraining *training)
 	    .positives = training->request->task == PE_TASK_PROPENSITY ? (int64) training->positives : -1,
 	    .options_json = options != NULL ? JsonbToCString(NULL, &options->root, VARSIZE(options)) : "{}",
 	    .holdout = pe_training_holdout(training),
-	    .verdict = evaluation->sentence,
+	    .verdict = pe_valid_text(evaluation->sentence),
 	    .quality = pe_verdict_name(evaluation->verdict),
 	    .positive_label = pe_target_positive_label(&training->target),
 	    .negative_label = pe_target_negative_label(&training->target),

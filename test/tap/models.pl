@@ -59,6 +59,16 @@ $_->quit for @trainers;
 is($node->safe_psql('postgres', "SET profenrich.threads = 4; SELECT rows FROM profenrich.train('m', source => $rising, target => 'y');
 	SELECT count(*) FROM pg_ls_dir('/proc/' || pg_backend_pid() || '/task')"), "1000\n1", 'one thread after a training');
 
+# Names that are cut short stay whole characters in any encoding of the server.
+$node->safe_psql('postgres', "CREATE DATABASE tokyo ENCODING 'EUC_JP' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+is($node->safe_psql('tokyo', q{CREATE EXTENSION profenrich;
+	CREATE TABLE w AS SELECT (ARRAY[repeat(convert_from('\xe697a5', 'UTF8'), 90) || 'a', 'x' || repeat(convert_from('\xe8aa9e', 'UTF8'), 200), 'c'])[1 + i % 3] AS long, i % 3 + (i % 10) / 10.0 AS f FROM generate_series(1, 1000) AS i;
+	SELECT version FROM profenrich.train('classes', 'affinity', 'w', 'long', 'boosted_trees');
+	SELECT version FROM profenrich.train('levels', 'value', 'w', 'f', 'boosted_trees');
+	SELECT count(*), count(length(class)) FROM profenrich.class_table('classes');
+	SELECT count(length(f ->> 'top')), bool_and(f ->> 'top' <> '') FROM profenrich.model_version, jsonb_array_elements(features) AS f WHERE model = 'levels'}),
+	"1\n1\n3|3\n1|t", 'classes and levels cut short, in EUC_JP');
+
 # A hot standby predicts and scores, follows deployments, and refuses to write.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
