@@ -39,13 +39,27 @@ SELECT profenrich.affinities('likes', NULL::profiles), profenrich.classify('like
 SELECT bool_and(detail ->> profenrich.classify('likes', p) = round(prediction::numeric, 6)::float8::text) AS same, count(*)
   FROM profenrich.score('likes', 'profiles', 'id') s JOIN profiles p ON p.id = s.key::int WHERE p.id <= 100;
 
+-- Reasons are those of the class that is predicted, by trees and by multinomial.
+SELECT algorithm, metric FROM profenrich.train('likes_linear', 'affinity', 'profiles', 'likes', 'multinomial', '{"key": "id", "features": {"exclude": ["code"]}}');
+SELECT m, s.rows, s.largest, s.sum_is_one, s.as_explain, s.why
+  FROM unnest(ARRAY['likes', 'likes_linear']) AS m, LATERAL (
+	SELECT count(*) AS rows, bool_and((SELECT max(value::float8) FROM jsonb_each_text(detail)) = round(prediction::numeric, 6)::float8) AS largest,
+		   bool_and(abs((SELECT sum(value::float8) FROM jsonb_each_text(detail)) - 1) < 1e-5) AS sum_is_one,
+		   bool_and((SELECT array_agg(r ->> 'feature' ORDER BY n) FROM jsonb_array_elements(reasons) WITH ORDINALITY AS e (r, n))
+				  = (SELECT array_agg(feature) FROM profenrich.explain(m, p, 2))) AS as_explain,
+		   bool_and((SELECT (r ->> 'contribution')::float8 FROM jsonb_array_elements(reasons) AS r
+					  WHERE r ->> 'feature' = CASE WHEN age < 30 THEN 'age' ELSE 'channel' END) > 0) AS why
+	  FROM profenrich.score(m, 'SELECT * FROM profiles WHERE age NOT BETWEEN 15 AND 50 AND id <= 300', 'id', reasons => 2) AS s
+	  JOIN profiles p ON p.id = s.key::int
+	 WHERE profenrich.classify(m, p) = CASE WHEN age < 30 THEN 'sports' WHEN channel = 'web' THEN 'news' ELSE 'travel' END) AS s;
+
 -- How well each class is told, and which are taken for which.
 SELECT class, rows > 100 AS rows, round(share::numeric, 1) AS share, auc > 0.75 AS auc, precision > 0.7 AS precision, recall > 0.7 AS recall FROM profenrich.class_table('likes');
 SELECT count(*), sum(weight) = (SELECT value FROM profenrich.evaluation('likes') WHERE metric = 'rows') AS all_rows,
 	   sum(weight) FILTER (WHERE actual = predicted) / sum(weight) = (SELECT value FROM profenrich.evaluation('likes') WHERE metric = 'accuracy') AS accuracy
   FROM profenrich.confusion_matrix('likes');
-SELECT model, version, count(*) FROM profenrich.class_table GROUP BY 1, 2;
-SELECT model, version, count(*) FROM profenrich.confusion_matrix GROUP BY 1, 2;
+SELECT model, version, count(*) FROM profenrich.class_table GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT model, version, count(*) FROM profenrich.confusion_matrix GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT count(*), min(prediction) > 0.3 AS lowest, max(prediction) <= 1 AS highest, bool_and(prediction >= before) AS rising
   FROM (SELECT *, lag(prediction, 1, 0) OVER (ORDER BY percent) AS before FROM profenrich.score_distribution('likes')) AS d;
 -- On other rows; a class that the version does not know is skipped.
