@@ -40,7 +40,7 @@ SELECT snapshot_date, rows FROM snapshots ORDER BY 1;
 DROP TABLE target CASCADE;
 
 -- The two days in one load: the wider type; compressed as a whole.
-SELECT snapshot_date, rows, files FROM load_snapshot_file(file('day[12].parquet'), 'target');
+SELECT snapshot_date, rows, files FROM load_snapshot_file(file('day[12].parquet'), 'target', snapshot_date => '2026-11-23');
 SELECT type FROM target_columns WHERE attname = 'acme_subscription_tenure_months';
 SELECT outcome('day1.parquet.gz', date => '2026-11-24');
 DROP TABLE target CASCADE;
