@@ -477,7 +477,7 @@ pe_score_rows(PG_FUNCTION_ARGS)
 	    .model = PG_ARGISNULL(0) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(0)),
 	    .source = PG_ARGISNULL(1) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(1)),
 	    .key = PG_ARGISNULL(2) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(2)),
-	    .version = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3),
+	    .version = pe_version_argument(fcinfo, 3),
 	    .reasons = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
 	    .on_duplicate = PG_ARGISNULL(5) ? PE_DUPLICATE_ERROR
 	                                    : pe_on_duplicate_from_name(TextDatumGetCString(PG_GETARG_DATUM(5))),

@@ -241,7 +241,7 @@ pe_score_into(PG_FUNCTION_ARGS)
 	    .source = PG_ARGISNULL(1) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(1)),
 	    .key = PG_ARGISNULL(2) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(2)),
 	    .reasons = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
-	    .version = PG_ARGISNULL(5) ? 0 : PG_GETARG_INT32(5),
+	    .version = pe_version_argument(fcinfo, 5),
 	    .on_duplicate = PG_ARGISNULL(6) ? PE_DUPLICATE_ERROR
 	                                    : pe_on_duplicate_from_name(TextDatumGetCString(PG_GETARG_DATUM(6))),
 	};
