@@ -140,7 +140,7 @@ pe_read_events(const pe_env *env, const PeSource *source, const pe_engagement_ru
 	if (reading.skipped > 0)
 		ereport(NOTICE, (errmsg("skipped %llu of %llu events without key or time",
 		                        (unsigned long long) reading.skipped, (unsigned long long) reading.rows)));
-	pe_activity_finish(reading.activity);
+	pe_check(pe_activity_finish(reading.activity, &error), &error);
 	if (rows != NULL)
 		*rows = reading.rows;
 	return reading.activity;

@@ -39,7 +39,7 @@ one(const pe_engagement_rules *rules, const char *type, double age, double count
 
 	pe_activity_create(&env, rules, 1000, 1 << 20, &activity, &err);
 	pe_activity_add(activity, "a", 1, type, type != NULL ? strlen(type) : 0, 1000 - age, count, &err);
-	pe_activity_finish(activity);
+	OK(pe_activity_finish(activity, &err) == PE_OK, "added up");
 	if (pe_activity_customers(activity) == 1)
 		points = pe_activity_customer(activity, 0).points;
 	pe_activity_free(activity);
@@ -115,7 +115,7 @@ test_sums(double cap)
 		                strlen(types[events[from].type]), events[from].at, 1, &err);
 	}
 	for (int way = 0; way < 2; way++)
-		pe_activity_finish(ways[way]);
+		OK(pe_activity_finish(ways[way], &err) == PE_OK, "added up");
 	for (uint32_t i = 0; i < pe_activity_customers(ways[0]); i++)
 	{
 		pe_customer_activity c = pe_activity_customer(ways[0], i);
@@ -165,7 +165,7 @@ test_model(void)
 	size_t length, length_twice;
 	double nothing = NAN, half = 0.5, tier;
 
-	pe_activity_finish(activity);
+	OK(pe_activity_finish(activity, &err) == PE_OK, "added up");
 	IS_INT(pe_engagement_train(&env, activity, &points_spec, &model, &err), PE_OK, "trained");
 	pe_activity_free(activity);
 	IS_NEAR(pe_model_base_rate(model), 0.9, 1e-12, "a tenth is out of the window");
@@ -227,7 +227,7 @@ test_limits(void)
 	OK(status == PE_LIMIT && pe_activity_bytes(activity) <= 1 << 20, "%s", err.message);
 	pe_activity_free(activity);
 	activity = many(&rules, 0, 1 << 20, &status);
-	pe_activity_finish(activity);
+	OK(pe_activity_finish(activity, &err) == PE_OK, "added up");
 	IS_INT(pe_engagement_train(&env, activity, &points_spec, &model, &err), PE_INVALID_DATA, "%s",
 	       err.message);
 	pe_activity_free(activity);
@@ -240,7 +240,7 @@ test_limits(void)
 		activity = many(&rules, 3000, 64 << 20, &status);
 		if (status == PE_OK)
 		{
-			pe_activity_finish(activity);
+			OK(pe_activity_finish(activity, &err) == PE_OK, "added up");
 			status = pe_engagement_train(&env, activity, &points_spec, &model, &err);
 		}
 		memory.fail_at = 0;

@@ -467,11 +467,39 @@ test_errors(void)
 	free(e);
 }
 
+/* Equal predictions of rows that come group by group: each tenth has both groups about alike. */
+static void
+test_ties(void)
+{
+	enum
+	{
+		ROWS = 2000
+	};
+	static double uplifts[ROWS], outcomes[ROWS];
+	static uint8_t treated[ROWS];
+	pe_uplift_evaluation *e = calloc(1, sizeof(*e));
+	bool mixed = true;
+
+	for (int i = 0; i < ROWS; i++)
+	{
+		uplifts[i] = 0.1;
+		outcomes[i] = i % 3 == 0;
+		treated[i] = i < ROWS / 2;
+	}
+	IS_INT(pe_uplift_evaluate(&env, uplifts, outcomes, treated, ROWS, e, &err), PE_OK,
+	       "one prediction for all");
+	for (int d = 0; d < e->n_deciles; d++)
+		mixed = mixed && e->deciles[d].treated > 60 && e->deciles[d].treated < 140;
+	OK(mixed && e->n_deciles == 10, "ties do not follow the order of the rows");
+	free(e);
+}
+
 int
 main(void)
 {
 	env = tap_env(&memory);
 	test_figures();
+	test_ties();
 	test_tables();
 	test_simulation(PE_ALGORITHM_TWO_MODELS, 0.5);
 	test_simulation(PE_ALGORITHM_TWO_MODELS, 0.25);

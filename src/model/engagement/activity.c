@@ -6,6 +6,8 @@
 #include "model/engagement/engagement.h"
 #include "model/internal.h"
 
+#define POLL_CELLS 65536
+
 typedef struct customer
 {
 	uint64_t key; /* offset in the arena */
@@ -294,8 +296,8 @@ pe_activity_add(pe_activity *activity, const char *key, size_t key_length, const
 	return PE_OK;
 }
 
-void
-pe_activity_finish(pe_activity *activity)
+pe_status
+pe_activity_finish(pe_activity *activity, pe_error *err)
 {
 	double cap = activity->rules->daily_cap;
 
@@ -304,9 +306,12 @@ pe_activity_finish(pe_activity *activity)
 		const cell *day = (const cell *) activity->cells.items + i;
 		double share = day->count > cap ? cap / day->count : 1;
 
+		if (i % POLL_CELLS == 0 && pe_stopped(activity->env, "add up", i, activity->cells.count))
+			return pe_fail(err, PE_CANCELLED, "adding up events was cancelled");
 		((customer *) activity->customers.items)[day->customer].points += day->weight * day->worth * share;
 	}
 	activity->cells.count = 0;
+	return PE_OK;
 }
 
 size_t

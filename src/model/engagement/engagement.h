@@ -48,8 +48,8 @@ extern void pe_activity_free(pe_activity *activity); /* NULL is fine */
 extern pe_status pe_activity_add(pe_activity *activity, const char *key, size_t key_length, const char *type,
                                  size_t type_length, double at, double count, pe_error *err);
 
-/* Once, when all events are in. */
-extern void pe_activity_finish(pe_activity *activity);
+/* Once, when all events are in. PE_OK or PE_CANCELLED. */
+extern pe_status pe_activity_finish(pe_activity *activity, pe_error *err);
 extern size_t pe_activity_bytes(const pe_activity *activity);
 extern uint32_t pe_activity_customers(const pe_activity *activity);
 

@@ -71,7 +71,10 @@ areas(const double *keys, const uint32_t *order, const double *outcomes, const u
 	}
 }
 
-/* order[rows] by falling keys, equal ones as they come. */
+/*
+ * order[rows] by falling keys. Equal ones are shuffled: in the order they come in, a
+ * source sorted by treatment would put one group into one tenth.
+ */
 static pe_status
 order_by(const pe_env *env, const double *keys, size_t rows, uint32_t *order, pe_error *err)
 {
@@ -82,10 +85,17 @@ order_by(const pe_env *env, const double *keys, size_t rows, uint32_t *order, pe
 	if (sorted == NULL || scratch == NULL || carried == NULL)
 		status = pe_fail_memory(err);
 	for (size_t i = 0; i < rows && status == PE_OK; i++)
-	{
-		sorted[i] = -keys[i];
 		order[i] = (uint32_t) i;
+	for (size_t i = rows; i-- > 1 && status == PE_OK;)
+	{
+		size_t other = (size_t) (pe_mix64(i) % (i + 1));
+		uint32_t row = order[i];
+
+		order[i] = order[other];
+		order[other] = row;
 	}
+	for (size_t i = 0; i < rows && status == PE_OK; i++)
+		sorted[i] = -keys[order[i]];
 	if (status == PE_OK && !pe_sort_doubles(env, sorted, order, scratch, carried, rows))
 		status = pe_fail(err, PE_CANCELLED, "the evaluation was cancelled");
 	pe_free(env, sorted);
