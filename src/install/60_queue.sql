@@ -5,11 +5,11 @@
 CREATE SEQUENCE @extschema@.run_id_seq AS bigint;
 COMMENT ON SEQUENCE @extschema@.run_id_seq IS 'numbers refreshes; a value''s version is the run that queued it';
 
--- One row for each refresh, and for each retract or redrive that queued keys.
+-- One row for each refresh, and for each retract, redrive or resend that queued keys.
 CREATE TABLE @extschema@.run (
 	run_id			bigint PRIMARY KEY DEFAULT pg_catalog.nextval('@extschema@.run_id_seq'),
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive')),
+	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend')),
 	started_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	finished_at		timestamptz,
 	run_by			regrole NOT NULL,

@@ -18,7 +18,7 @@ CREATE VIEW @extschema@.runs AS
 		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 		   r.run_by, r.profiles, r.changed, r.unchanged, r.retracted, r.skipped, r.skipped_reasons
 	  FROM @extschema@.run r JOIN @extschema@.enrichment e USING (enrichment_id);
-COMMENT ON VIEW @extschema@.runs IS 'one row for each refresh or retraction: what was read, what changed, what was skipped and why';
+COMMENT ON VIEW @extschema@.runs IS 'one row for each refresh, retraction or resend: what was read, what changed, what was skipped and why';
 COMMENT ON COLUMN @extschema@.runs.run_id IS 'also the version of the values that the run queued';
 COMMENT ON COLUMN @extschema@.runs.changed IS 'profiles whose value is new or differs from the newest queued one';
 COMMENT ON COLUMN @extschema@.runs.retracted IS 'profiles that left the source and whose attributes are cleared';

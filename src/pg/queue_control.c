@@ -21,24 +21,17 @@
 
 #include "pg/compat.h"
 #include "pg/owner.h"
+#include "pg/queue_control.h"
 #include "pg/worker.h"
 
 #define DRAIN_PERIOD 100 /* ms */
 
-typedef struct Queue
-{
-	int32 enrichment_id;
-	bool paused;
-	char *blocked; /* NULL: no */
-} Queue;
-
-/* The enrichment of that name, which the caller may operate. SPI must be connected. */
-static Queue
-find_queue(const char *name)
+PeQueue
+pe_queue_find(const char *name)
 {
 	Oid types[1] = {TEXTOID};
 	Datum values[1] = {CStringGetTextDatum(name)};
-	Queue queue = {0};
+	PeQueue queue = {0};
 	HeapTuple row;
 	TupleDesc desc;
 	bool isnull;
@@ -82,11 +75,11 @@ PG_FUNCTION_INFO_V1(pe_pause);
 Datum
 pe_pause(PG_FUNCTION_ARGS)
 {
-	Queue queue;
+	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.pause()");
 	SPI_connect();
-	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.enrichment SET paused = true WHERE enrichment_id = $1 AND NOT paused");
 	SPI_finish();
@@ -100,11 +93,11 @@ PG_FUNCTION_INFO_V1(pe_resume);
 Datum
 pe_resume(PG_FUNCTION_ARGS)
 {
-	Queue queue;
+	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.resume()");
 	SPI_connect();
-	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.enrichment SET paused = false WHERE enrichment_id = $1 AND paused");
 	change(queue.enrichment_id, "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL,"
@@ -125,13 +118,13 @@ PG_FUNCTION_INFO_V1(pe_redrive);
 Datum
 pe_redrive(PG_FUNCTION_ARGS)
 {
-	Queue queue;
+	PeQueue queue;
 	uint64 keys;
 	bool isnull;
 
 	PreventCommandIfReadOnly("profenrich.redrive()");
 	SPI_connect();
-	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	change(queue.enrichment_id,
 	       "WITH dead AS (DELETE FROM profenrich.dead_letter WHERE enrichment_id = $1 RETURNING profile_key, "
 	       "shard, version),"
@@ -169,7 +162,7 @@ anything_pending(int32 enrichment_id)
 }
 
 static void
-refuse_to_wait(const char *name, const Queue *queue)
+refuse_to_wait(const char *name, const PeQueue *queue)
 {
 	if (queue->paused)
 		ereport(ERROR,
@@ -195,15 +188,15 @@ pe_drain(PG_FUNCTION_ARGS)
 	TimestampTz until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 	                                                            TimestampTzGetDatum(GetCurrentTimestamp()),
 	                                                            IntervalPGetDatum(PG_GETARG_INTERVAL_P(1))));
-	Queue queue;
+	PeQueue queue;
 	bool pending;
 
 	SPI_connect();
-	queue = find_queue(name);
+	queue = pe_queue_find(name);
 	while ((pending = anything_pending(queue.enrichment_id)) && GetCurrentTimestamp() < until)
 	{
 		PushActiveSnapshot(GetLatestSnapshot());
-		queue = find_queue(name);
+		queue = pe_queue_find(name);
 		PopActiveSnapshot();
 		refuse_to_wait(name, &queue);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, DRAIN_PERIOD,

@@ -45,17 +45,13 @@ refuse_old_snapshot(const char *function)
 		         errhint("Run it under read committed.")));
 }
 
-/*
- * Locks the enrichment's row until the end of the transaction, or raises after
- * lock_timeout (5 s when that is off). Readers and the worker are not kept out.
- */
-static void
-lock_enrichment(const PeEnrichment *enrichment)
+void
+pe_refresh_lock(int32 enrichment_id, const char *name)
 {
 	const char *sql =
 	    "SELECT FROM profenrich.enrichment WHERE enrichment_id = $1 FOR NO KEY UPDATE SKIP LOCKED";
 	Oid types[1] = {INT4OID};
-	Datum values[1] = {Int32GetDatum(enrichment->enrichment_id)};
+	Datum values[1] = {Int32GetDatum(enrichment_id)};
 	int limit_ms = LockTimeout > 0 ? LockTimeout : DEFAULT_LOCK_MS;
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), limit_ms);
 
@@ -67,10 +63,10 @@ lock_enrichment(const PeEnrichment *enrichment)
 		if (SPI_processed == 1)
 			return;
 		if (GetCurrentTimestamp() >= end)
-			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			                errmsg("enrichment \"%s\" is busy: another refresh or change of it is running",
-			                       enrichment->name),
-			                errhint("Wait for it to end, or raise lock_timeout.")));
+			ereport(ERROR,
+			        (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			         errmsg("enrichment \"%s\" is busy: another refresh or change of it is running", name),
+			         errhint("Wait for it to end, or raise lock_timeout.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_POLL_MS,
 		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -187,7 +183,7 @@ begin_refresh(const char *name, const char *function)
 	refresh = palloc0(sizeof(Refresh));
 	refresh->started = GetCurrentTimestamp();
 	refresh->enrichment = pe_enrichment_load(name, true);
-	lock_enrichment(refresh->enrichment);
+	pe_refresh_lock(refresh->enrichment->enrichment_id, name);
 	/* Its definition may have changed while this call waited for the lock. */
 	refresh->enrichment = pe_enrichment_load(name, true);
 	return refresh;
@@ -230,17 +226,18 @@ pe_refresh(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pe_retract);
 
-/* retract(enrichment) -> number of profiles whose attributes will be cleared on the platform */
+/* retract(enrichment [, keys]) -> number of profiles whose attributes will be cleared on the platform */
 Datum
 pe_retract(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ArrayType *keys = PG_NARGS() > 1 ? PG_GETARG_ARRAYTYPE_P(1) : NULL;
 	Refresh *refresh;
 	int64 retracted;
 
 	SPI_connect();
 	refresh = begin_refresh(name, "retract()");
-	pe_refresh_note_all_retracted(refresh);
+	pe_refresh_note_retracted(refresh, keys);
 	(void) pe_refresh_write(refresh, "retract");
 	retracted = refresh->retracted;
 	SPI_finish();

@@ -11,6 +11,7 @@
 
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/timestamp.h"
 #include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
@@ -82,6 +83,13 @@ typedef struct Refresh
 } Refresh;
 
 /*
+ * Locks the enrichment's row until the end of the transaction, or raises after
+ * lock_timeout (5 s when that is off). Readers and the worker are not kept out. SPI
+ * must be connected.
+ */
+extern void pe_refresh_lock(int32 enrichment_id, const char *name);
+
+/*
  * Reads the source, checked and written as canonical JSON, into refresh->sorted, by
  * key; leaves refresh->row empty. Counts profiles, usable and skipped ones.
  */
@@ -96,8 +104,8 @@ extern void pe_refresh_next_row(Refresh *refresh);
 /* Merges the sorted rows with the values queued before, and notes what changed. */
 extern void pe_refresh_merge(Refresh *refresh);
 
-/* Notes every profile that has a value as one to be retracted. */
-extern void pe_refresh_note_all_retracted(Refresh *refresh);
+/* Notes every profile that has a value as one to be retracted, or those of the keys (text[]) only. */
+extern void pe_refresh_note_retracted(Refresh *refresh, ArrayType *keys);
 
 /* Counts of reasons as a JSON object, for the run's row and for messages. */
 extern char *pe_refresh_reasons(const Refresh *refresh);

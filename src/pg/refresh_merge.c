@@ -10,6 +10,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "pg/guc.h"
@@ -135,22 +136,27 @@ change_descriptor(void)
 	return desc;
 }
 
-/* Existing values in key order, as the extension's owner. */
+/* Existing values in key order, all or those of the keys, as the extension's owner. */
 static void
-read_existing(Refresh *refresh, pe_source_row callback)
+read_existing(Refresh *refresh, ArrayType *keys, pe_source_row callback)
 {
+	const char *only = "";
+
 	Oid user;
 	int context;
 	PeSource *source;
 
+	if (keys != NULL)
+		only = psprintf(" AND profile_key OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.text[])",
+		                quote_literal_cstr(OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(keys))));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	source = pe_source_open(
 	    psprintf(
 	        "SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
-	        "WHERE enrichment_id OPERATOR(pg_catalog.=) %d ORDER BY profile_key COLLATE pg_catalog.\"C\"",
-	        refresh->enrichment->enrichment_id),
+	        "WHERE enrichment_id OPERATOR(pg_catalog.=) %d%s ORDER BY profile_key COLLATE pg_catalog.\"C\"",
+	        refresh->enrichment->enrichment_id, only),
 	    "source");
 	pe_source_read(source, NULL, 0, 0, callback, refresh);
 	SetUserIdAndSecContext(user, context);
@@ -170,12 +176,12 @@ pe_refresh_merge(Refresh *refresh)
 {
 	begin_changes(refresh);
 	pe_refresh_next_row(refresh);
-	read_existing(refresh, merge_existing);
+	read_existing(refresh, NULL, merge_existing);
 	while (!TupIsNull(refresh->row))
 		take_new(refresh);
 }
 
-/* Every profile that has a value is to lose it. */
+/* A profile that has a value is to lose it. */
 static bool
 retract_existing(void *arg, TupleTableSlot *existing)
 {
@@ -188,8 +194,8 @@ retract_existing(void *arg, TupleTableSlot *existing)
 }
 
 void
-pe_refresh_note_all_retracted(Refresh *refresh)
+pe_refresh_note_retracted(Refresh *refresh, ArrayType *keys)
 {
 	begin_changes(refresh);
-	read_existing(refresh, retract_existing);
+	read_existing(refresh, keys, retract_existing);
 }
