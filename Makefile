@@ -15,8 +15,12 @@ PURE_OBJS   = $(patsubst %.c,%.o,$(sort $(wildcard $(PURE_LAYERS:%=src/%/*.c) $(
 GLUE_OBJS   = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c)))
 OBJS        = $(PURE_OBJS) $(GLUE_OBJS)
 
-INSTALL_SQL = build/$(EXTENSION)--$(EXTVERSION).sql
-DATA_built  = $(INSTALL_SQL)
+# The install script is the joined parts; the upgrade script from the version before is made from them, too.
+INSTALL_PARTS = $(sort $(wildcard src/install/*.sql))
+INSTALL_SQL   = build/$(EXTENSION)--$(EXTVERSION).sql
+UPGRADE_SQL   = $(patsubst src/install/upgrade/%,build/$(EXTENSION)--%,$(wildcard src/install/upgrade/*--$(EXTVERSION).sql))
+DATA_built    = $(INSTALL_SQL) $(UPGRADE_SQL)
+DATA          = $(wildcard src/install/frozen/*.sql)
 REGRESS     = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 EXTRA_CLEAN = build
 
@@ -45,9 +49,14 @@ $(OBJS): CFLAGS += -MMD -MP
 
 EXTRA_CLEAN += $(OBJS:.o=.d)
 
-$(INSTALL_SQL): $(sort $(wildcard src/install/*.sql)) $(EXTENSION).control
+$(INSTALL_SQL): $(INSTALL_PARTS) $(EXTENSION).control
 	@mkdir -p build
 	cat $(filter %.sql,$^) > $@
+
+build/$(EXTENSION)--%--$(EXTVERSION).sql: src/install/frozen/$(EXTENSION)--%.sql src/install/upgrade/%--$(EXTVERSION).sql \
+		$(INSTALL_PARTS) src/install/upgrade/make_upgrade.pl $(EXTENSION).control
+	@mkdir -p build
+	perl src/install/upgrade/make_upgrade.pl $(filter %.sql,$^) > $@
 
 .PHONY: format test test-warnings test-unit test-fuzz test-regress test-tap test-demo bench demo demo-stop
 

@@ -1,0 +1,8 @@
+\echo Use "ALTER EXTENSION profenrich UPDATE TO '0.2.0'" to load this file. \quit
+
+-- What changes in tables that 0.1.0 has, and what is dropped or changes its shape. All else comes from the parts.
+
+-- the parts
+
+-- The launcher looks whether this database can have its worker when this commits.
+SELECT @extschema@.wake_worker();
