@@ -2,6 +2,9 @@
 
 -- What changes in tables that 0.1.0 has, and what is dropped or changes its shape. All else comes from the parts.
 
+ALTER TABLE @extschema@.run DROP CONSTRAINT run_kind_check,
+	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend'));
+
 -- the parts
 
 -- The launcher looks whether this database can have its worker when this commits.
