@@ -399,6 +399,7 @@ read_reply(Exchange *exchange, const pe_http_response *response, pe_result *resu
 	result->readable = true;
 	result->single = exchange->alone;
 	result->entry_count = reply.count;
+	result->reordered = reply.reordered;
 	entries = MemoryContextAllocZero(exchange->context, Max(reply.count, 1) * sizeof(pe_result_entry));
 	for (int i = 0; i < reply.count; i++)
 	{
@@ -452,7 +453,10 @@ message_reply(PeWorker *worker, Exchange *exchange, const pe_http_response *resp
 	if (summary.outcome == PE_OUTCOME_UNKNOWN && reason[0] == '\0')
 		strlcpy(reason, "the reply could not be understood", sizeof(reason));
 	else if (summary.outcome == PE_OUTCOME_MISCOUNTED)
-		strlcpy(reason, "the reply has another number of entries than messages were sent", sizeof(reason));
+		strlcpy(reason,
+		        result.reordered ? "the reply's entries are in another order than the messages"
+		                         : "the reply has another number of entries than messages were sent",
+		        sizeof(reason));
 	strlcpy(exchange->log.error, reason, sizeof(exchange->log.error));
 	pe_delivery_log(&exchange->log);
 }

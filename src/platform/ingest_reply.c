@@ -110,6 +110,28 @@ pe_ingest_reply_single(const pe_env *env, const char *body, size_t length, pe_in
 	return status;
 }
 
+/*
+ * Do the entries' numbers contradict their positions? Ids may end in digits that mean
+ * nothing; numbers that are all within range and never the same mean what they say.
+ */
+static bool
+is_reordered(const pe_ingest_reply *reply)
+{
+	bool displaced = false;
+
+	for (int i = 0; i < reply->count; i++)
+	{
+		if (reply->entries[i].index >= reply->count)
+			return false;
+		displaced |= reply->entries[i].index >= 0 && reply->entries[i].index != i;
+	}
+	for (int i = 0; displaced && i < reply->count; i++)
+		for (int j = 0; j < i; j++)
+			if (reply->entries[i].index >= 0 && reply->entries[i].index == reply->entries[j].index)
+				return false;
+	return displaced;
+}
+
 pe_status
 pe_ingest_reply_batch(const pe_env *env, const char *body, size_t length, int max_entries,
                       pe_ingest_reply *reply, pe_error *err)
@@ -152,6 +174,8 @@ pe_ingest_reply_batch(const pe_env *env, const char *body, size_t length, int ma
 	pe_json_free(json);
 	if (status != PE_OK)
 		pe_ingest_reply_free(reply);
+	else
+		reply->reordered = is_reordered(reply);
 	return status;
 }
 

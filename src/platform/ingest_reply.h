@@ -14,16 +14,17 @@
 typedef struct pe_ingest_entry
 {
 	int status;             /* 200 when the entry has none, which means accepted */
-	int index;              /* the number at the end of xactionId, -1 when unreadable; informational */
+	int index;              /* the number at the end of xactionId, -1 when unreadable */
 	const char *message;    /* printable, at most 500 bytes, "" when none */
 	const char *xaction_id; /* "" when none */
 } pe_ingest_entry;
 
-/* Entry i belongs to message i only when count equals the number of messages sent. */
+/* Entry i belongs to message i only when count equals the number of messages sent, and is not reordered. */
 typedef struct pe_ingest_reply
 {
 	pe_ingest_entry *entries;
 	int count;
+	bool reordered;       /* the entries' own numbers say that they stand in another order */
 	const char *batch_id; /* of a 207; "" */
 	int64_t received_ms;  /* 0 when absent */
 	pe_pool pool;

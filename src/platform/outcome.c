@@ -61,7 +61,8 @@ pe_outcome_of_result(const pe_result *result, int message_count)
 		return result->entry_count == 1 && result->entries[0].status != 0
 		           ? pe_outcome_of_status(result->entries[0].status)
 		           : PE_OUTCOME_ACCEPTED;
-	return result->entry_count == message_count ? PE_OUTCOME_MIXED : PE_OUTCOME_MISCOUNTED;
+	return result->entry_count == message_count && !result->reordered ? PE_OUTCOME_MIXED
+	                                                                  : PE_OUTCOME_MISCOUNTED;
 }
 
 const char *

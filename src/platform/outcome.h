@@ -44,6 +44,7 @@ typedef struct pe_result
 	bool single;   /* the single-message call: its reply is its only entry, if it has any */
 	const pe_result_entry *entries;
 	int entry_count;
+	bool reordered;      /* the entries say that they are not in the messages' order */
 	int64_t retry_after; /* microseconds; 0 when the reply did not say */
 	const char *reason;  /* words for people: the platform's or the transport's; or NULL */
 } pe_result;

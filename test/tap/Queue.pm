@@ -23,18 +23,21 @@ sub set_up_enrichment
 	return $node->safe_psql('postgres', "SELECT enrichment_id FROM profenrich.enrichment WHERE name = '$name'");
 }
 
-# Queues keys K-$from .. K-$to with a value that tells the version, in chunks of at most $chunk keys.
+# Queues keys K-$from .. K-$to with a value that tells the version, in chunks of at most $chunk keys. However a
+# role's or a database's settings may be.
 sub enqueue
 {
 	my ($node, $id, $from, $to, %options) = @_;
 	my $chunk = $options{chunk} // 500;
 	my $database = $options{database} // 'postgres';
-	my $version = $node->safe_psql($database, "
+	my $band = $options{band} // 'b';
+	my $settle = 'SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
+	my $version = $node->safe_psql($database, "$settle
 		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id");
-	$node->safe_psql($database, "
+	$node->safe_psql($database, "$settle
 		BEGIN;
 		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
-			SELECT $id, 'K-' || i, $version, $version * 1000003 + i, now(), jsonb_build_object('score', $version, 'band', 'b' || i % 7)
+			SELECT $id, 'K-' || i, $version, $version * 1000003 + i, now(), jsonb_build_object('score', $version, 'band', '$band' || i % 7)
 			FROM generate_series($from, $to) i
 			ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version, hash = excluded.hash,
 				changed_at = excluded.changed_at, value = excluded.value, retracted = false;

@@ -48,6 +48,9 @@ test_results(void)
 	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_MIXED, "as many entries as messages");
 	IS_INT(pe_outcome_of_result(&result, 4), PE_OUTCOME_MISCOUNTED, "an entry short");
 	IS_INT(pe_outcome_of_result(&result, 2), PE_OUTCOME_MISCOUNTED, "an entry too many");
+	result.reordered = true;
+	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_MISCOUNTED, "entries in another order");
+	result.reordered = false;
 	result.readable = false;
 	IS_INT(pe_outcome_of_result(&result, 3), PE_OUTCOME_UNKNOWN, "unparsable 207");
 	result = (pe_result){.transport = PE_OK, .http_status = 200, .readable = true};

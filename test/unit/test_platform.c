@@ -494,6 +494,19 @@ test_ingest(void)
 	    "{\"responses\":[{\"message\":\"well\",\"xactionId\":\"a-0\"}]}",
 	    "{\"responses\":[{\"xactionId\":\"a-0\"}",
 	};
+	static const struct
+	{
+		const char *body;
+		bool reordered;
+	} orders[] = {
+	    {"{\"responses\":[{\"xactionId\":\"a-0\"},{\"xactionId\":\"a-1\"},{\"xactionId\":\"a-2\"}]}", false},
+	    {"{\"responses\":[{\"xactionId\":\"a-2\"},{\"xactionId\":\"a-1\"},{\"xactionId\":\"a-0\"}]}", true},
+	    {"{\"responses\":[{\"status\":503},{\"xactionId\":\"a-0\"}]}", true},
+	    {"{\"responses\":[{\"status\":503},{\"xactionId\":\"a-1\"}]}", false},
+	    {"{\"responses\":[{\"xactionId\":\"a:7\"},{\"xactionId\":\"a:0\"}]}", false},
+	    {"{\"responses\":[{\"xactionId\":\"a:1\"},{\"xactionId\":\"b:1\"}]}", false},
+	    {"{\"responses\":[]}", false},
+	};
 	static const char two[] = "{\"responses\":[{\"status\":207,\"statusCode\":400,\"xactionId\":\"a\"}]}";
 	pe_ingest_reply reply;
 
@@ -519,6 +532,13 @@ test_ingest(void)
 	IS_INT(pe_ingest_reply_batch(&env, two, sizeof(two) - 1, 5, &reply, &err), PE_OK, "two statuses");
 	IS_INT(reply.entries[0].status, 400, "the worse one counts");
 	pe_ingest_reply_free(&reply);
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
+	{
+		IS_INT(pe_ingest_reply_batch(&env, orders[i].body, strlen(orders[i].body), 500, &reply, &err), PE_OK,
+		       "order %zu", i);
+		IS_INT(reply.reordered, orders[i].reordered, "are the entries of order %zu reordered?", i);
+		pe_ingest_reply_free(&reply);
+	}
 
 	IS_INT(pe_ingest_reply_single(&env, single, sizeof(single) - 1, &reply, &err), PE_OK, "a single reply");
 	OK(reply.count == 1 && reply.entries[0].status == 200 && reply.received_ms == INT64_C(1551307525735),

@@ -169,6 +169,14 @@ def certificate(world, request):
     return Reply(200, {'kind': kind})
 
 
+def make_port(world, request):
+    return Reply(200, {'port': world.extra_port(request.json().get('kind', 'good'))})
+
+
+def change_port(world, request, port):
+    return Reply(200, {'port': world.extra_port(request.json().get('kind', 'good'), int(port))})
+
+
 def shut_down(world, request):
     world.stop()
     return Reply(200, {})
@@ -184,5 +192,6 @@ def routes(router):
             ('GET', '/journal/summary', journal_summary), ('GET', '/counters', counters),
             ('DELETE', '/counters', clear_counters), ('GET', '/requests', requests), ('POST', '/profiles', seed),
             ('GET', '/profiles', profile_list), ('GET', '/profile', profile), ('GET', '/objects/([^/]+)/([^/]+)', objects), ('POST', '/reset', reset),
+            ('POST', '/ports', make_port), ('POST', '/ports/([0-9]+)', change_port),
             ('POST', '/certificate', certificate), ('POST', '/shut-down', shut_down)):
         router.add(method, BASE + path, function)

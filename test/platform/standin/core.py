@@ -73,7 +73,8 @@ class Request:
         path, _, query = target.partition('?')
         self.method = method
         self.target = target
-        self.path = path
+        # whoever is to be told from others by rules asks below a path of his own
+        self.path = re.sub(r'^/via/[^/]+', '', path)
         self.query = urllib.parse.parse_qs(query, keep_blank_values=True)
         self.headers = headers
         self.body = body

@@ -15,7 +15,7 @@ from .core import Refusal
 
 PARTS = {'path', 'method', 'body', 'after', 'every', 'count', 'probability', 'seed', 'action', 'id'}
 ACTIONS = {'status', 'retry_after', 'body', 'headers', 'process', 'delay_ms', 'reply_delay_ms', 'cut', 'reset', 'garbage',
-           'body_bytes', 'header_bytes', 'redirect', 'expire_tokens', 'entries', 'miscount', 'trickle', 'keep_alive'}
+           'body_bytes', 'header_bytes', 'redirect', 'expire_tokens', 'revoke_token', 'token_life', 'entries', 'miscount', 'trickle', 'keep_alive'}
 CUTS = {'before_body', 'after_body', 'after_accept', 'mid_reply'}
 
 

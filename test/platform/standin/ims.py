@@ -30,7 +30,7 @@ def issue(world, request):
     scopes = {s.strip() for s in value.get('scope', '').split(',') if s.strip()}
     if not scopes or scopes - SCOPES:
         raise Refusal(400, {'error': 'invalid_scope', 'error_description': 'invalid scope'})
-    life = world.settings['token_life']
+    life = request.faults.get('token_life', world.settings['token_life'])
     token = make_token(world, value['client_id'], life)
     return Reply(200, {'access_token': token, 'token_type': 'bearer', 'expires_in': int(life)})
 
@@ -50,6 +50,12 @@ def expire_all(world):
     with world.lock:
         for token in list(world.store.all('', 'tokens')):
             world.store.delete('', 'tokens', token)
+
+
+def revoke(world, request):
+    """End the token that this request came with."""
+    with world.lock:
+        world.store.delete('', 'tokens', (request.header('Authorization') or '')[7:].strip())
 
 
 def _token_state(world, request):

@@ -122,6 +122,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise Refusal(404)
             if request.header('Content-Encoding') and not is_control:
                 raise Refusal(415, {'error_code': '415000', 'message': 'Content-Encoding is not supported'})
+            if request.faults.get('revoke_token'):
+                ims.revoke(world, request)
             if request.path.startswith('/data/'):
                 ims.gateway(world, request)
             if name is None:
@@ -245,23 +247,49 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 256
     block_on_close = False
 
-    def __init__(self, world, port, tls, control_only=False):
+    def __init__(self, world, port, tls, control_only=False, activate=True):
         self.world = world
         self.router = make_router()
         self.tls = tls
         self.control_only = control_only
         self.context = None
-        super().__init__(('127.0.0.1', port), Handler)
+        self.fate = None
+        self.listening = activate
+        super().__init__(('127.0.0.1', port), Handler, bind_and_activate=False)
+        self.server_bind()
+        if activate:
+            self.server_activate()
 
     def server_bind(self):
         # HTTPServer's own looks the address up in DNS
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
 
+    def become(self, kind):
+        """For an extra port: 'closed', 'silent', 'plain', 'babble', 'tls10', or a kind of certificate."""
+        if kind == 'closed' and self.listening:
+            raise Refusal(400, {'error': 'a port that listens cannot be closed again'})
+        self.fate = kind if kind in ('silent', 'plain', 'babble') else None
+        if kind not in PORT_KINDS:
+            self.context = context(self.world.directory, 'good' if kind == 'tls10' else kind)
+        if kind == 'tls10':
+            self.context = old_context(self.world.directory)
+        if kind != 'closed' and not self.listening:
+            self.listening = True
+            self.server_activate()
+            threading.Thread(target=self.serve_forever, daemon=True).start()
+
     def finish_request(self, connection, address):
         """In the connection's own thread: a client that stalls in its handshake stalls nobody else."""
         self.world.count('connections')
-        fate = None if self.control_only else self.world.faults.connection()
+        fate = self.fate or (None if self.control_only else self.world.faults.connection())
+        if fate == 'plain':
+            connection.sendall(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')
+            connection.close()
+            return
+        if fate == 'silent':
+            time.sleep(60)
+            return
         if fate == 'reset':
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             connection.close()
@@ -276,6 +304,11 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
             except (OSError, ValueError):
                 self.world.count('handshakes failed')
                 return
+        if fate == 'babble':
+            connection.recv(65536)
+            connection.sendall(b'\x00\x01 what? ' * 500)
+            connection.close()
+            return
         try:
             super().finish_request(connection, address)
         finally:
@@ -288,6 +321,20 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """A client that went away is no news; anything else is."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             super().handle_error(connection, address)
+
+
+# What an extra port does to a connection, instead of serving it.
+PORT_KINDS = {'closed', 'silent', 'plain', 'babble', 'tls10'}
+
+
+def old_context(directory):
+    """One that speaks nothing newer than TLS 1.1."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_ciphers('ALL:@SECLEVEL=0')
+    made.minimum_version = ssl.TLSVersion.TLSv1
+    made.maximum_version = ssl.TLSVersion.TLSv1_1
+    made.load_cert_chain(*certificates.make(directory, 'good'))
+    return made
 
 
 def context(directory, kind):
@@ -332,9 +379,25 @@ def main(arguments):
     def present(kind):
         listener.context = context(directory, kind)
 
+    def extra_port(kind, port=None):
+        """Another port, or an extra one becoming another kind; its number."""
+        extra = extras.get(port)
+        if port is not None and extra is None:
+            raise Refusal(404, {'error': 'no such extra port'})
+        if kind not in PORT_KINDS and kind not in certificates.KINDS:
+            raise Refusal(400, {'error': 'unknown kind of port'})
+        if extra is None:
+            extra = Listener(world, 0, tls=True, activate=False)
+            extras[extra.server_port] = extra
+            extra.context = context(directory, 'good')
+        extra.become(kind)
+        return extra.server_port
+
     def stop(*_):
         threading.Thread(target=lambda: (time.sleep(0.05), listener.shutdown())).start()
+    extras = {}
     world.present = present
+    world.extra_port = extra_port
     world.stop = stop
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -187,7 +187,7 @@ def many(world, request, inlet):
         raise Refusal(400, _problem(400, 'Invalid message', "The 'messages' field is mandatory"))
     scripted = _scripted(request.faults.get('entries'))
     transaction = str(uuid.uuid4())
-    key = world.settings['failed_entry_key']
+    key = (request.faults.get('entries') or {}).get('key') or world.settings['failed_entry_key']
     responses = []
     for i, message in enumerate(messages):
         entry = {'xactionId': '%s-%d' % (transaction, i)}
@@ -204,6 +204,8 @@ def many(world, request, inlet):
         responses.append(entry)
     arrivals.keep()
     world.count('messages refused', sum(1 for r in responses if 'message' in r))
+    if (request.faults.get('entries') or {}).get('reversed'):
+        responses.reverse()
     miscount = request.faults.get('miscount', 0)
     if miscount < 0:
         del responses[miscount:]
