@@ -64,7 +64,7 @@ my @faults = (
 	{ name => 'a connection for each request', passing(100, keep_alive => JSON::PP::false) },
 	# Replies that make no sense.
 	{ name => 'a reply that is slow, but not too slow', passing(2, reply_delay_ms => 4000) },
-	{ name => 'a reply that never comes', passing(2, reply_delay_ms => 15000), repeats => 2 * $chunk },
+	{ name => 'a reply that never comes', passing(2, reply_delay_ms => 20000), repeats => 2 * $chunk },
 	{ name => 'a reply of a byte now and then', passing(2, trickle => 5), repeats => 2 * $chunk },
 	{ name => 'bytes that are no JSON', passing(3, status => 200, garbage => JSON::PP::true) },
 	{ name => 'a page instead of a reply', passing(2, status => 200, body => '<html>welcome</html>') },
