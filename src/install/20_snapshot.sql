@@ -11,19 +11,21 @@ CREATE TABLE @extschema@.snapshot_load (
 	dataset			text,
 	batch			text,
 	mapping			jsonb,
+	exported_at		timestamptz,
 	rows			bigint NOT NULL,
 	files			bigint NOT NULL,
 	bytes			bigint NOT NULL,
 	PRIMARY KEY (schema_name, partition_name)
 );
 COMMENT ON TABLE @extschema@.snapshot_load IS 'one row for each loaded day: its partition, by name so that a restore finds it';
+COMMENT ON COLUMN @extschema@.snapshot_load.exported_at IS 'when the platform made it; null for files';
 COMMENT ON COLUMN @extschema@.snapshot_load.mapping IS 'the columns argument of the load; a later load without one uses it again';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_load', '');
 
 -- The table is found through its partition: renamed tables stay listed, dropped ones are not.
 CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
 	SELECT i.inhparent::pg_catalog.regclass AS into_table, s.snapshot_date, s.loaded_at, s.loaded_by, s.source, s.server,
-		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition
+		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition, s.exported_at
 	  FROM @extschema@.snapshot_load s
 	  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) s.schema_name::pg_catalog.name
 	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -43,6 +45,7 @@ COMMENT ON COLUMN @extschema@.snapshots.rows IS 'profiles loaded';
 COMMENT ON COLUMN @extschema@.snapshots.files IS 'files read';
 COMMENT ON COLUMN @extschema@.snapshots.bytes IS 'bytes of the files as stored';
 COMMENT ON COLUMN @extschema@.snapshots.partition IS 'partition that holds the day';
+COMMENT ON COLUMN @extschema@.snapshots.exported_at IS 'when the platform made it; null for files';
 
 CREATE FUNCTION @extschema@.load_snapshot_file(path text, into_table text, columns jsonb DEFAULT NULL,
 	INOUT snapshot_date date DEFAULT CURRENT_DATE, format text DEFAULT 'auto',

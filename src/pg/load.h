@@ -20,6 +20,7 @@
 #include "storage/fd.h"
 #include "utils/date.h"
 #include "utils/hsearch.h"
+#include "utils/timestamp.h"
 
 #include "pe_base.h"
 #include "pg/load_writer.h"
@@ -258,6 +259,8 @@ extern void load_target_create_aside(LoadTarget *target, LoadPlan *plan);
 extern void load_target_build_indexes(LoadTarget *target);
 /* profiles_p20261123, at most 63 bytes */
 extern char *load_partition_name(const LoadTarget *target);
+/* The XDM path that a column of a loaded table holds, from its comment; NULL: none. */
+extern const char *load_path_of_column(Oid relid, AttrNumber attnum);
 /* "schema"."name" */
 extern char *load_qualify(const char *schema, const char *name);
 extern char *load_date_text(DateADT date);
@@ -273,7 +276,8 @@ typedef struct LoadOrigin
 	const char *server; /* NULL for files */
 	const char *dataset;
 	const char *batch;
-	Datum mapping; /* jsonb, or 0 */
+	Datum mapping;           /* jsonb, or 0 */
+	TimestampTz exported_at; /* when the platform made it; 0: not known */
 	int64 rows;
 	int64 files;
 	int64 bytes;

@@ -39,6 +39,7 @@ typedef struct Choice
 	char *dataset_name;
 	char *batch_id;
 	DateADT date;
+	TimestampTz exported_at;
 	List *files; /* of LoadFile */
 } Choice;
 
@@ -218,6 +219,8 @@ choose_batch(Choice *choice, pe_platform *platform, const DateADT *wanted)
 			                 "Leave snapshot_date out to load the newest.")));
 		choice->batch_id = pstrdup(batch->id);
 		choice->date = day_of_ms(batch->created_ms);
+		choice->exported_at =
+		    (batch->created_ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * (int64) DAY_MS) * 1000;
 	}
 	PG_FINALLY();
 	{
@@ -383,6 +386,7 @@ pe_load_snapshot(PG_FUNCTION_ARGS)
 	origin.server = server;
 	origin.dataset = choice.dataset_id;
 	origin.batch = choice.batch_id;
+	origin.exported_at = choice.exported_at;
 	load_files(choice.files, into_table, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), !PG_ARGISNULL(4),
 	           choice.date, &origin);
 	SPI_finish();

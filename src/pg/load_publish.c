@@ -393,10 +393,10 @@ sweep_books(void)
 static void
 write_books(const LoadTarget *target, const char *partition, const LoadOrigin *origin)
 {
-	Oid types[] = {TEXTOID, TEXTOID, DATEOID,  TEXTOID, TEXTOID, TEXTOID,
-	               TEXTOID, TEXTOID, JSONBOID, INT8OID, INT8OID, INT8OID};
-	Datum values[12];
-	char nulls[13] = "            ";
+	Oid types[] = {TEXTOID, TEXTOID,  DATEOID, TEXTOID, TEXTOID, TEXTOID,       TEXTOID,
+	               TEXTOID, JSONBOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID};
+	Datum values[13];
+	char nulls[14] = "             ";
 	const char *texts[] = {origin->source, origin->server, origin->dataset, origin->batch};
 
 	values[0] = CStringGetTextDatum(target->schema);
@@ -413,15 +413,18 @@ write_books(const LoadTarget *target, const char *partition, const LoadOrigin *o
 	values[9] = Int64GetDatum(origin->rows);
 	values[10] = Int64GetDatum(origin->files);
 	values[11] = Int64GetDatum(origin->bytes);
+	values[12] = TimestampTzGetDatum(origin->exported_at);
+	nulls[12] = origin->exported_at != 0 ? ' ' : 'n';
 	sweep_books();
 	(void) pe_owner_execute(
 	    "INSERT INTO profenrich.snapshot_load (schema_name, partition_name, snapshot_date, loaded_by,"
-	    " source, server, dataset, batch, mapping, rows, files, bytes)"
-	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+	    " source, server, dataset, batch, mapping, rows, files, bytes, exported_at)"
+	    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
 	    " ON CONFLICT (schema_name, partition_name) DO UPDATE SET snapshot_date = excluded.snapshot_date,"
 	    " loaded_by = excluded.loaded_by, loaded_at = excluded.loaded_at, source = excluded.source,"
 	    " server = excluded.server, dataset = excluded.dataset, batch = excluded.batch,"
-	    " mapping = excluded.mapping, rows = excluded.rows, files = excluded.files, bytes = excluded.bytes",
+	    " mapping = excluded.mapping, rows = excluded.rows, files = excluded.files, bytes = excluded.bytes,"
+	    " exported_at = excluded.exported_at",
 	    lengthof(types), types, values, nulls, false, 0);
 }
 

@@ -127,8 +127,8 @@ check_features(const LoadTarget *target, Relation rel)
 	}
 }
 
-static const char *
-path_of_comment(Oid relid, AttrNumber attnum)
+const char *
+load_path_of_column(Oid relid, AttrNumber attnum)
 {
 	char *comment = GetComment(relid, RelationRelationId, attnum);
 
@@ -225,7 +225,7 @@ copy_columns(LoadTarget *target, Relation rel)
 			target->checked = true;
 		column = &target->existing[target->nexisting++];
 		column->name = pstrdup(NameStr(attr->attname));
-		column->path = path_of_comment(target->relid, attr->attnum);
+		column->path = load_path_of_column(target->relid, attr->attnum);
 		column->type = attr->atttypid;
 		column->typmod = attr->atttypmod;
 		column->collation = attr->attcollation;

@@ -1,0 +1,271 @@
+/*
+ * snapshot_table.c
+ *		XDM paths to columns of a table that snapshots were loaded into.
+ *
+ * What load_plan.c decided is read back from the columns' comments. A value may be in
+ * a column of its path, inside a jsonb column of a path above it, spread over columns
+ * of the paths below it, or in the column for all the rest.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "pg/env.h"
+#include "pg/load.h"
+#include "pg/owner.h"
+#include "pg/snapshot_table.h"
+#include "pg/source.h"
+#include "snapshot/xdm_path.h"
+
+#define IDENTITY_MAP "identityMap"
+
+PeSnapshotTable *
+pe_snapshot_table_load(Oid relid)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	PeSnapshotTable *table = palloc0(sizeof(PeSnapshotTable));
+
+	table->relid = relid;
+	table->label = load_qualify(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	table->columns = palloc0(sizeof(PeSnapshotColumn) * Max(desc->natts, 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		PeSnapshotColumn *column = &table->columns[table->ncolumns];
+
+		if (attr->attisdropped)
+			continue;
+		column->name = pstrdup(NameStr(attr->attname));
+		column->path = load_path_of_column(relid, attr->attnum);
+		column->type = attr->atttypid;
+		column->typmod = attr->atttypmod;
+		table->has_rest = table->has_rest || (column->path == NULL && column->type == JSONBOID &&
+		                                      strcmp(column->name, LOAD_REST_COLUMN) == 0);
+		table->ncolumns++;
+	}
+	relation_close(rel, AccessShareLock);
+	return table;
+}
+
+/* <table>_latest is a view on one partitioned table: that one. */
+static Oid
+table_of_latest(Oid view)
+{
+	Oid types[1] = {OIDOID};
+	Datum values[1] = {ObjectIdGetDatum(view)};
+	Oid relid = InvalidOid;
+	bool isnull;
+
+	SPI_connect();
+	pe_owner_execute(
+	    "SELECT DISTINCT c.oid FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class"
+	    " JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+	    " AND d.refclassid = 'pg_class'::regclass JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'p'"
+	    " WHERE v.oid = $1 AND v.relname = c.relname || '_latest' AND v.relnamespace = c.relnamespace",
+	    1, types, values, NULL, true, 2);
+	if (SPI_processed == 1)
+		relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return relid;
+}
+
+PeSnapshotTable *
+pe_snapshot_table_open(const char *name)
+{
+	Oid relid = pe_source_open(name, "snapshot")->relid;
+
+	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
+		relid = table_of_latest(relid);
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+		        (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is no table of snapshots", name),
+		         errhint("Name a table that load_snapshot has filled: profenrich.snapshots lists them.")));
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+	    pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+	return pe_snapshot_table_load(relid);
+}
+
+PeSnapshotDay
+pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date)
+{
+	Oid types[2] = {OIDOID, DATEOID};
+	Datum values[2] = {ObjectIdGetDatum(table->relid), DateADTGetDatum(date != NULL ? *date : 0)};
+	char nulls[2] = {' ', date != NULL ? ' ' : 'n'};
+	PeSnapshotDay day;
+	HeapTuple row;
+	bool isnull;
+
+	pe_owner_execute(
+	    "SELECT s.snapshot_date, coalesce(s.exported_at, s.snapshot_date::timestamp AT TIME ZONE 'UTC'),"
+	    " s.mapping IS NULL FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"
+	    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"
+	    " JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"
+	    " AND ($2 IS NULL OR s.snapshot_date = $2) ORDER BY s.snapshot_date DESC",
+	    2, types, values, nulls, true, 1);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+		                date != NULL
+		                    ? errmsg("no snapshot of %s is loaded in %s", load_date_text(*date), table->label)
+		                    : errmsg("no snapshot is loaded in %s", table->label),
+		                errhint("profenrich.snapshots lists those that are.")));
+	row = SPI_tuptable->vals[0];
+	day.date = DatumGetDateADT(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+	day.exported_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+	day.complete = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return day;
+}
+
+/* Steps behind the first skip bytes of a path of plain steps, as the text of a text[] literal in SQL. */
+static char *
+steps_literal(const char *path, size_t skip)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "{\"");
+	for (const char *at = path + skip; *at != '\0'; at++)
+	{
+		if (*at == '.')
+			appendStringInfoString(&text, "\",\"");
+		else
+			appendStringInfoChar(&text, *at);
+	}
+	appendStringInfoString(&text, "\"}");
+	return quote_literal_cstr(text.data);
+}
+
+/* Is a the path of something that b is inside of? */
+static bool
+is_above(const char *a, const char *b)
+{
+	size_t length = strlen(a);
+
+	return strncmp(a, b, length) == 0 && b[length] == '.';
+}
+
+/* The one step that leads from above to path, unquoted; NULL when it is not one. */
+static char *
+last_step(const char *above, const char *path)
+{
+	const char *rest = path + strlen(above) + 1;
+	pe_env env = pe_server_env(CurrentMemoryContext);
+	pe_xdm_path *steps;
+	pe_error err;
+
+	if (pe_xdm_path_parse(&env, rest, strlen(rest), &steps, &err) != PE_OK || steps->count != 1)
+		return NULL;
+	return pnstrdup(steps->steps[0].name, steps->steps[0].length);
+}
+
+static void
+add_alternative(StringInfo sql, const char *expression)
+{
+	appendStringInfo(sql, "%s%s", sql->len > 0 ? ", " : "", expression);
+}
+
+char *
+pe_snapshot_json(const PeSnapshotTable *table, const char *path, const PeSnapshotColumn **exact)
+{
+	StringInfoData found, members;
+	char *whole;
+
+	initStringInfo(&found);
+	initStringInfo(&members);
+	*exact = NULL;
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		const PeSnapshotColumn *column = &table->columns[i];
+		char *step;
+
+		if (column->path == NULL)
+			continue;
+		if (strcmp(column->path, path) == 0)
+		{
+			*exact = column;
+			add_alternative(&found, psprintf("to_jsonb(t.%s)", quote_identifier(column->name)));
+		}
+		else if (column->type == JSONBOID && is_above(column->path, path))
+			add_alternative(&found, psprintf("t.%s #> %s", quote_identifier(column->name),
+			                                 steps_literal(path, strlen(column->path) + 1)));
+		else if (is_above(path, column->path) && (step = last_step(path, column->path)) != NULL)
+			appendStringInfo(&members, " || jsonb_build_object(%s, t.%s)", quote_literal_cstr(step),
+			                 quote_identifier(column->name));
+	}
+	if (table->has_rest)
+		add_alternative(&found, psprintf("t." LOAD_REST_COLUMN " #> %s", steps_literal(path, 0)));
+	if (found.len == 0 && members.len == 0)
+		return NULL;
+	whole = found.len > 0 ? psprintf("coalesce(%s)", found.data) : "NULL::jsonb";
+	if (members.len == 0)
+		return whole;
+	return psprintf("nullif(jsonb_strip_nulls(coalesce(%s, '{}')%s), '{}')", whole, members.data);
+}
+
+/* identityMap.<namespace>, or one step further, as a column's comment has it. */
+static char *
+identity_path(const char *namespace_code, const char *end)
+{
+	size_t length = strlen(namespace_code);
+	size_t step = pe_xdm_step_write(namespace_code, length, NULL);
+	char *path = palloc(sizeof(IDENTITY_MAP) + step + strlen(end) + 1);
+	char *at = path + sprintf(path, IDENTITY_MAP ".");
+
+	pe_xdm_step_write(namespace_code, length, at);
+	strcpy(at + step, end);
+	return path;
+}
+
+static void
+add_query(StringInfo sql, const char *query)
+{
+	appendStringInfo(sql, "%s%s", sql->len > 0 ? " UNION " : "", query);
+}
+
+/* The ids in a list of identities. Keys of the map match without case. */
+#define IDS_OF_LIST                                                                                          \
+	"SELECT e.value ->> 'id' FROM jsonb_array_elements(CASE WHEN jsonb_typeof(%1$s) = 'array' THEN %1$s "    \
+	"END) e"
+#define IDS_OF_MAP                                                                                           \
+	"SELECT e.value ->> 'id' FROM jsonb_each(CASE WHEN jsonb_typeof(%1$s) = 'object' THEN %1$s END) m,"      \
+	" jsonb_array_elements(CASE WHEN jsonb_typeof(m.value) = 'array' THEN m.value END) e"                    \
+	" WHERE lower(m.key) = lower(%2$s)"
+
+char *
+pe_snapshot_identities(const PeSnapshotTable *table, const char *namespace_code)
+{
+	const char *id = identity_path(namespace_code, ".id");
+	const char *list = identity_path(namespace_code, "");
+	const char *namespace_literal = quote_literal_cstr(namespace_code);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		const PeSnapshotColumn *column = &table->columns[i];
+		char *value = psprintf("t.%s", quote_identifier(column->name));
+
+		if (column->path == NULL)
+			continue;
+		if (pg_strcasecmp(column->path, id) == 0)
+			add_query(&sql, psprintf("SELECT %s::text", value));
+		else if (column->type == JSONBOID && pg_strcasecmp(column->path, list) == 0)
+			add_query(&sql, psprintf(IDS_OF_LIST, value));
+		else if (column->type == JSONBOID && strcmp(column->path, IDENTITY_MAP) == 0)
+			add_query(&sql, psprintf(IDS_OF_MAP, value, namespace_literal));
+	}
+	if (table->has_rest)
+		add_query(&sql,
+		          psprintf(IDS_OF_MAP, "(t." LOAD_REST_COLUMN " -> '" IDENTITY_MAP "')", namespace_literal));
+	return sql.len > 0 ? sql.data : NULL;
+}

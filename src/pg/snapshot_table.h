@@ -1,0 +1,65 @@
+/*
+ * snapshot_table.h
+ *		A table that snapshots were loaded into, asked by XDM path: which column, or which
+ *		place inside a jsonb column, holds what the platform has under a path.
+ */
+#ifndef PE_SNAPSHOT_TABLE_H
+#define PE_SNAPSHOT_TABLE_H
+
+#include "postgres.h"
+
+#include "utils/date.h"
+#include "utils/timestamp.h"
+
+typedef struct PeSnapshotColumn
+{
+	const char *name;
+	const char *path; /* NULL: none */
+	Oid type;
+	int32 typmod;
+} PeSnapshotColumn;
+
+typedef struct PeSnapshotTable
+{
+	Oid relid;
+	const char *label; /* "schema"."table", for SQL and messages */
+	bool has_rest;     /* has the jsonb column for all that has no column of its own */
+	int ncolumns;
+	PeSnapshotColumn *columns;
+} PeSnapshotTable;
+
+/* A loaded day. */
+typedef struct PeSnapshotDay
+{
+	DateADT date;
+	TimestampTz exported_at; /* when the platform made it; of files the day's beginning in UTC */
+	bool complete;           /* loaded without a mapping: what no column has is not in the snapshot */
+} PeSnapshotDay;
+
+/* In the current context, from the catalogs. */
+extern PeSnapshotTable *pe_snapshot_table_load(Oid relid);
+
+/*
+ * The table of that name, or of that <table>_latest; raises when it cannot be a table
+ * of snapshots, or is not the current user's to read. Needs an active snapshot.
+ */
+extern PeSnapshotTable *pe_snapshot_table_open(const char *name);
+
+/* The day of that date, or the newest one (date NULL); raises when it is not loaded. SPI must be connected.
+ */
+extern PeSnapshotDay pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date);
+
+/*
+ * SQL of the jsonb that a row t holds under a path of plain steps, such as
+ * _acme.churn.score; NULL when no column holds it. exact is set to the column of that
+ * very path, or NULL.
+ */
+extern char *pe_snapshot_json(const PeSnapshotTable *table, const char *path, const PeSnapshotColumn **exact);
+
+/*
+ * SQL of a query of one text column: the ids that a row t has in a namespace; NULL
+ * when the table holds none.
+ */
+extern char *pe_snapshot_identities(const PeSnapshotTable *table, const char *namespace_code);
+
+#endif /* PE_SNAPSHOT_TABLE_H */
