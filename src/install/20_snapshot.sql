@@ -11,10 +11,10 @@ CREATE TABLE @extschema@.snapshot_load (
 	dataset			text,
 	batch			text,
 	mapping			jsonb,
-	exported_at		timestamptz,
 	rows			bigint NOT NULL,
 	files			bigint NOT NULL,
 	bytes			bigint NOT NULL,
+	exported_at		timestamptz,
 	PRIMARY KEY (schema_name, partition_name)
 );
 COMMENT ON TABLE @extschema@.snapshot_load IS 'one row for each loaded day: its partition, by name so that a restore finds it';

@@ -4,6 +4,7 @@
 
 ALTER TABLE @extschema@.run DROP CONSTRAINT run_kind_check,
 	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend'));
+ALTER TABLE @extschema@.snapshot_load ADD COLUMN exported_at timestamptz;
 
 -- the parts
 
