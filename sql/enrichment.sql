@@ -62,7 +62,6 @@ SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'C
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"max_retract": "all"}');
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"mode": "batch"}');
 \echo :LAST_ERROR_SQLSTATE
-SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"min_delta": 0.1}');
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '[]');
 SELECT count(*) FROM profenrich.enrichment;
 

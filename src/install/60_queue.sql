@@ -18,7 +18,8 @@ CREATE TABLE @extschema@.run (
 	unchanged		bigint NOT NULL DEFAULT 0,
 	retracted		bigint NOT NULL DEFAULT 0,
 	skipped			bigint NOT NULL DEFAULT 0,
-	skipped_reasons	jsonb NOT NULL DEFAULT '{}'
+	skipped_reasons	jsonb NOT NULL DEFAULT '{}',
+	held_back		bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX run_enrichment_id_idx ON @extschema@.run (enrichment_id, run_id);
 COMMENT ON TABLE @extschema@.run IS 'one row for each refresh: how many profiles, how many changed, retracted, skipped and why';

@@ -303,6 +303,34 @@ check_attribute_name(const char *name)
 		             "column another name in the source with AS.")));
 }
 
+/* Hysteresis is arithmetic: what it is about must be an attribute and a number. */
+static void
+check_send_rules(const PeEnrichment *e, const PeSource *source)
+{
+	ListCell *cell;
+
+	foreach (cell, e->send_rules)
+	{
+		const PeSendRule *rule = lfirst(cell);
+		const char *option = rule->min_delta != NULL ? "min_delta" : "buckets";
+		int column = pe_source_need_column(source, rule->attribute, option);
+		Oid type = getBaseType(TupleDescAttr(source->desc, column)->atttypid);
+
+		if (strcmp(rule->attribute, e->identity_column) == 0)
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			                errmsg("identity column \"%s\" is no attribute", rule->attribute),
+			                errhint("Leave it out of the option %s.", option)));
+		if (type != INT2OID && type != INT4OID && type != INT8OID && type != FLOAT4OID && type != FLOAT8OID &&
+		    type != NUMERICOID)
+			ereport(ERROR,
+			        (errcode(ERRCODE_DATATYPE_MISMATCH),
+			         errmsg("option \"%s\" is given for column \"%s\" of type %s", option, rule->attribute,
+			                format_type_be(type)),
+			         errhint("It is for numbers. A text that changes, such as the name of a bucket, is "
+			                 "always sent.")));
+	}
+}
+
 PeSource *
 pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 {
@@ -320,6 +348,7 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 
 		check_rank_type(e->duplicate_column, TupleDescAttr(source->desc, rank)->atttypid);
 	}
+	check_send_rules(e, source);
 	if (OidIsValid(source->relid))
 		e->source = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relid)),
 		                                       get_rel_name(source->relid));

@@ -8,6 +8,10 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/numeric.h"
+
 /* One attribute: a column of the source, under its own name on the platform. */
 typedef struct PeAttribute
 {
@@ -15,6 +19,15 @@ typedef struct PeAttribute
 	Oid type;          /* the column's SQL type */
 	const char *shape; /* the platform's type as text: integer, number, map<integer>, array<...> */
 } PeAttribute;
+
+/* When a change of a numeric attribute is worth sending; hysteresis.c decides by it. */
+typedef struct PeSendRule
+{
+	const char *attribute;
+	Numeric min_delta; /* NULL: none */
+	int nbuckets;
+	Numeric *buckets; /* ascending; a boundary belongs to the bucket above it */
+} PeSendRule;
 
 typedef struct PeEnrichment
 {
@@ -44,6 +57,8 @@ typedef struct PeEnrichment
 	const char
 	    *duplicate_column; /* on_duplicate: {"highest": column} or {"lowest": column}; NULL: an error */
 	bool duplicate_highest;
+	List *send_rules;  /* of PeSendRule *: min_delta and buckets, by attribute */
+	Interval *max_age; /* a value older than this is replaced by whatever is new; NULL: never */
 } PeEnrichment;
 
 /*

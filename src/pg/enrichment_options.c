@@ -7,8 +7,10 @@
 #include <math.h>
 
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "pg/enrichment_define.h"
 
@@ -20,7 +22,9 @@ static void read_on_absent(const char *name, const JsonbValue *value, PeEnrichme
 static void read_on_duplicate(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_max_retract(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_mode(const char *name, const JsonbValue *value, PeEnrichment *e);
-static void refuse_option(const char *name, const JsonbValue *value, PeEnrichment *e);
+static void read_min_delta(const char *name, const JsonbValue *value, PeEnrichment *e);
+static void read_buckets(const char *name, const JsonbValue *value, PeEnrichment *e);
+static void read_max_age(const char *name, const JsonbValue *value, PeEnrichment *e);
 
 static const struct
 {
@@ -28,7 +32,8 @@ static const struct
 	option_reader read;
 } readers[] = {
     {"on_absent", read_on_absent}, {"on_duplicate", read_on_duplicate}, {"max_retract", read_max_retract},
-    {"mode", read_mode},           {"min_delta", refuse_option},        {"max_age", refuse_option},
+    {"mode", read_mode},           {"min_delta", read_min_delta},       {"buckets", read_buckets},
+    {"max_age", read_max_age},
 };
 
 static void
@@ -103,13 +108,136 @@ read_mode(const char *name, const JsonbValue *value, PeEnrichment *e)
 	wrong_value(name, "Give \"streaming\".");
 }
 
-static void
-refuse_option(const char *name, const JsonbValue *value, PeEnrichment *e)
+/* The rule of an attribute, made when it has none yet. */
+static PeSendRule *
+send_rule(PeEnrichment *e, const JsonbValue *attribute)
 {
-	ereport(ERROR,
-	        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-	         errmsg("option \"%s\" is not offered in this version", name),
-	         errhint("Round or bucket the value in the source, so that small moves do not change it.")));
+	PeSendRule *rule;
+	ListCell *cell;
+
+	foreach (cell, e->send_rules)
+	{
+		rule = lfirst(cell);
+		if (is_string(attribute, rule->attribute))
+			return rule;
+	}
+	rule = palloc0(sizeof(PeSendRule));
+	rule->attribute = pnstrdup(attribute->val.string.val, attribute->val.string.len);
+	e->send_rules = lappend(e->send_rules, rule);
+	return rule;
+}
+
+static Numeric
+copy_numeric(const JsonbValue *value)
+{
+	return DatumGetNumericCopy(NumericGetDatum(value->val.numeric));
+}
+
+static int
+compare_numeric(Numeric left, Numeric right)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(left), NumericGetDatum(right)));
+}
+
+/* Begins to read an object of attribute to something; raises with hint for anything else. */
+static JsonbIterator *
+open_object(const char *name, const JsonbValue *value, const char *hint)
+{
+	JsonbIterator *iterator;
+	JsonbValue start;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		wrong_value(name, hint);
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	(void) JsonbIteratorNext(&iterator, &start, true);
+	return iterator;
+}
+
+static void
+read_min_delta(const char *name, const JsonbValue *value, PeEnrichment *e)
+{
+	const char *hint = "Give an object of attributes and positive numbers: {\"probability\": 0.02} sends a "
+	                   "probability when it moved by at least 0.02.";
+	JsonbIterator *iterator = open_object(name, value, hint);
+	JsonbValue attribute, delta;
+
+	while (JsonbIteratorNext(&iterator, &attribute, true) == WJB_KEY)
+	{
+		PeSendRule *rule = send_rule(e, &attribute);
+
+		(void) JsonbIteratorNext(&iterator, &delta, true);
+		if (delta.type != jbvNumeric)
+			wrong_value(name, hint);
+		rule->min_delta = copy_numeric(&delta);
+		if (compare_numeric(rule->min_delta, int64_to_numeric(0)) <= 0)
+			wrong_value(name, hint);
+	}
+}
+
+static void
+read_buckets(const char *name, const JsonbValue *value, PeEnrichment *e)
+{
+	const char *hint = "Give an object of attributes and ascending boundaries: {\"score\": [20, 40, 60, 80]} "
+	                   "sends a score when it moved into another bucket.";
+	JsonbIterator *iterator = open_object(name, value, hint);
+	JsonbValue attribute, list;
+
+	while (JsonbIteratorNext(&iterator, &attribute, true) == WJB_KEY)
+	{
+		PeSendRule *rule = send_rule(e, &attribute);
+		JsonbContainer *boundaries;
+
+		(void) JsonbIteratorNext(&iterator, &list, true);
+		if (list.type != jbvBinary || !JsonContainerIsArray(list.val.binary.data) ||
+		    JsonContainerSize(list.val.binary.data) == 0)
+			wrong_value(name, hint);
+		boundaries = list.val.binary.data;
+		rule->nbuckets = JsonContainerSize(boundaries);
+		rule->buckets = palloc(sizeof(Numeric) * rule->nbuckets);
+		for (int i = 0; i < rule->nbuckets; i++)
+		{
+			JsonbValue *boundary = getIthJsonbValueFromContainer(boundaries, i);
+
+			if (boundary->type != jbvNumeric)
+				wrong_value(name, hint);
+			rule->buckets[i] = copy_numeric(boundary);
+			if (i > 0 && compare_numeric(rule->buckets[i - 1], rule->buckets[i]) >= 0)
+				wrong_value(name, hint);
+		}
+	}
+}
+
+/* What interval_in does, without raising: NULL for what is no interval. */
+static Interval *
+parse_interval(char *text)
+{
+	char work[256];
+	char *field[MAXDATEFIELDS];
+	int type[MAXDATEFIELDS];
+	int count, kind;
+	struct pg_itm_in parts = {0};
+	Interval *interval = palloc(sizeof(Interval));
+	int failed = ParseDateTime(text, work, sizeof(work), field, type, MAXDATEFIELDS, &count);
+
+	if (failed == 0)
+		failed = DecodeInterval(field, type, count, INTERVAL_FULL_RANGE, &kind, &parts);
+	if (failed != 0 || kind != DTK_DELTA || itmin2interval(&parts, interval) != 0)
+		return NULL;
+	return interval;
+}
+
+static void
+read_max_age(const char *name, const JsonbValue *value, PeEnrichment *e)
+{
+	const char *hint = "Give a positive interval: \"7 days\" sends any change of a value that is older.";
+	Interval zero = {0};
+
+	if (value->type != jbvString)
+		wrong_value(name, hint);
+	e->max_age = parse_interval(pnstrdup(value->val.string.val, value->val.string.len));
+	if (e->max_age == NULL || !DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(e->max_age),
+	                                                            IntervalPGetDatum(&zero))))
+		wrong_value(name, hint);
 }
 
 static void
@@ -125,7 +253,8 @@ read_option(const JsonbValue *key, const JsonbValue *value, PeEnrichment *e)
 	}
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 	                errmsg("unknown option \"%.*s\"", key->val.string.len, key->val.string.val),
-	                errhint("Options of an enrichment are on_absent, on_duplicate, max_retract and mode.")));
+	                errhint("Options of an enrichment are on_absent, on_duplicate, max_retract, min_delta, "
+	                        "buckets, max_age and mode.")));
 }
 
 void
@@ -139,6 +268,8 @@ pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e)
 	e->max_retract = DEFAULT_MAX_RETRACT;
 	e->duplicate_column = NULL;
 	e->duplicate_highest = false;
+	e->send_rules = NIL;
+	e->max_age = NULL;
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
 		                errhint("For example: '{\"on_absent\": \"retract\"}'.")));
@@ -150,4 +281,10 @@ pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e)
 		(void) JsonbIteratorNext(&iterator, &value, true);
 		read_option(&key, &value, e);
 	}
+	if (e->max_age != NULL && e->send_rules == NIL)
+		ereport(ERROR,
+		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		         errmsg("option \"max_age\" is given without min_delta or buckets"),
+		         errhint("It says for how long these may hold a change back; without them every change "
+		                 "is sent.")));
 }

@@ -158,15 +158,16 @@ static Datum
 result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id)
 {
 	TupleDesc desc;
-	Datum values[6] = {
+	Datum values[7] = {
 	    Int64GetDatum(run_id),
 	    Int64GetDatum(refresh->profiles),
 	    Int64GetDatum(refresh->nchanged),
 	    Int64GetDatum(refresh->unchanged),
 	    Int64GetDatum(refresh->retracted),
 	    Int64GetDatum(refresh->skipped),
+	    Int64GetDatum(refresh->held_back),
 	};
-	bool nulls[6] = {false};
+	bool nulls[7] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -191,7 +192,7 @@ begin_refresh(const char *name, const char *function)
 
 PG_FUNCTION_INFO_V1(pe_refresh);
 
-/* refresh(enrichment) -> (run_id, profiles, changed, unchanged, retracted, skipped) */
+/* refresh(enrichment) -> (run_id, profiles, changed, unchanged, retracted, skipped, held_back) */
 Datum
 pe_refresh(PG_FUNCTION_ARGS)
 {

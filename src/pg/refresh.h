@@ -12,11 +12,13 @@
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 #include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 
 #include "pg/enrichment.h"
+#include "pg/hysteresis.h"
 #include "pg/wire_row.h"
 
 #define MAX_SKIP_REASONS 32
@@ -65,6 +67,7 @@ typedef struct Refresh
 
 	/* the merge */
 	TimestampTz now; /* what the new values are dated with */
+	PeHysteresis *hysteresis;
 	Tuplestorestate *changed;
 	TupleDesc change;
 	int64 live;           /* profiles that had a value before */
@@ -76,6 +79,7 @@ typedef struct Refresh
 	int64 profiles;
 	int64 nchanged;
 	int64 unchanged;
+	int64 held_back; /* changed by too little to be sent */
 	int64 retracted;
 	int64 skipped;
 	SkipReason reasons[MAX_SKIP_REASONS];
@@ -100,6 +104,9 @@ extern int pe_compare_keys(Datum left, Datum right);
 
 /* Moves refresh->row to the first row of the next key, or empties it; counts repeated keys. */
 extern void pe_refresh_next_row(Refresh *refresh);
+
+/* The text of a row's or a change's value as profile_score stores it. */
+extern Jsonb *pe_refresh_stored_value(Datum value);
 
 /* Merges the sorted rows with the values queued before, and notes what changed. */
 extern void pe_refresh_merge(Refresh *refresh);

@@ -89,6 +89,23 @@ take_new(Refresh *refresh)
 	pe_refresh_next_row(refresh);
 }
 
+Jsonb *
+pe_refresh_stored_value(Datum value)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
+}
+
+/* Is what the row at hand changes too little to be sent? */
+static bool
+held_back(const Refresh *refresh, TupleTableSlot *existing, const Previous *previous)
+{
+	if (refresh->hysteresis == NULL || existing->tts_isnull[5])
+		return false;
+	return pe_hysteresis_holds_back(refresh->hysteresis, DatumGetJsonbP(existing->tts_values[5]),
+	                                previous->changed_at,
+	                                pe_refresh_stored_value(refresh->row->tts_values[ROW_VALUE]));
+}
+
 /* One existing value, in key order: everything before it is new, itself is the same, changed or gone. */
 static bool
 merge_existing(void *arg, TupleTableSlot *existing)
@@ -110,6 +127,8 @@ merge_existing(void *arg, TupleTableSlot *existing)
 			; /* counted as skipped */
 		else if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
 			refresh->unchanged++;
+		else if (held_back(refresh, existing, &previous))
+			refresh->held_back++;
 		else
 			note_change(refresh, key, refresh->row, &previous);
 		pe_refresh_next_row(refresh);
@@ -140,6 +159,8 @@ change_descriptor(void)
 static void
 read_existing(Refresh *refresh, ArrayType *keys, pe_source_row callback)
 {
+	/* Values are long: read where they are compared. */
+	const char *value = refresh->hysteresis != NULL ? ", value" : "";
 	const char *only = "";
 
 	Oid user;
@@ -154,9 +175,9 @@ read_existing(Refresh *refresh, ArrayType *keys, pe_source_row callback)
 	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
 	source = pe_source_open(
 	    psprintf(
-	        "SELECT profile_key, hash, changed_at, retracted, not_before FROM profenrich.profile_score "
+	        "SELECT profile_key, hash, changed_at, retracted, not_before%s FROM profenrich.profile_score "
 	        "WHERE enrichment_id OPERATOR(pg_catalog.=) %d%s ORDER BY profile_key COLLATE pg_catalog.\"C\"",
-	        refresh->enrichment->enrichment_id, only),
+	        value, refresh->enrichment->enrichment_id, only),
 	    "source");
 	pe_source_read(source, NULL, 0, 0, callback, refresh);
 	SetUserIdAndSecContext(user, context);
@@ -175,6 +196,7 @@ void
 pe_refresh_merge(Refresh *refresh)
 {
 	begin_changes(refresh);
+	refresh->hysteresis = pe_hysteresis_open(refresh->enrichment, refresh->now);
 	pe_refresh_next_row(refresh);
 	read_existing(refresh, NULL, merge_existing);
 	while (!TupIsNull(refresh->row))

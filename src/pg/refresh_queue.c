@@ -56,8 +56,8 @@ begin_run(const Refresh *refresh, const char *kind)
 static void
 end_run(const Refresh *refresh, int64 run_id)
 {
-	Oid types[7] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
-	Datum values[7] = {
+	Oid types[8] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID};
+	Datum values[8] = {
 	    Int64GetDatum(run_id),
 	    Int64GetDatum(refresh->profiles),
 	    Int64GetDatum(refresh->nchanged),
@@ -65,12 +65,14 @@ end_run(const Refresh *refresh, int64 run_id)
 	    Int64GetDatum(refresh->retracted),
 	    Int64GetDatum(refresh->skipped),
 	    CStringGetTextDatum(pe_refresh_reasons(refresh)),
+	    Int64GetDatum(refresh->held_back),
 	};
 
 	pe_owner_execute(
 	    "UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
-	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb WHERE run_id = $1",
-	    7, types, values, NULL, false, 0);
+	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb, held_back = $8 "
+	    "WHERE run_id = $1",
+	    8, types, values, NULL, false, 0);
 }
 
 /*

@@ -5,6 +5,8 @@
 ALTER TABLE @extschema@.run DROP CONSTRAINT run_kind_check,
 	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend'));
 ALTER TABLE @extschema@.snapshot_load ADD COLUMN exported_at timestamptz;
+ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0;
+DROP FUNCTION @extschema@.refresh(text);
 
 -- the parts
 
