@@ -13,6 +13,12 @@ AS 'MODULE_PATHNAME', 'pe_retract';
 COMMENT ON FUNCTION @extschema@.retract(text) IS
 	'clear the enrichment''s attributes on every profile that has them; returns how many are queued';
 
+CREATE FUNCTION @extschema@.plan(enrichment text, OUT item text, OUT value text, OUT ok boolean, OUT detail text)
+RETURNS SETOF record LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 40
+AS 'MODULE_PATHNAME', 'pe_plan';
+COMMENT ON FUNCTION @extschema@.plan(text) IS
+	'what refreshing the enrichment now would send, how, for how long, and which limits it would meet; sends and changes nothing';
+
 CREATE VIEW @extschema@.runs AS
 	SELECT r.run_id, e.name AS enrichment, r.kind, r.started_at, r.finished_at,
 		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
@@ -27,6 +33,6 @@ COMMENT ON COLUMN @extschema@.runs.skipped_reasons IS 'object of reason to numbe
 
 COMMENT ON COLUMN @extschema@.runs.held_back IS 'profiles within hysteresis: their value moved by too little to be sent, and is compared again next time';
 
-REVOKE ALL ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text) TO profenrich_operator, profenrich_admin;
+REVOKE ALL ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text), @extschema@.plan(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text), @extschema@.plan(text) TO profenrich_operator, profenrich_admin;
 GRANT SELECT ON @extschema@.runs TO profenrich_operator, profenrich_admin;

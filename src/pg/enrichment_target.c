@@ -12,6 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "pg/connection.h"
 #include "pg/enrichment_target.h"
 #include "pg/owner.h"
 
@@ -109,4 +110,28 @@ pe_target_save(const PeEnrichment *e, const PeTarget *target)
 	    " ready_at = excluded.ready_at",
 	    lengthof(values), types, values, NULL, false, 0);
 	SPI_finish();
+}
+
+#define PLACEHOLDER "(known after provision)"
+
+void
+pe_target_message(const PeEnrichment *e, pe_message_target *to)
+{
+	const PeTarget *target = pe_target_load(e->enrichment_id);
+
+	to->enrichment = e->name;
+	to->namespace = e->namespace_code;
+	if (target != NULL)
+	{
+		to->schema_id = target->schema_id;
+		to->org_id = target->org_id;
+		to->dataset_id = target->dataset_id;
+		to->flow_id = target->flow_id;
+		to->tenant = target->tenant;
+		return;
+	}
+	to->schema_id = to->dataset_id = to->flow_id = to->tenant = PLACEHOLDER;
+	to->org_id = pe_server_load(e->server)->org_id;
+	if (to->org_id == NULL)
+		to->org_id = PLACEHOLDER;
 }

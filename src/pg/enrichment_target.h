@@ -9,6 +9,7 @@
 
 #include "datatype/timestamp.h"
 
+#include "platform/message.h"
 #include "pg/enrichment.h"
 
 typedef struct PeTarget
@@ -30,5 +31,11 @@ extern PeTarget *pe_target_load(int32 enrichment_id);
 
 /* Inserts or replaces the row, with e's attributes as those the platform has now. */
 extern void pe_target_save(const PeEnrichment *e, const PeTarget *target);
+
+/*
+ * What its records say about where they go, strings in the current context. Before
+ * provisioning placeholders stand for what only the platform knows. SPI need not be connected.
+ */
+extern void pe_target_message(const PeEnrichment *e, pe_message_target *to);
 
 #endif /* PE_ENRICHMENT_TARGET_H */

@@ -13,7 +13,6 @@
 #include "utils/timestamp.h"
 
 #include "platform/message.h"
-#include "pg/connection.h"
 #include "pg/enrichment_define.h"
 #include "pg/enrichment_target.h"
 #include "pg/env.h"
@@ -24,7 +23,6 @@
 PG_FUNCTION_INFO_V1(pe_preview);
 
 #define MAX_PREVIEW 1000
-#define PLACEHOLDER "(known after provision)"
 
 typedef struct Preview
 {
@@ -77,29 +75,6 @@ preview_row(void *arg, TupleTableSlot *slot)
 	return list_length(preview->messages) < preview->wanted;
 }
 
-static void
-fill_target(Preview *preview, const PeEnrichment *e)
-{
-	const PeTarget *target = pe_target_load(e->enrichment_id);
-	pe_message_target *to = &preview->target;
-
-	to->enrichment = e->name;
-	to->namespace = e->namespace_code;
-	if (target != NULL)
-	{
-		to->schema_id = target->schema_id;
-		to->org_id = target->org_id;
-		to->dataset_id = target->dataset_id;
-		to->flow_id = target->flow_id;
-		to->tenant = target->tenant;
-		return;
-	}
-	to->schema_id = to->dataset_id = to->flow_id = to->tenant = PLACEHOLDER;
-	to->org_id = pe_server_load(e->server)->org_id;
-	if (to->org_id == NULL)
-		to->org_id = PLACEHOLDER;
-}
-
 /* preview(name, n) */
 Datum
 pe_preview(PG_FUNCTION_ARGS)
@@ -115,7 +90,7 @@ pe_preview(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("n is %d", preview.wanted),
 		                errhint("Preview shows between 1 and %d messages.", MAX_PREVIEW)));
 	pe_rows_begin_single(fcinfo, &row);
-	fill_target(&preview, e);
+	pe_target_message(e, &preview.target);
 	before = pe_enrichment_enter(e);
 	source = pe_source_open(e->source, "source");
 	preview.row = pe_wire_row_open(e, source);
