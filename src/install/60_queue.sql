@@ -9,7 +9,7 @@ COMMENT ON SEQUENCE @extschema@.run_id_seq IS 'numbers refreshes; a value''s ver
 CREATE TABLE @extschema@.run (
 	run_id			bigint PRIMARY KEY DEFAULT pg_catalog.nextval('@extschema@.run_id_seq'),
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend')),
+	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release')),
 	started_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	finished_at		timestamptz,
 	run_by			regrole NOT NULL,
@@ -19,8 +19,13 @@ CREATE TABLE @extschema@.run (
 	retracted		bigint NOT NULL DEFAULT 0,
 	skipped			bigint NOT NULL DEFAULT 0,
 	skipped_reasons	jsonb NOT NULL DEFAULT '{}',
-	held_back		bigint NOT NULL DEFAULT 0
+	held_back		bigint NOT NULL DEFAULT 0,
+	outcome			text NOT NULL DEFAULT 'queued'
+					CHECK (outcome IN ('queued', 'held', 'released', 'discarded', 'replaced')),
+	held_reason		text,
+	measures		jsonb NOT NULL DEFAULT '[]'
 );
+CREATE UNIQUE INDEX run_held_idx ON @extschema@.run (enrichment_id) WHERE outcome OPERATOR(pg_catalog.=) 'held';
 CREATE INDEX run_enrichment_id_idx ON @extschema@.run (enrichment_id, run_id);
 COMMENT ON TABLE @extschema@.run IS 'one row for each refresh: how many profiles, how many changed, retracted, skipped and why';
 

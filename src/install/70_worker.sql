@@ -73,13 +73,14 @@ CREATE VIEW @extschema@.enrichment_status AS
 		CASE WHEN t.enrichment_id IS NULL THEN 'not provisioned'
 			WHEN e.paused THEN 'paused'
 			WHEN s.blocked IS NOT NULL THEN 'blocked: ' OPERATOR(pg_catalog.||) s.blocked
+			WHEN h.run_id IS NOT NULL THEN 'held'
 			WHEN t.ready_at OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'warming up'
 			WHEN (q.keys OPERATOR(pg_catalog.+) r.keys) OPERATOR(pg_catalog.=) 0 THEN 'idle'
 			WHEN w.pid IS NULL THEN 'no worker'
 			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
 			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
 			ELSE 'sending' END AS state,
-		s.blocked_reason AS why,
+		COALESCE(s.blocked_reason, h.held_reason) AS why,
 		q.keys OPERATOR(pg_catalog.+) r.keys AS pending,
 		q.keys AS queued,
 		r.keys AS retrying,
@@ -99,6 +100,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 	FROM @extschema@.enrichment e
 	LEFT JOIN @extschema@.enrichment_target t ON t.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
 	LEFT JOIN @extschema@.delivery_state s ON s.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
+	LEFT JOIN @extschema@.run h ON h.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
+		AND h.outcome OPERATOR(pg_catalog.=) 'held'
 	LEFT JOIN @extschema@.worker_status w ON true
 	CROSS JOIN LATERAL (
 		SELECT COALESCE(pg_catalog.sum(o.key_count), 0) AS keys,
@@ -117,8 +120,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 			AND d.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) l;
 COMMENT ON VIEW @extschema@.enrichment_status IS 'how delivery stands for each enrichment, and why';
 COMMENT ON COLUMN @extschema@.enrichment_status.enrichment IS 'its name';
-COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., warming up, idle, no worker, retrying, waiting (for the gap between two values of a profile) or sending';
-COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some';
+COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., held (a refresh waits for release or discard), warming up, idle, no worker, retrying, waiting (for the gap between two values of a profile) or sending';
+COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some; or the limits that a held refresh is above';
 COMMENT ON COLUMN @extschema@.enrichment_status.pending IS 'profiles not yet delivered: queued and retrying';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'profiles in chunks not yet accepted';
 COMMENT ON COLUMN @extschema@.enrichment_status.retrying IS 'profiles to be tried again, counted to 100,000';
@@ -154,13 +157,14 @@ CREATE VIEW @extschema@.health_checks AS
 	FROM @extschema@.worker_status w
 	UNION ALL
 	SELECT 'enrichment ' OPERATOR(pg_catalog.||) e.enrichment,
-		e.state OPERATOR(pg_catalog.!~) '^(blocked|no worker)'
+		e.state OPERATOR(pg_catalog.!~) '^(blocked|held|no worker)'
 			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) 'paused', true),
 		e.state OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) e.why, '') OPERATOR(pg_catalog.||) ', '
 			OPERATOR(pg_catalog.||) e.pending::text OPERATOR(pg_catalog.||) ' pending'
 			OPERATOR(pg_catalog.||) COALESCE(', oldest ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', e.oldest_pending_age)::text, ''),
 		CASE WHEN e.state OPERATOR(pg_catalog.~~) 'blocked: identity' THEN 'If this cluster is to send, call profenrich.adopt() here; a copy should not.'
 			WHEN e.state OPERATOR(pg_catalog.~~) 'blocked%' THEN 'Remove the cause, then call profenrich.resume().'
+			WHEN e.state OPERATOR(pg_catalog.=) 'held' THEN 'profenrich.run_measures has the numbers: call profenrich.release() or profenrich.discard().'
 			WHEN e.state OPERATOR(pg_catalog.=) 'not provisioned' THEN 'Call profenrich.provision().' END
 	FROM @extschema@.enrichment_status e
 	UNION ALL

@@ -29,6 +29,16 @@ typedef struct PeSendRule
 	Numeric *buckets; /* ascending; a boundary belongs to the bucket above it */
 } PeSendRule;
 
+/* How far a refresh may move before it is held; gate.c measures. Infinity: not judged. */
+typedef struct PeGateLimits
+{
+	bool on;
+	double psi;      /* of each numeric attribute */
+	double bucket;   /* share of the profiles that change their bucket */
+	double lost;     /* share that left the source */
+	double appeared; /* new ones, as a share of those there were */
+} PeGateLimits;
+
 typedef struct PeEnrichment
 {
 	int32 enrichment_id;
@@ -59,6 +69,7 @@ typedef struct PeEnrichment
 	bool duplicate_highest;
 	List *send_rules;  /* of PeSendRule *: min_delta and buckets, by attribute */
 	Interval *max_age; /* a value older than this is replaced by whatever is new; NULL: never */
+	PeGateLimits gate;
 } PeEnrichment;
 
 /*

@@ -8,6 +8,7 @@
 
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/float.h"
 #include "utils/jsonb.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
@@ -25,15 +26,17 @@ static void read_mode(const char *name, const JsonbValue *value, PeEnrichment *e
 static void read_min_delta(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_buckets(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_max_age(const char *name, const JsonbValue *value, PeEnrichment *e);
+static void read_gate(const char *name, const JsonbValue *value, PeEnrichment *e);
 
 static const struct
 {
 	const char *name;
 	option_reader read;
 } readers[] = {
-    {"on_absent", read_on_absent}, {"on_duplicate", read_on_duplicate}, {"max_retract", read_max_retract},
-    {"mode", read_mode},           {"min_delta", read_min_delta},       {"buckets", read_buckets},
-    {"max_age", read_max_age},
+    {"on_absent", read_on_absent},     {"on_duplicate", read_on_duplicate},
+    {"max_retract", read_max_retract}, {"mode", read_mode},
+    {"min_delta", read_min_delta},     {"buckets", read_buckets},
+    {"max_age", read_max_age},         {"gate", read_gate},
 };
 
 static void
@@ -240,6 +243,52 @@ read_max_age(const char *name, const JsonbValue *value, PeEnrichment *e)
 		wrong_value(name, hint);
 }
 
+/* Where the limits of a gate are when nothing else is said. */
+static const PeGateLimits default_gate = {
+    .on = true, .psi = 0.25, .bucket = 0.25, .lost = 0.1, .appeared = 0.25};
+
+static void
+read_gate(const char *name, const JsonbValue *value, PeEnrichment *e)
+{
+	const char *hint =
+	    "Give true, false, or an object of limits: {\"psi\": 0.25, \"bucket\": 0.25, \"lost\": 0.1, "
+	    "\"new\": 0.25}; null judges a measure never.";
+	const struct
+	{
+		const char *name;
+		double *limit;
+	} limits[] = {{"psi", &e->gate.psi},
+	              {"bucket", &e->gate.bucket},
+	              {"lost", &e->gate.lost},
+	              {"new", &e->gate.appeared}};
+	JsonbIterator *iterator;
+	JsonbValue key, limit;
+
+	if (value->type == jbvBool && !value->val.boolean)
+		return;
+	e->gate = default_gate;
+	if (value->type == jbvBool)
+		return;
+	iterator = open_object(name, value, hint);
+	while (JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
+	{
+		double *wanted = NULL;
+
+		(void) JsonbIteratorNext(&iterator, &limit, true);
+		for (int i = 0; i < lengthof(limits); i++)
+			if (is_string(&key, limits[i].name))
+				wanted = limits[i].limit;
+		if (wanted == NULL || (limit.type != jbvNumeric && limit.type != jbvNull))
+			wrong_value(name, hint);
+		*wanted =
+		    limit.type == jbvNull
+		        ? get_float8_infinity()
+		        : DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(limit.val.numeric)));
+		if (!(*wanted >= 0))
+			wrong_value(name, hint);
+	}
+}
+
 static void
 read_option(const JsonbValue *key, const JsonbValue *value, PeEnrichment *e)
 {
@@ -254,7 +303,7 @@ read_option(const JsonbValue *key, const JsonbValue *value, PeEnrichment *e)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 	                errmsg("unknown option \"%.*s\"", key->val.string.len, key->val.string.val),
 	                errhint("Options of an enrichment are on_absent, on_duplicate, max_retract, min_delta, "
-	                        "buckets, max_age and mode.")));
+	                        "buckets, max_age, gate and mode.")));
 }
 
 void
@@ -270,6 +319,10 @@ pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e)
 	e->duplicate_highest = false;
 	e->send_rules = NIL;
 	e->max_age = NULL;
+	e->gate = (PeGateLimits){.psi = get_float8_infinity(),
+	                         .bucket = get_float8_infinity(),
+	                         .lost = get_float8_infinity(),
+	                         .appeared = get_float8_infinity()};
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a JSON object"),
 		                errhint("For example: '{\"on_absent\": \"retract\"}'.")));

@@ -116,3 +116,64 @@ pe_hysteresis_holds_back(const PeHysteresis *hysteresis, Jsonb *before, Timestam
 	return DatumGetBool(
 	    DirectFunctionCall2(jsonb_eq, without_rules(hysteresis, before), without_rules(hysteresis, after)));
 }
+
+/* ---- buckets ------------------------------------------------------------------------------- */
+
+#define BUCKET_ATTRIBUTE "bucket"
+
+static bool
+has_bucket_attribute(const PeEnrichment *e)
+{
+	for (int i = 0; i < e->nattributes; i++)
+		if (strcmp(e->attributes[i].name, BUCKET_ATTRIBUTE) == 0)
+			return true;
+	return false;
+}
+
+bool
+pe_has_buckets(const PeEnrichment *e)
+{
+	ListCell *cell;
+
+	foreach (cell, e->send_rules)
+		if (((PeSendRule *) lfirst(cell))->nbuckets > 0)
+			return true;
+	return has_bucket_attribute(e);
+}
+
+static bool
+same_scalar(const JsonbValue *left, const JsonbValue *right)
+{
+	if (left->type != right->type)
+		return false;
+	if (left->type == jbvNumeric)
+		return compare(left->val.numeric, right->val.numeric) == 0;
+	return left->type == jbvString && left->val.string.len == right->val.string.len &&
+	       memcmp(left->val.string.val, right->val.string.val, left->val.string.len) == 0;
+}
+
+static bool
+attribute_differs(const char *name, Jsonb *before, Jsonb *after)
+{
+	JsonbValue old, new;
+	bool had = find_attribute(before, name, &old);
+	bool has = find_attribute(after, name, &new);
+
+	return had != has || (had && !same_scalar(&old, &new));
+}
+
+bool
+pe_bucket_changes(const PeEnrichment *e, Jsonb *before, Jsonb *after)
+{
+	ListCell *cell;
+
+	foreach (cell, e->send_rules)
+	{
+		PeSendRule boundaries = *(PeSendRule *) lfirst(cell);
+
+		boundaries.min_delta = NULL;
+		if (boundaries.nbuckets > 0 && rule_sends(&boundaries, before, after))
+			return true;
+	}
+	return has_bucket_attribute(e) && attribute_differs(BUCKET_ATTRIBUTE, before, after);
+}

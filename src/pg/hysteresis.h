@@ -1,6 +1,7 @@
 /*
  * hysteresis.h
  *		Is a changed value worth sending? By the options min_delta, buckets and max_age.
+ *		And does it change a bucket?
  */
 #ifndef PE_HYSTERESIS_H
 #define PE_HYSTERESIS_H
@@ -25,5 +26,12 @@ extern PeHysteresis *pe_hysteresis_open(const PeEnrichment *e, TimestampTz now);
  */
 extern bool pe_hysteresis_holds_back(const PeHysteresis *hysteresis, Jsonb *before, TimestampTz queued_at,
                                      Jsonb *after);
+
+/*
+ * Has the enrichment buckets, by the option or as an attribute of the name "bucket"; and
+ * does a profile change one of them?
+ */
+extern bool pe_has_buckets(const PeEnrichment *e);
+extern bool pe_bucket_changes(const PeEnrichment *e, Jsonb *before, Jsonb *after);
 
 #endif /* PE_HYSTERESIS_H */

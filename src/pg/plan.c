@@ -8,6 +8,9 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -24,6 +27,7 @@
 #include "pg/connection.h"
 #include "pg/enrichment_target.h"
 #include "pg/env.h"
+#include "pg/gate.h"
 #include "pg/json_shape.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
@@ -246,8 +250,8 @@ put_profiles(PeRow *row, const Refresh *refresh)
 	put_count(row, "unchanged", refresh->unchanged, true, NULL);
 	put_count(row, "held back", refresh->held_back, true, "changed by too little: min_delta, buckets");
 	put_count(row, "retracted", refresh->retracted, share <= e->max_retract,
-	          psprintf("%.1f %% of " INT64_FORMAT " profiles; refresh() stops above %.1f %%", 100 * share,
-	                   refresh->live, 100 * e->max_retract));
+	          psprintf("%.1f %% of " INT64_FORMAT " profiles; refresh() %s above %.1f %%", 100 * share,
+	                   refresh->live, e->gate.on ? "is held" : "stops", 100 * e->max_retract));
 	put_count(row, "repeated keys", refresh->repeated_keys,
 	          refresh->repeated_keys == 0 || e->duplicate_column != NULL,
 	          e->duplicate_column != NULL ? "on_duplicate says which row counts"
@@ -276,6 +280,30 @@ count_fields(const pe_xdm_field *field)
 	for (int i = 0; i < field->item_count; i++)
 		fields += count_fields(&field->items[i]);
 	return fields;
+}
+
+/* How far it moves from the refresh before, and whether the gate would hold it. */
+static void
+put_measures(PeRow *row, const Refresh *refresh)
+{
+	const char *reason = pe_gate_reason(refresh);
+	ListCell *cell;
+
+	put_text(row, "gate",
+	         !refresh->enrichment->gate.on ? "off"
+	         : reason != NULL              ? "held"
+	                                       : "open",
+	         reason == NULL, reason);
+	foreach (cell, refresh->measures)
+	{
+		const PeMeasure *measure = lfirst(cell);
+		const char *item = measure->attribute != NULL
+		                       ? psprintf("%s of %s", measure->name, measure->attribute)
+		                       : psprintf("share %s", measure->name);
+
+		put_text(row, item, psprintf("%.4f", measure->value), measure->value <= measure->limit,
+		         isinf(measure->limit) ? "not judged" : psprintf("at most %g", measure->limit));
+	}
 }
 
 static void
@@ -333,15 +361,18 @@ Datum
 pe_plan(PG_FUNCTION_ARGS)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Refresh *refresh = palloc0(sizeof(Refresh));
-	DeliveryPlan plan = {.refresh = refresh};
+	Refresh *refresh;
+	DeliveryPlan plan = {0};
 	PeRow row;
 
+	SPI_connect();
+	refresh = plan.refresh = palloc0(sizeof(Refresh));
 	refresh->enrichment = pe_enrichment_load(name, true);
 	plan.server = pe_server_load(refresh->enrichment->server);
 	pe_progress_begin(PE_PROGRESS_SCORE, name);
 	pe_refresh_read_source(refresh);
 	pe_refresh_merge(refresh);
+	pe_gate_measure(refresh, false);
 	plan_changes(&plan);
 	tuplestore_end(refresh->changed);
 	tuplesort_end(refresh->sorted);
@@ -349,7 +380,9 @@ pe_plan(PG_FUNCTION_ARGS)
 
 	pe_rows_begin(fcinfo, &row);
 	put_profiles(&row, refresh);
+	put_measures(&row, refresh);
 	put_delivery(&row, &plan);
 	put_limits(&row, &plan);
+	SPI_finish();
 	return (Datum) 0;
 }

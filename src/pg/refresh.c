@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 
 #include "pg/compat.h"
+#include "pg/gate.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
@@ -142,12 +143,18 @@ refuse_mass_retraction(const Refresh *refresh)
 /* ---- the SQL functions ------------------------------------------------------------------ */
 
 static void
-tell_user(const Refresh *refresh)
+tell_user(const Refresh *refresh, const char *held_because)
 {
+	if (held_because != NULL)
+		ereport(WARNING,
+		        (errmsg("refresh of enrichment \"%s\" is held: %s", refresh->enrichment->name, held_because),
+		         errdetail("Nothing was queued."),
+		         errhint("Call profenrich.release() to send it after all, or profenrich.discard(); a later "
+		                 "refresh takes its place.")));
 	if (refresh->skipped > 0)
 		ereport(NOTICE, (errmsg(INT64_FORMAT " rows were skipped and will not be sent", refresh->skipped),
 		                 errdetail("Reasons: %s.", pe_refresh_reasons(refresh))));
-	if (!refresh->enrichment->provisioned)
+	if (!refresh->enrichment->provisioned && held_because == NULL)
 		ereport(NOTICE, (errmsg("enrichment \"%s\" is not provisioned: what is queued waits",
 		                        refresh->enrichment->name),
 		                 errhint("Run SELECT * FROM profenrich.provision(%s).",
@@ -155,10 +162,10 @@ tell_user(const Refresh *refresh)
 }
 
 static Datum
-result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id)
+result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id, bool held)
 {
 	TupleDesc desc;
-	Datum values[7] = {
+	Datum values[8] = {
 	    Int64GetDatum(run_id),
 	    Int64GetDatum(refresh->profiles),
 	    Int64GetDatum(refresh->nchanged),
@@ -166,8 +173,9 @@ result_row(FunctionCallInfo fcinfo, const Refresh *refresh, int64 run_id)
 	    Int64GetDatum(refresh->retracted),
 	    Int64GetDatum(refresh->skipped),
 	    Int64GetDatum(refresh->held_back),
+	    CStringGetTextDatum(held ? "held" : "queued"),
 	};
-	bool nulls[7] = {false};
+	bool nulls[8] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -190,39 +198,103 @@ begin_refresh(const char *name, const char *function)
 	return refresh;
 }
 
-PG_FUNCTION_INFO_V1(pe_refresh);
+/* Writes what was merged, or, when the gate holds it, no more than that it is held. Returns the run. */
+static int64
+settle(Refresh *refresh, const char *kind, bool released, const char *held_because)
+{
+	int32 enrichment_id = refresh->enrichment->enrichment_id;
+	int64 run_id;
 
-/* refresh(enrichment) -> (run_id, profiles, changed, unchanged, retracted, skipped, held_back) */
-Datum
-pe_refresh(PG_FUNCTION_ARGS)
+	pe_gate_settle(enrichment_id, released && held_because == NULL ? "released" : "replaced");
+	if (held_because != NULL)
+		run_id = pe_refresh_write_held(refresh, kind, held_because);
+	else
+		run_id = pe_refresh_write(refresh, kind);
+	pe_gate_remember(refresh, run_id, held_because != NULL);
+	return run_id;
+}
+
+static void
+need_held(const Refresh *refresh)
+{
+	if (pe_gate_held_run(refresh->enrichment->enrichment_id) == 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		                errmsg("no refresh of enrichment \"%s\" is held", refresh->enrichment->name),
+		                errhint("The column outcome of profenrich.runs says what became of each.")));
+}
+
+/* refresh(), or release() of the one that is held. */
+static Datum
+run_refresh(FunctionCallInfo fcinfo, bool released)
 {
 	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Refresh *refresh;
+	Refresh counts;
+	const char *held_because;
+	bool held;
 	int64 run_id;
 	MemoryContext caller = CurrentMemoryContext;
 
 	SPI_connect();
-	refresh = begin_refresh(name, "refresh()");
+	refresh = begin_refresh(name, released ? "release()" : "refresh()");
+	if (released)
+		need_held(refresh);
 	refuse_unprovisioned(refresh);
 	pe_progress_begin(PE_PROGRESS_SCORE, name);
 	pe_refresh_read_source(refresh);
 	refuse_empty(refresh);
 	pe_refresh_merge(refresh);
 	refuse_duplicates(refresh);
-	refuse_mass_retraction(refresh);
-	run_id = pe_refresh_write(refresh, "refresh");
+	pe_gate_measure(refresh, released);
+	held_because = pe_gate_reason(refresh);
+	held = held_because != NULL;
+	if (!refresh->enrichment->gate.on)
+		refuse_mass_retraction(refresh);
+	run_id = settle(refresh, released ? "release" : "refresh", released, held_because);
 	tuplesort_end(refresh->sorted);
-	tell_user(refresh);
+	tell_user(refresh, held_because);
 	pe_progress_end();
-	{
-		Refresh counts = *refresh;
-		Datum result;
+	counts = *refresh;
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	return result_row(fcinfo, &counts, run_id, held);
+}
 
-		SPI_finish();
-		MemoryContextSwitchTo(caller);
-		result = result_row(fcinfo, &counts, run_id);
-		PG_RETURN_DATUM(result);
-	}
+PG_FUNCTION_INFO_V1(pe_refresh);
+
+/* refresh(enrichment) -> (run_id, profiles, changed, unchanged, retracted, skipped, held_back, outcome) */
+Datum
+pe_refresh(PG_FUNCTION_ARGS)
+{
+	return run_refresh(fcinfo, false);
+}
+
+PG_FUNCTION_INFO_V1(pe_release);
+
+/* release(enrichment) -> as refresh() */
+Datum
+pe_release(PG_FUNCTION_ARGS)
+{
+	return run_refresh(fcinfo, true);
+}
+
+PG_FUNCTION_INFO_V1(pe_discard);
+
+/* discard(enrichment) -> the run that was held */
+Datum
+pe_discard(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Refresh *refresh;
+	int64 run_id;
+
+	SPI_connect();
+	refresh = begin_refresh(name, "discard()");
+	need_held(refresh);
+	run_id = pe_gate_held_run(refresh->enrichment->enrichment_id);
+	pe_gate_settle(refresh->enrichment->enrichment_id, "discarded");
+	SPI_finish();
+	PG_RETURN_INT64(run_id);
 }
 
 PG_FUNCTION_INFO_V1(pe_retract);
@@ -239,6 +311,8 @@ pe_retract(PG_FUNCTION_ARGS)
 	SPI_connect();
 	refresh = begin_refresh(name, "retract()");
 	pe_refresh_note_retracted(refresh, keys);
+	if (keys == NULL)
+		pe_gate_settle(refresh->enrichment->enrichment_id, "replaced");
 	(void) pe_refresh_write(refresh, "retract");
 	retracted = refresh->retracted;
 	SPI_finish();

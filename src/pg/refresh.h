@@ -18,6 +18,7 @@
 #include "utils/tuplestore.h"
 
 #include "pg/enrichment.h"
+#include "pg/distribution.h"
 #include "pg/hysteresis.h"
 #include "pg/wire_row.h"
 
@@ -51,6 +52,15 @@ typedef struct SkipReason
 	int64 rows;
 } SkipReason;
 
+/* What the gate looks at: the index of an attribute, or a share of the profiles. */
+typedef struct PeMeasure
+{
+	const char *name;
+	const char *attribute; /* NULL: of the whole */
+	double value;
+	double limit; /* infinity: none */
+} PeMeasure;
+
 typedef struct Refresh
 {
 	PeEnrichment *enrichment;
@@ -68,12 +78,18 @@ typedef struct Refresh
 	/* the merge */
 	TimestampTz now; /* what the new values are dated with */
 	PeHysteresis *hysteresis;
+	bool judges_buckets; /* and so counts bucket_changes */
+	PeSample *sample;    /* NULL: no numeric attribute */
 	Tuplestorestate *changed;
 	TupleDesc change;
 	int64 live;           /* profiles that had a value before */
 	int64 old_tombstones; /* of profiles retracted and accepted longer ago than the resend gap */
 	int64 repeated_keys;
 	int64 repeated_rows; /* beyond the first of each key */
+	int64 lost;          /* live profiles that are not in the source, retracted or not */
+	int64 appeared;      /* profiles that had no value before */
+	int64 bucket_changes;
+	List *measures; /* of PeMeasure *, by gate.c */
 
 	/* what the call returns */
 	int64 profiles;
@@ -122,5 +138,8 @@ extern char *pe_refresh_reasons(const Refresh *refresh);
  * wakes the worker at commit. Returns the run's id. kind: "refresh" or "retract".
  */
 extern int64 pe_refresh_write(Refresh *refresh, const char *kind);
+
+/* Writes the run alone: held, and why. Drops what was noted. */
+extern int64 pe_refresh_write_held(Refresh *refresh, const char *kind, const char *reason);
 
 #endif /* PE_REFRESH_H */

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -80,12 +82,25 @@ previous_of(TupleTableSlot *existing)
 	return previous;
 }
 
+/* The row at hand has a value, sent or not. */
+static void
+offer_to_sample(Refresh *refresh)
+{
+	if (refresh->sample != NULL)
+		pe_sample_offer(refresh->sample, refresh->row->tts_values[ROW_KEY],
+		                refresh->row->tts_values[ROW_VALUE]);
+}
+
 /* The row at hand has a key that was not there before. */
 static void
 take_new(Refresh *refresh)
 {
 	if (!refresh->row->tts_isnull[ROW_VALUE])
+	{
+		offer_to_sample(refresh);
+		refresh->appeared++;
 		note_change(refresh, refresh->row->tts_values[ROW_KEY], refresh->row, NULL);
+	}
 	pe_refresh_next_row(refresh);
 }
 
@@ -95,15 +110,44 @@ pe_refresh_stored_value(Datum value)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(value))));
 }
 
-/* Is what the row at hand changes too little to be sent? */
-static bool
-held_back(const Refresh *refresh, TupleTableSlot *existing, const Previous *previous)
+/* The row at hand has another value than the existing one: is that worth sending? */
+static void
+take_changed(Refresh *refresh, TupleTableSlot *existing, const Previous *previous)
 {
-	if (refresh->hysteresis == NULL || existing->tts_isnull[5])
-		return false;
-	return pe_hysteresis_holds_back(refresh->hysteresis, DatumGetJsonbP(existing->tts_values[5]),
-	                                previous->changed_at,
-	                                pe_refresh_stored_value(refresh->row->tts_values[ROW_VALUE]));
+	bool compares = refresh->hysteresis != NULL || refresh->judges_buckets;
+
+	if (compares && !existing->tts_isnull[5])
+	{
+		Jsonb *before = DatumGetJsonbP(existing->tts_values[5]);
+		Jsonb *after = pe_refresh_stored_value(refresh->row->tts_values[ROW_VALUE]);
+
+		if (refresh->hysteresis != NULL &&
+		    pe_hysteresis_holds_back(refresh->hysteresis, before, previous->changed_at, after))
+		{
+			refresh->held_back++;
+			return;
+		}
+		refresh->bucket_changes +=
+		    refresh->judges_buckets && pe_bucket_changes(refresh->enrichment, before, after);
+	}
+	note_change(refresh, existing->tts_values[0], refresh->row, previous);
+}
+
+/* The row at hand has the key of an existing value. */
+static void
+take_known(Refresh *refresh, TupleTableSlot *existing, const Previous *previous)
+{
+	bool retracted = DatumGetBool(existing->tts_values[3]);
+
+	if (refresh->row->tts_isnull[ROW_VALUE])
+		return; /* counted as skipped */
+	offer_to_sample(refresh);
+	refresh->appeared += retracted;
+	if (!retracted &&
+	    DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == DatumGetInt64(existing->tts_values[1]))
+		refresh->unchanged++;
+	else
+		take_changed(refresh, existing, previous);
 }
 
 /* One existing value, in key order: everything before it is new, itself is the same, changed or gone. */
@@ -117,24 +161,20 @@ merge_existing(void *arg, TupleTableSlot *existing)
 	bool retracted = DatumGetBool(existing->tts_values[3]);
 	int order = 1;
 
-	if (!retracted)
-		refresh->live++;
+	refresh->live += !retracted;
 	while (!TupIsNull(refresh->row) && (order = pe_compare_keys(refresh->row->tts_values[ROW_KEY], key)) < 0)
 		take_new(refresh);
 	if (!TupIsNull(refresh->row) && order == 0)
 	{
-		if (refresh->row->tts_isnull[ROW_VALUE])
-			; /* counted as skipped */
-		else if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == hash)
-			refresh->unchanged++;
-		else if (held_back(refresh, existing, &previous))
-			refresh->held_back++;
-		else
-			note_change(refresh, key, refresh->row, &previous);
+		take_known(refresh, existing, &previous);
 		pe_refresh_next_row(refresh);
 	}
-	else if (!retracted && refresh->enrichment->retract_absent)
-		note_change(refresh, key, NULL, &previous);
+	else if (!retracted)
+	{
+		refresh->lost++;
+		if (refresh->enrichment->retract_absent)
+			note_change(refresh, key, NULL, &previous);
+	}
 	else if (hash == PE_TOMBSTONE_ACCEPTED && earliest_resend(&previous, refresh->now) == 0)
 		refresh->old_tombstones++;
 	return true;
@@ -160,9 +200,8 @@ static void
 read_existing(Refresh *refresh, ArrayType *keys, pe_source_row callback)
 {
 	/* Values are long: read where they are compared. */
-	const char *value = refresh->hysteresis != NULL ? ", value" : "";
+	const char *value = refresh->hysteresis != NULL || refresh->judges_buckets ? ", value" : "";
 	const char *only = "";
-
 	Oid user;
 	int context;
 	PeSource *source;
@@ -197,6 +236,8 @@ pe_refresh_merge(Refresh *refresh)
 {
 	begin_changes(refresh);
 	refresh->hysteresis = pe_hysteresis_open(refresh->enrichment, refresh->now);
+	refresh->judges_buckets = !isinf(refresh->enrichment->gate.bucket) && pe_has_buckets(refresh->enrichment);
+	refresh->sample = pe_sample_open(refresh->enrichment);
 	pe_refresh_next_row(refresh);
 	read_existing(refresh, NULL, merge_existing);
 	while (!TupIsNull(refresh->row))

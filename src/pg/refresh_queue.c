@@ -11,6 +11,7 @@
 #include "utils/json.h"
 #include "utils/queryenvironment.h"
 
+#include "pg/gate.h"
 #include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
@@ -53,11 +54,12 @@ begin_run(const Refresh *refresh, const char *kind)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
+/* reason: why it is held; NULL: it is queued. */
 static void
-end_run(const Refresh *refresh, int64 run_id)
+end_run(const Refresh *refresh, int64 run_id, const char *reason)
 {
-	Oid types[8] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID};
-	Datum values[8] = {
+	Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
+	Datum values[] = {
 	    Int64GetDatum(run_id),
 	    Int64GetDatum(refresh->profiles),
 	    Int64GetDatum(refresh->nchanged),
@@ -66,13 +68,20 @@ end_run(const Refresh *refresh, int64 run_id)
 	    Int64GetDatum(refresh->skipped),
 	    CStringGetTextDatum(pe_refresh_reasons(refresh)),
 	    Int64GetDatum(refresh->held_back),
+	    CStringGetTextDatum(pe_gate_measures_json(refresh)),
+	    reason != NULL ? CStringGetTextDatum(reason) : (Datum) 0,
 	};
+	char nulls[] = "          ";
 
+	if (reason == NULL)
+		nulls[9] = 'n';
 	pe_owner_execute(
 	    "UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
-	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb, held_back = $8 "
+	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb, held_back = $8, "
+	    "measures = $9::jsonb, held_reason = $10, outcome = CASE WHEN $10 IS NULL THEN 'queued' ELSE 'held' "
+	    "END "
 	    "WHERE run_id = $1",
-	    8, types, values, NULL, false, 0);
+	    lengthof(types), types, values, nulls, false, 0);
 }
 
 /*
@@ -146,6 +155,16 @@ pe_refresh_write(Refresh *refresh, const char *kind)
 	tuplestore_end(refresh->changed); /* it may have a file */
 	if (refresh->old_tombstones > 0)
 		sweep_tombstones(refresh);
-	end_run(refresh, run_id);
+	end_run(refresh, run_id, NULL);
+	return run_id;
+}
+
+int64
+pe_refresh_write_held(Refresh *refresh, const char *kind, const char *reason)
+{
+	int64 run_id = begin_run(refresh, kind);
+
+	tuplestore_end(refresh->changed);
+	end_run(refresh, run_id, reason);
 	return run_id;
 }

@@ -58,7 +58,8 @@ my %questions = (
 	'targets'     => "SELECT tenant, dataset_id, inlet_url, sender_identity FROM profenrich.enrichment_target",
 	'scores'      => "SELECT count(*), md5(string_agg(profile_key || value::text || version || changed_at, ',' ORDER BY profile_key)) FROM profenrich.profile_score",
 	'outbox'      => "SELECT count(*), sum(cardinality(profile_keys)), max(chunk_id) FROM profenrich.outbox",
-	'runs'        => "SELECT run_id, kind, changed FROM profenrich.run",
+	'runs'        => "SELECT run_id, kind, changed, outcome, measures FROM profenrich.run",
+	'numbers'     => "SELECT state, attribute, edges, counts, missing FROM profenrich.attribute_distribution",
 );
 my %before = map { $_ => $node->safe_psql('postgres', $questions{$_}) } keys %questions;
 cmp_ok($node->safe_psql('postgres', 'SELECT sum(octet_length(bytes)) FROM profenrich.model_artifact'), '>', 600e6, 'the models are past 600 MB');

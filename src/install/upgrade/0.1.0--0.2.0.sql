@@ -3,9 +3,13 @@
 -- What changes in tables that 0.1.0 has, and what is dropped or changes its shape. All else comes from the parts.
 
 ALTER TABLE @extschema@.run DROP CONSTRAINT run_kind_check,
-	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend'));
+	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release'));
 ALTER TABLE @extschema@.snapshot_load ADD COLUMN exported_at timestamptz;
-ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0;
+ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
+	ADD COLUMN outcome text NOT NULL DEFAULT 'queued'
+		CHECK (outcome IN ('queued', 'held', 'released', 'discarded', 'replaced')),
+	ADD COLUMN held_reason text,
+	ADD COLUMN measures jsonb NOT NULL DEFAULT '[]';
 DROP FUNCTION @extschema@.refresh(text);
 
 -- the parts
