@@ -43,6 +43,8 @@ CREATE TABLE @extschema@.model_version (
 	trained_at			timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	artifact_bytes		bigint NOT NULL,
 	artifact_checksum	text NOT NULL,
+	consent				text,
+	rows_without_consent	bigint,
 	UNIQUE (model, version)
 );
 COMMENT ON TABLE @extschema@.model_version IS 'trained versions: what they learnt from and how good they are; rows are never changed';
@@ -54,6 +56,8 @@ COMMENT ON COLUMN @extschema@.model_version.features IS 'the features, in the or
 COMMENT ON COLUMN @extschema@.model_version.evaluation IS 'rows of evaluation, lift_table, roc_curve, calibration_table, class_table and confusion_matrix';
 COMMENT ON COLUMN @extschema@.model_version.memory_bytes IS 'private memory that the training was bound to stay within, as computed from its rows and options';
 COMMENT ON COLUMN @extschema@.model_version.artifact_checksum IS 'SHA-256 of the artifact: equal for equal rows, options and seed';
+COMMENT ON COLUMN @extschema@.model_version.consent IS 'condition that a row had to meet to be learnt from; null: none was asked for';
+COMMENT ON COLUMN @extschema@.model_version.rows_without_consent IS 'rows of the source that did not meet it and were left out';
 
 -- A bytea beyond some hundred MB cannot be dumped: parts of at most 16 MB.
 CREATE TABLE @extschema@.model_artifact (

@@ -16,7 +16,8 @@ CREATE VIEW @extschema@.model_versions AS
 	SELECT v.model, v.version, (v.version OPERATOR(pg_catalog.=) m.deployed_version) IS TRUE AS deployed, v.algorithm, v.task,
 		   v.objective, v.target, v.key, v.source, v.rows, v.positives, pg_catalog.jsonb_array_length(v.features) AS features,
 		   v.options, v.metrics, v.quality, v.verdict, v.positive_label, v.negative_label, v.threshold, v.seconds,
-		   v.memory_bytes, v.trained_by, v.trained_at, v.artifact_bytes, v.artifact_checksum, v.holdout, v.recalibrated_from
+		   v.memory_bytes, v.trained_by, v.trained_at, v.artifact_bytes, v.artifact_checksum, v.holdout, v.recalibrated_from,
+		   v.consent, v.rows_without_consent
 	  FROM @extschema@.model_version AS v
 	  JOIN @extschema@.model AS m ON m.name OPERATOR(pg_catalog.=) v.model;
 COMMENT ON VIEW @extschema@.model_versions IS 'every stored version of every model';
@@ -27,6 +28,8 @@ COMMENT ON COLUMN @extschema@.model_versions.seconds IS 'time that each phase of
 COMMENT ON COLUMN @extschema@.model_versions.holdout IS 'which rows were held out of training, and evaluated';
 COMMENT ON COLUMN @extschema@.model_versions.recalibrated_from IS 'version whose trees or coefficients it has, when recalibrate() made it';
 COMMENT ON COLUMN @extschema@.model_versions.artifact_checksum IS 'SHA-256 of the artifact: equal for equal rows, options and seed';
+COMMENT ON COLUMN @extschema@.model_versions.consent IS 'condition that a row had to meet to be learnt from; null: none was asked for';
+COMMENT ON COLUMN @extschema@.model_versions.rows_without_consent IS 'rows of the source that did not meet it and were left out';
 
 CREATE VIEW @extschema@.lift_table AS
 	SELECT v.model, v.version, d.decile, d.rows, d.sum_target, d.mean_target, d.mean_prediction, d.lift, d.cumulative_lift,

@@ -15,6 +15,7 @@
 #include "utils/syscache.h"
 
 #include "platform/xdm_shape.h"
+#include "pg/consent.h"
 #include "pg/enrichment_define.h"
 #include "pg/env.h"
 #include "pg/owner.h"
@@ -336,6 +337,7 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 {
 	PeOwnerSwitch before = pe_enrichment_enter(e);
 	PeSource *source = pe_source_open(e->source, "source");
+	Bitmapset *consent = e->consent != NULL ? pe_consent_check(source, e->consent) : NULL;
 	int identity;
 
 	pe_enrichment_leave_owner(&before);
@@ -352,10 +354,6 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 	if (OidIsValid(source->relid))
 		e->source = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source->relid)),
 		                                       get_rel_name(source->relid));
-	if (source->desc->natts < 2 || source->desc->natts > MAX_ATTRIBUTES + 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("source has %d columns beside the identity", source->desc->natts - 1),
-		                errhint("An enrichment has between 1 and %d attributes.", MAX_ATTRIBUTES)));
 	e->nattributes = 0;
 	e->attributes = palloc0(sizeof(PeAttribute) * (source->desc->natts - 1));
 	for (int i = 0; i < source->desc->natts; i++)
@@ -363,7 +361,7 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 		Form_pg_attribute column = TupleDescAttr(source->desc, i);
 		PeAttribute *attribute;
 
-		if (i == identity)
+		if (i == identity || bms_is_member(i, consent))
 			continue;
 		check_attribute_name(NameStr(column->attname));
 		(void) pe_source_column(source, NameStr(column->attname));
@@ -373,7 +371,23 @@ pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared)
 		attribute->shape =
 		    column_shape(attribute->name, attribute->type, declared_type(declared, attribute->name));
 	}
+	if (e->nattributes < 1 || e->nattributes > MAX_ATTRIBUTES)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("source has %d columns beside the identity%s", e->nattributes,
+		                       consent != NULL ? " and what the consent names" : ""),
+		                errhint("An enrichment has between 1 and %d attributes.", MAX_ATTRIBUTES)));
 	return source;
+}
+
+PeSource *
+pe_enrichment_open_source(const PeEnrichment *e)
+{
+	PeSource *source = pe_source_open(e->source, "source");
+
+	if (e->consent == NULL)
+		return source;
+	(void) pe_consent_check(source, e->consent);
+	return pe_consent_column(source, e->consent);
 }
 
 void

@@ -70,6 +70,7 @@ typedef struct PeEnrichment
 	List *send_rules;  /* of PeSendRule *: min_delta and buckets, by attribute */
 	Interval *max_age; /* a value older than this is replaced by whatever is new; NULL: never */
 	PeGateLimits gate;
+	const char *consent; /* boolean expression over the source: who may be sent; NULL: all */
 } PeEnrichment;
 
 /*

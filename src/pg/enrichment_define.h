@@ -34,6 +34,12 @@ extern void pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e);
  */
 extern PeSource *pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared);
 
+/*
+ * The source for reading it, with a last column that says who consented when the
+ * enrichment asks for it. As the owner (pe_enrichment_enter), as the source is read.
+ */
+extern PeSource *pe_enrichment_open_source(const PeEnrichment *e);
+
 /* Raises unless the current user owns the enrichment or is a member of its owner. */
 extern void pe_enrichment_check_owner(const char *name, Oid owner);
 

@@ -27,6 +27,7 @@ static void read_min_delta(const char *name, const JsonbValue *value, PeEnrichme
 static void read_buckets(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_max_age(const char *name, const JsonbValue *value, PeEnrichment *e);
 static void read_gate(const char *name, const JsonbValue *value, PeEnrichment *e);
+static void read_consent(const char *name, const JsonbValue *value, PeEnrichment *e);
 
 static const struct
 {
@@ -37,6 +38,7 @@ static const struct
     {"max_retract", read_max_retract}, {"mode", read_mode},
     {"min_delta", read_min_delta},     {"buckets", read_buckets},
     {"max_age", read_max_age},         {"gate", read_gate},
+    {"consent", read_consent},
 };
 
 static void
@@ -290,6 +292,15 @@ read_gate(const char *name, const JsonbValue *value, PeEnrichment *e)
 }
 
 static void
+read_consent(const char *name, const JsonbValue *value, PeEnrichment *e)
+{
+	if (value->type != jbvString || value->val.string.len == 0)
+		wrong_value(name, "Give a text: the name of a boolean column, or a condition on a row, such as "
+		                  "\"personalize IN ('y', 'dy')\".");
+	e->consent = pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static void
 read_option(const JsonbValue *key, const JsonbValue *value, PeEnrichment *e)
 {
 	for (int i = 0; i < lengthof(readers); i++)
@@ -303,7 +314,7 @@ read_option(const JsonbValue *key, const JsonbValue *value, PeEnrichment *e)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 	                errmsg("unknown option \"%.*s\"", key->val.string.len, key->val.string.val),
 	                errhint("Options of an enrichment are on_absent, on_duplicate, max_retract, min_delta, "
-	                        "buckets, max_age, gate and mode.")));
+	                        "buckets, max_age, gate, consent and mode.")));
 }
 
 void
@@ -319,6 +330,7 @@ pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e)
 	e->duplicate_highest = false;
 	e->send_rules = NIL;
 	e->max_age = NULL;
+	e->consent = NULL;
 	e->gate = (PeGateLimits){.psi = get_float8_infinity(),
 	                         .bucket = get_float8_infinity(),
 	                         .lost = get_float8_infinity(),

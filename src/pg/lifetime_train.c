@@ -20,7 +20,7 @@
 
 #define VALID_OPTIONS                                                                                        \
 	"key, weight, frequency, recency, age, monetary_value, unit, horizon, discount_rate, discount_period, "  \
-	"deploy, threads"
+	"consent, deploy, threads"
 #define ROWS_PER_CHECK 1024
 
 typedef enum Role
@@ -373,6 +373,8 @@ store(const Training *training, const pe_model *model)
 	    .objective = "likelihood",
 	    .key = training->key,
 	    .source = request->source->text,
+	    .consent = request->consent,
+	    .without_consent = request->without_consent,
 	    .rows = (int64) training->rows,
 	    .positives = -1,
 	    .options_json = request->options != NULL

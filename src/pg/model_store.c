@@ -133,7 +133,7 @@ store_artifact(int64 version_id, const uint8 *bytes, size_t length)
 	}
 }
 
-#define VERSION_COLUMNS 25
+#define VERSION_COLUMNS 27
 
 /* Inserts the version's row and returns its id. */
 static int64
@@ -156,7 +156,8 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	                       version->seconds_json,
 	                       checksum,
 	                       version->model,
-	                       version->holdout};
+	                       version->holdout,
+	                       version->consent};
 	Oid types[VERSION_COLUMNS];
 	Datum values[VERSION_COLUMNS];
 	char nulls[VERSION_COLUMNS];
@@ -185,14 +186,18 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	types[n + 6] = FLOAT8OID;
 	values[n + 6] = Float8GetDatum(version->threshold);
 	nulls[n + 6] = version->positive_label == NULL ? 'n' : ' ';
+	values[n + 7] = Int64GetDatum(version->without_consent);
+	nulls[n + 7] = version->consent == NULL ? 'n' : ' ';
 	pe_owner_execute(
 	    "INSERT INTO profenrich.model_version (algorithm, task, objective, target, key, source, options, "
 	    "features,"
 	    " metrics, evaluation, verdict, quality, positive_label, negative_label, seconds, artifact_checksum, "
 	    "model,"
-	    " holdout, version, rows, positives, memory_bytes, artifact_bytes, trained_by, threshold)"
+	    " holdout, consent, version, rows, positives, memory_bytes, artifact_bytes, trained_by, threshold,"
+	    " rows_without_consent)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb, $10::jsonb, $11, $12, $13, $14,"
-	    " $15::jsonb, $16, $17, $18, $19::integer, $20, $21, $22, $23, $24::regrole, $25) RETURNING "
+	    " $15::jsonb, $16, $17, $18, $19, $20::integer, $21, $22, $23, $24, $25::regrole, $26, $27) "
+	    "RETURNING "
 	    "version_id",
 	    VERSION_COLUMNS, types, values, nulls, false, 0);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -252,10 +257,11 @@ store_recalibrated_row(const PeRecalibrated *version, int number, const char *ch
 	    "source,"
 	    " rows, positives, options, features, metrics, evaluation, verdict, quality, positive_label,"
 	    " negative_label, threshold, seconds, memory_bytes, trained_by, artifact_bytes, artifact_checksum,"
-	    " holdout, recalibrated_from)"
+	    " holdout, recalibrated_from, consent, rows_without_consent)"
 	    " SELECT v.model, $2, v.algorithm, v.task, v.objective, $4, NULL, $3, $5, $6, v.options, v.features,"
 	    " $7::jsonb, $8::jsonb, $9, $10, v.positive_label, v.negative_label, v.threshold, $11::jsonb,"
-	    " v.memory_bytes, $14::regrole, $13, $12, 'each half, calibrated on the other', v.version"
+	    " v.memory_bytes, $14::regrole, $13, $12, 'each half, calibrated on the other', v.version,"
+	    " v.consent, v.rows_without_consent"
 	    " FROM profenrich.model_version v WHERE v.version_id = $1 RETURNING version_id",
 	    lengthof(types), types, values, NULL, false, 0);
 	if (SPI_processed == 0)

@@ -96,7 +96,9 @@ typedef struct PeNewVersion
 	const char *positive_label;
 	const char *negative_label;
 	double threshold;
-	int64 memory; /* bytes that the training was allowed to take */
+	int64 memory;          /* bytes that the training was allowed to take */
+	const char *consent;   /* NULL: nobody was asked */
+	int64 without_consent; /* rows left out for want of it */
 	const uint8 *artifact;
 	size_t artifact_length;
 	bool deploy;

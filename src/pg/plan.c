@@ -25,6 +25,7 @@
 #include "platform/registry.h"
 #include "platform/sender.h"
 #include "pg/connection.h"
+#include "pg/consent.h"
 #include "pg/enrichment_target.h"
 #include "pg/env.h"
 #include "pg/gate.h"
@@ -256,11 +257,10 @@ put_profiles(PeRow *row, const Refresh *refresh)
 	          refresh->repeated_keys == 0 || e->duplicate_column != NULL,
 	          e->duplicate_column != NULL ? "on_duplicate says which row counts"
 	                                      : "refresh() stops when there are any");
-	put_count(row, "skipped", refresh->skipped, refresh->skipped == 0,
-	          "rows that are not sent, by reason below");
+	put_count(row, "skipped", refresh->skipped, true, "rows that are not sent, by reason below");
 	for (int i = 0; i < refresh->nreasons; i++)
-		put_count(row, psprintf("skipped: %s", refresh->reasons[i].reason), refresh->reasons[i].rows, false,
-		          NULL);
+		put_count(row, psprintf("skipped: %s", refresh->reasons[i].reason), refresh->reasons[i].rows,
+		          refresh->reasons[i].reason == pe_no_consent, NULL);
 	put_text(row, "provisioned", e->provisioned ? "yes" : "no", e->provisioned && e->unprovisioned == NULL,
 	         !e->provisioned ? "what is queued waits for provision()"
 	         : e->unprovisioned != NULL

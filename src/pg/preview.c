@@ -92,7 +92,7 @@ pe_preview(PG_FUNCTION_ARGS)
 	pe_rows_begin_single(fcinfo, &row);
 	pe_target_message(e, &preview.target);
 	before = pe_enrichment_enter(e);
-	source = pe_source_open(e->source, "source");
+	source = pe_enrichment_open_source(e);
 	preview.row = pe_wire_row_open(e, source);
 	(void) pe_source_read(source, NULL, source->desc->natts, 0, preview_row, &preview);
 	pe_enrichment_leave_owner(&before);

@@ -20,7 +20,7 @@
 #include "pg/report.h"
 #include "pg/train.h"
 
-#define OUR_OPTIONS    "user, item, time, weight, deploy"
+#define OUR_OPTIONS    "user, item, time, weight, consent, deploy"
 #define ROWS_PER_CHECK 1024
 
 /* The columns that are read, in this order; -1 in slots for one that is not named. */
@@ -475,6 +475,8 @@ store(const Training *training, const pe_recommender *recommender, const pe_reco
 	    .target = training->names[ROLE_ITEM],
 	    .key = training->names[ROLE_USER],
 	    .source = request->source->text,
+	    .consent = request->consent,
+	    .without_consent = request->without_consent,
 	    .rows = evaluation->rows,
 	    .positives = -1,
 	    .options_json = request->options != NULL

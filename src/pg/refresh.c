@@ -102,12 +102,15 @@ refuse_empty(const Refresh *refresh)
 		     errhint(
 		         "An empty source is nearly always a failed load. To clear what was sent, use retract().")));
 	if (refresh->usable == 0)
-		ereport(ERROR,
-		        (errcode(ERRCODE_NO_DATA_FOUND),
-		         errmsg("no row of the source of enrichment \"%s\" can be sent", refresh->enrichment->name),
-		         errdetail("Skipped: %s. Nothing was changed.", pe_refresh_reasons(refresh)),
-		         errhint("Check the identity column \"%s\" and the values against the platform's rules.",
-		                 refresh->enrichment->identity_column)));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_NO_DATA_FOUND),
+		     errmsg("no row of the source of enrichment \"%s\" can be sent", refresh->enrichment->name),
+		     errdetail("Skipped: %s. Nothing was changed.", pe_refresh_reasons(refresh)),
+		     refresh->enrichment->consent != NULL
+		         ? errhint("Check the option consent. To clear what was sent, use retract().")
+		         : errhint("Check the identity column \"%s\" and the values against the platform's rules.",
+		                   refresh->enrichment->identity_column)));
 }
 
 static void
@@ -136,7 +139,11 @@ refuse_mass_retraction(const Refresh *refresh)
 		     errmsg("refreshing enrichment \"%s\" would retract " INT64_FORMAT " of " INT64_FORMAT
 		            " profiles (%.1f %%)",
 		            refresh->enrichment->name, refresh->retracted, refresh->live, 100 * share),
-		     errdetail("The limit is %.1f %%. Nothing was changed.", 100 * refresh->enrichment->max_retract),
+		     errdetail("The limit is %.1f %%. %sNothing was changed.", 100 * refresh->enrichment->max_retract,
+		               refresh->withdrawn == 0
+		                   ? ""
+		                   : psprintf(INT64_FORMAT " of them are in the source without consent. ",
+		                              refresh->withdrawn)),
 		     errhint("If so many profiles really left the source, raise the option max_retract.")));
 }
 

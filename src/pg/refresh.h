@@ -24,7 +24,11 @@
 
 #define MAX_SKIP_REASONS 32
 
-/* Columns of a sorted source row. The rank decides between rows of one key: smallest first. */
+/*
+ * Columns of a sorted source row. The rank decides between rows of one key: smallest
+ * first. Without a value the row is skipped; with the hash of a tombstone beside that
+ * its profile gave no consent.
+ */
 enum
 {
 	ROW_KEY,
@@ -86,6 +90,7 @@ typedef struct Refresh
 	int64 old_tombstones; /* of profiles retracted and accepted longer ago than the resend gap */
 	int64 repeated_keys;
 	int64 repeated_rows; /* beyond the first of each key */
+	int64 withdrawn;     /* of those retracted: in the source, without consent */
 	int64 lost;          /* live profiles that are not in the source, retracted or not */
 	int64 appeared;      /* profiles that had no value before */
 	int64 bucket_changes;

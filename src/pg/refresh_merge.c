@@ -140,7 +140,15 @@ take_known(Refresh *refresh, TupleTableSlot *existing, const Previous *previous)
 	bool retracted = DatumGetBool(existing->tts_values[3]);
 
 	if (refresh->row->tts_isnull[ROW_VALUE])
-		return; /* counted as skipped */
+	{
+		/* Counted as skipped. What was sent stays, unless there is no consent any more. */
+		if (!retracted && DatumGetInt64(refresh->row->tts_values[ROW_HASH]) == PE_TOMBSTONE_WAITING)
+		{
+			refresh->withdrawn++;
+			note_change(refresh, existing->tts_values[0], NULL, previous);
+		}
+		return;
+	}
 	offer_to_sample(refresh);
 	refresh->appeared += retracted;
 	if (!retracted &&

@@ -18,6 +18,7 @@
 #include "utils/numeric.h"
 #include "utils/snapmgr.h"
 
+#include "pg/consent.h"
 #include "pg/enrichment_define.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
@@ -126,9 +127,11 @@ take_row(void *arg, TupleTableSlot *slot)
 
 	values[ROW_KEY] = CStringGetTextDatum(key);
 	nulls[ROW_RANK] = !duplicate_rank(refresh, slot, &values[ROW_RANK]);
-	values[ROW_HASH] = Int64GetDatum(pe_wire_hash(refresh->text.data, refresh->text.len));
+	values[ROW_HASH] = Int64GetDatum(
+	    reason == pe_no_consent ? PE_TOMBSTONE_WAITING : pe_wire_hash(refresh->text.data, refresh->text.len));
 	values[ROW_VALUE] = PointerGetDatum(cstring_to_text_with_len(refresh->text.data, refresh->text.len));
-	/* A row without a value sends nothing, but its profile has not left the source. */
+	/* A row without a value sends nothing, but its profile has not left the source; without consent it is
+	 * cleared. */
 	nulls[ROW_VALUE] = reason != NULL;
 	ExecClearTuple(row);
 	memcpy(row->tts_values, values, sizeof(values));
@@ -154,7 +157,7 @@ pe_refresh_read_source(Refresh *refresh)
 	initStringInfo(&refresh->text);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	before = pe_enrichment_enter(refresh->enrichment);
-	source = pe_source_open(refresh->enrichment->source, "source");
+	source = pe_enrichment_open_source(refresh->enrichment);
 	prepare_columns(refresh, source);
 	desc = row_descriptor(refresh->rank_type);
 	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);

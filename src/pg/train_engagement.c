@@ -21,7 +21,8 @@
 #include "pg/train_figures.h"
 
 #define VALID_OPTIONS                                                                                        \
-	"key, time, type, count, weights, other_weight, half_life, daily_cap, window, as_of, tiers, deploy"
+	"key, time, type, count, weights, other_weight, half_life, daily_cap, window, as_of, tiers, consent, "   \
+	"deploy"
 
 typedef struct Training
 {

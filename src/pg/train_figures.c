@@ -112,6 +112,8 @@ pe_new_version(const PeTrainRequest *request)
 	    .task = request->task,
 	    .target = request->target,
 	    .source = request->source->text,
+	    .consent = request->consent,
+	    .without_consent = request->without_consent,
 	    .positives = -1,
 	    .options_json = request->options != NULL
 	                        ? JsonbToCString(NULL, &request->options->root, VARSIZE(request->options))

@@ -11,7 +11,7 @@
 #include "pg/report.h"
 #include "pg/train.h"
 
-#define OUR_OPTIONS "key, weight, features, positive, threshold, deploy"
+#define OUR_OPTIONS "key, weight, features, positive, threshold, consent, deploy"
 
 void
 pe_raise_bad_option(const char *name, const char *expected)

@@ -17,8 +17,11 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 
+#include "pg/consent.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -113,6 +116,29 @@ task_of_target(const PeTrainRequest *request)
 	return task;
 }
 
+/* The option consent is of all families: only rows with consent are in the source that these see. */
+static void
+take_consent(PeTrainRequest *request)
+{
+	JsonbValue value;
+
+	if (request->options == NULL || !JB_ROOT_IS_OBJECT(request->options) ||
+	    getKeyJsonValueFromContainer(&request->options->root, "consent", strlen("consent"), &value) == NULL)
+		return;
+	if (value.type != jbvString || value.val.string.len == 0)
+		pe_raise_bad_option("consent",
+		                    "a text: the name of a boolean column, or a condition on a row, such as "
+		                    "\"personalize IN ('y', 'dy')\"");
+	request->consent = pe_scalar_text(&value);
+	(void) pe_consent_check(request->source, request->consent);
+	request->without_consent = pe_consent_count_without(request->source, request->consent);
+	request->source = pe_consent_filter(request->source, request->consent);
+	request->options = DatumGetJsonbP(
+	    DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(request->options), CStringGetTextDatum("consent")));
+	if (request->without_consent > 0)
+		ereport(NOTICE, (errmsg("left out " INT64_FORMAT " rows without consent", request->without_consent)));
+}
+
 static PeTrainRequest *
 parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 {
@@ -136,6 +162,7 @@ parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 	request->source = pe_source_open(
 	    need_argument(fcinfo, 2, "source", "Name the table, view or SELECT with the rows to learn from."),
 	    "source");
+	take_consent(request);
 	if (request->task == 0)
 		request->task = task_of_target(request);
 	if (pe_model_check_owner(request->model, &existing) && existing != request->task)
@@ -159,6 +186,7 @@ pe_scan_request(const char *source, const char *target, const char *task, Jsonb 
 	request->target = target;
 	request->options = options;
 	request->source = pe_source_open(source, "source");
+	take_consent(request);
 	request->task = task != NULL ? parse_task(task) : task_of_target(request);
 	if (request->task != PE_TASK_PROPENSITY && request->task != PE_TASK_VALUE &&
 	    request->task != PE_TASK_AFFINITY)

@@ -52,7 +52,7 @@ parse_options(PeTrainRequest *request)
 	if (training->options.positive != NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("option \"positive\" does not apply to the task segment"),
-		                errhint("Valid options are key, weight, features, deploy, %s.",
+		                errhint("Valid options are key, weight, features, consent, deploy, %s.",
 		                        pe_options_names(algorithm))));
 	return training;
 }

@@ -95,6 +95,8 @@ pe_training_store(PeTraining *training)
 	    .target = training->request->target,
 	    .key = training->options.key,
 	    .source = training->request->source->text,
+	    .consent = training->request->consent,
+	    .without_consent = training->request->without_consent,
 	    .rows = (int64) (training->rows - training->without_target),
 	    .positives = training->request->task == PE_TASK_PROPENSITY ? (int64) training->positives : -1,
 	    .options_json = options != NULL ? JsonbToCString(NULL, &options->root, VARSIZE(options)) : "{}",

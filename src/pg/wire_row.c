@@ -7,6 +7,7 @@
 #include "utils/lsyscache.h"
 
 #include "platform/identity_rules.h"
+#include "pg/consent.h"
 #include "pg/wire_row.h"
 #include "pg/wire_value.h"
 
@@ -14,6 +15,7 @@ struct PeWireRow
 {
 	const PeEnrichment *enrichment;
 	int key_column;
+	int consent_column; /* -1: nobody is asked */
 	FmgrInfo key_output;
 	int ncolumns;
 	PeWireColumn columns[FLEXIBLE_ARRAY_MEMBER];
@@ -30,6 +32,8 @@ pe_wire_row_open(const PeEnrichment *e, const PeSource *source)
 	row->key_column = pe_source_need_column(source, e->identity_column, "identity");
 	getTypeOutputInfo(TupleDescAttr(source->desc, row->key_column)->atttypid, &output, &varlena);
 	fmgr_info(output, &row->key_output);
+	/* pe_enrichment_open_source put it last. */
+	row->consent_column = e->consent != NULL ? source->desc->natts - 1 : -1;
 	row->ncolumns = e->nattributes;
 	for (int i = 0; i < e->nattributes; i++)
 	{
@@ -54,6 +58,9 @@ pe_wire_row_read(PeWireRow *row, TupleTableSlot *slot, char **key, StringInfo va
 	identity = OutputFunctionCall(&row->key_output, slot->tts_values[row->key_column]);
 	reason = pe_identity_refusal(row->enrichment->namespace_code, identity, strlen(identity));
 	*key = reason == NULL ? identity : NULL;
+	if (reason == NULL && row->consent_column >= 0 &&
+	    (slot->tts_isnull[row->consent_column] || !DatumGetBool(slot->tts_values[row->consent_column])))
+		reason = pe_no_consent;
 
 	resetStringInfo(value);
 	appendStringInfoChar(value, '{');

@@ -16,7 +16,7 @@
 
 typedef struct PeWireRow PeWireRow;
 
-/* Prepares the identity and attribute columns of e in its source. In the current context. */
+/* Prepares the columns of e's source, as pe_enrichment_open_source gave it. In the current context. */
 extern PeWireRow *pe_wire_row_open(const PeEnrichment *e, const PeSource *source);
 
 /*

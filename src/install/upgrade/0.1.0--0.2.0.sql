@@ -11,6 +11,7 @@ ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
 	ADD COLUMN held_reason text,
 	ADD COLUMN measures jsonb NOT NULL DEFAULT '[]';
 DROP FUNCTION @extschema@.refresh(text);
+ALTER TABLE @extschema@.model_version ADD COLUMN consent text, ADD COLUMN rows_without_consent bigint;
 
 -- the parts
 
