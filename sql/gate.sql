@@ -160,6 +160,22 @@ SELECT changed, outcome FROM step();
 SELECT measure, round(value::numeric, 4) AS value, "limit", ok FROM profenrich.run_measures
  WHERE run_id = (SELECT max(run_id) FROM profenrich.runs) AND measure = 'bucket';
 
+-- Profiles that are kept although they left are lost once, not with each refresh again.
+CREATE TABLE leaving AS SELECT 'L-' || i AS crm_id, i AS score FROM generate_series(1, 1000) AS i;
+SELECT profenrich.create_enrichment('gate_kept', server => 'gate_aep', source => 'leaving', identity_column => 'crm_id', namespace => 'CRMID',
+	options => '{"gate": {"psi": null}}');
+SELECT outcome FROM profenrich.refresh('gate_kept');
+DELETE FROM leaving WHERE score <= 60;
+SELECT outcome FROM profenrich.refresh('gate_kept');
+DELETE FROM leaving WHERE score <= 120;
+SELECT outcome FROM profenrich.refresh('gate_kept');
+SELECT outcome FROM profenrich.refresh('gate_kept');
+DELETE FROM leaving WHERE score <= 250;
+SELECT outcome FROM profenrich.refresh('gate_kept');
+SELECT r.outcome, r.absent, m.value AS lost FROM profenrich.runs r LEFT JOIN profenrich.run_measures m ON m.run_id = r.run_id AND m.measure = 'lost'
+ WHERE r.enrichment = 'gate_kept' ORDER BY r.run_id;
+SELECT profenrich.drop_enrichment('gate_kept', force => true);
+
 -- Two in one transaction; rolled back, the one that was held before still is.
 SELECT max(run_id) AS run FROM profenrich.runs WHERE outcome = 'held' \gset
 BEGIN;

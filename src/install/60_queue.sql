@@ -23,7 +23,8 @@ CREATE TABLE @extschema@.run (
 	outcome			text NOT NULL DEFAULT 'queued'
 					CHECK (outcome IN ('queued', 'held', 'released', 'discarded', 'replaced')),
 	held_reason		text,
-	measures		jsonb NOT NULL DEFAULT '[]'
+	measures		jsonb NOT NULL DEFAULT '[]',
+	absent			bigint NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX run_held_idx ON @extschema@.run (enrichment_id) WHERE outcome OPERATOR(pg_catalog.=) 'held';
 CREATE INDEX run_enrichment_id_idx ON @extschema@.run (enrichment_id, run_id);

@@ -24,7 +24,7 @@ CREATE VIEW @extschema@.runs AS
 	SELECT r.run_id, e.name AS enrichment, r.kind, r.started_at, r.finished_at,
 		   r.finished_at OPERATOR(pg_catalog.-) r.started_at AS duration,
 		   r.run_by, r.profiles, r.changed, r.unchanged, r.retracted, r.skipped, r.skipped_reasons, r.held_back,
-		   r.outcome, r.held_reason
+		   r.outcome, r.held_reason, r.absent
 	  FROM @extschema@.run r JOIN @extschema@.enrichment e USING (enrichment_id);
 COMMENT ON VIEW @extschema@.runs IS 'one row for each refresh, retraction or resend: what was read, what changed, what was skipped and why';
 COMMENT ON COLUMN @extschema@.runs.run_id IS 'also the version of the values that the run queued';
@@ -34,6 +34,7 @@ COMMENT ON COLUMN @extschema@.runs.skipped IS 'rows that the platform would not 
 COMMENT ON COLUMN @extschema@.runs.skipped_reasons IS 'object of reason to number of rows';
 COMMENT ON COLUMN @extschema@.runs.held_back IS 'profiles within hysteresis: their value moved by too little to be sent, and is compared again next time';
 COMMENT ON COLUMN @extschema@.runs.outcome IS 'queued; held by the gate; or what became of one that was held: released, discarded, replaced by a later one';
+COMMENT ON COLUMN @extschema@.runs.absent IS 'profiles that are not in the source and keep their values, since on_absent is keep';
 COMMENT ON COLUMN @extschema@.runs.held_reason IS 'which limits of the gate it was above';
 
 REVOKE ALL ON FUNCTION @extschema@.refresh(text), @extschema@.retract(text), @extschema@.plan(text) FROM PUBLIC;

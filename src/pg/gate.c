@@ -148,6 +148,22 @@ measure_share(Refresh *refresh, const char *name, int64 count, double limit, boo
 	add_measure(refresh, name, NULL, (double) count / refresh->live, limit);
 }
 
+/* Profiles that were absent already when the enrichment was refreshed last, and keep their values. */
+static int64
+absent_before(const Refresh *refresh)
+{
+	Oid types[] = {INT4OID};
+	Datum values[] = {Int32GetDatum(refresh->enrichment->enrichment_id)};
+	bool isnull;
+
+	pe_owner_execute("SELECT absent FROM profenrich.run WHERE enrichment_id = $1 AND outcome = '" QUEUED "' "
+	                 "AND kind IN ('refresh', 'release') ORDER BY run_id DESC LIMIT 1",
+	                 1, types, values, NULL, false, 1);
+	if (SPI_processed == 0)
+		return 0;
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
 void
 pe_gate_measure(Refresh *refresh, bool released)
 {
@@ -158,7 +174,7 @@ pe_gate_measure(Refresh *refresh, bool released)
 		return;
 	measure_attributes(refresh, released);
 	measure_share(refresh, "retracted", refresh->retracted, refresh->enrichment->max_retract, released);
-	measure_share(refresh, "lost", refresh->lost, gate->lost, released);
+	measure_share(refresh, "lost", Max(refresh->absent - absent_before(refresh), 0), gate->lost, released);
 	measure_share(refresh, "new", refresh->appeared, gate->appeared, released);
 	if (refresh->judges_buckets)
 		measure_share(refresh, "bucket", refresh->bucket_changes, gate->bucket, released);

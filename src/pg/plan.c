@@ -44,8 +44,6 @@ PG_FUNCTION_INFO_V1(pe_plan);
 #define MAX_FIELDS         10000
 #define MAX_ATTRIBUTES     500
 #define BATCHES_PER_DAY    90
-#define MIN_BATCH_BYTES    (256.0 * 1000 * 1000)
-#define MIN_BATCH_TEXT     "256 MB"
 
 /* The chunk and request that the next key of a shard and of a time to wait would go into. */
 typedef struct OpenChunk

@@ -91,7 +91,7 @@ typedef struct Refresh
 	int64 repeated_keys;
 	int64 repeated_rows; /* beyond the first of each key */
 	int64 withdrawn;     /* of those retracted: in the source, without consent */
-	int64 lost;          /* live profiles that are not in the source, retracted or not */
+	int64 absent;        /* live profiles that are not in the source, retracted or not */
 	int64 appeared;      /* profiles that had no value before */
 	int64 bucket_changes;
 	List *measures; /* of PeMeasure *, by gate.c */

@@ -179,7 +179,7 @@ merge_existing(void *arg, TupleTableSlot *existing)
 	}
 	else if (!retracted)
 	{
-		refresh->lost++;
+		refresh->absent++;
 		if (refresh->enrichment->retract_absent)
 			note_change(refresh, key, NULL, &previous);
 	}

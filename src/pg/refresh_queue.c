@@ -58,7 +58,8 @@ begin_run(const Refresh *refresh, const char *kind)
 static void
 end_run(const Refresh *refresh, int64 run_id, const char *reason)
 {
-	Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, INT8OID, TEXTOID, TEXTOID};
+	Oid types[] = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+	               TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID};
 	Datum values[] = {
 	    Int64GetDatum(run_id),
 	    Int64GetDatum(refresh->profiles),
@@ -70,15 +71,18 @@ end_run(const Refresh *refresh, int64 run_id, const char *reason)
 	    Int64GetDatum(refresh->held_back),
 	    CStringGetTextDatum(pe_gate_measures_json(refresh)),
 	    reason != NULL ? CStringGetTextDatum(reason) : (Datum) 0,
+	    /* Those that are retracted have no value any more. */
+	    Int64GetDatum(refresh->enrichment->retract_absent ? 0 : refresh->absent),
 	};
-	char nulls[] = "          ";
+	char nulls[] = "           ";
 
 	if (reason == NULL)
 		nulls[9] = 'n';
 	pe_owner_execute(
 	    "UPDATE profenrich.run SET finished_at = clock_timestamp(), profiles = $2, changed = $3, "
 	    "unchanged = $4, retracted = $5, skipped = $6, skipped_reasons = $7::jsonb, held_back = $8, "
-	    "measures = $9::jsonb, held_reason = $10, outcome = CASE WHEN $10 IS NULL THEN 'queued' ELSE 'held' "
+	    "measures = $9::jsonb, held_reason = $10, absent = $11, outcome = CASE WHEN $10 IS NULL THEN "
+	    "'queued' ELSE 'held' "
 	    "END "
 	    "WHERE run_id = $1",
 	    lengthof(types), types, values, nulls, false, 0);

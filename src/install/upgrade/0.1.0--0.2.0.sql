@@ -9,7 +9,8 @@ ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
 	ADD COLUMN outcome text NOT NULL DEFAULT 'queued'
 		CHECK (outcome IN ('queued', 'held', 'released', 'discarded', 'replaced')),
 	ADD COLUMN held_reason text,
-	ADD COLUMN measures jsonb NOT NULL DEFAULT '[]';
+	ADD COLUMN measures jsonb NOT NULL DEFAULT '[]',
+	ADD COLUMN absent bigint NOT NULL DEFAULT 0;
 DROP FUNCTION @extschema@.refresh(text);
 ALTER TABLE @extschema@.model_version ADD COLUMN consent text, ADD COLUMN rows_without_consent bigint;
 
