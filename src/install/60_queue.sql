@@ -58,13 +58,16 @@ CREATE TABLE @extschema@.outbox (
 	profile_keys	text[] NOT NULL CHECK (pg_catalog.cardinality(profile_keys) BETWEEN 1 AND 500),
 	key_count		integer NOT NULL GENERATED ALWAYS AS (pg_catalog.cardinality(profile_keys)) STORED,
 	not_before		timestamptz,
-	enqueued_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	enqueued_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	job_id			bigint
 );
-CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id);
+CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id) WHERE job_id IS NULL;
+CREATE INDEX outbox_job_idx ON @extschema@.outbox (enrichment_id, job_id, chunk_id);
 COMMENT ON TABLE @extschema@.outbox IS 'chunks of profile keys not yet accepted by the platform; a chunk is one request';
 COMMENT ON COLUMN @extschema@.outbox.shard IS 'hash of the key modulo 16: at most one request in flight for each, in order';
 COMMENT ON COLUMN @extschema@.outbox.key_count IS 'how many keys: status views add these up without reading the keys';
 COMMENT ON COLUMN @extschema@.outbox.not_before IS 'an earlier value of these profiles may still be on its way: wait until then';
+COMMENT ON COLUMN @extschema@.outbox.job_id IS 'the batch that carries the chunk, in batch_job; null: it is streamed, or waits for a batch';
 
 -- Keys whose last try failed in a way that may pass, or whose fate is unknown.
 CREATE TABLE @extschema@.retry (
@@ -130,6 +133,7 @@ CREATE TABLE @extschema@.delivery_state (
 	blocked_reason	text,
 	blocked_at		timestamptz,
 	next_probe_at	timestamptz,
+	held_until		timestamptz,
 	requests		bigint NOT NULL DEFAULT 0,
 	accepted		bigint NOT NULL DEFAULT 0,
 	superseded		bigint NOT NULL DEFAULT 0,
@@ -141,6 +145,8 @@ CREATE TABLE @extschema@.delivery_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE @extschema@.delivery_state IS 'counters and the reason an enrichment is blocked, kept by the worker';
 COMMENT ON COLUMN @extschema@.delivery_state.blocked IS 'authorisation, configuration, schema or identity; null when sending may go on';
+
+COMMENT ON COLUMN @extschema@.delivery_state.held_until IS 'a batch has landed: the next values wait until then, so that they cannot overtake it';
 
 -- The one sender of this database: who holds the epoch may acknowledge.
 CREATE TABLE @extschema@.sender (

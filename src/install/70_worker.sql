@@ -77,10 +77,19 @@ CREATE VIEW @extschema@.enrichment_status AS
 			WHEN t.ready_at OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'warming up'
 			WHEN (q.keys OPERATOR(pg_catalog.+) r.keys) OPERATOR(pg_catalog.=) 0 THEN 'idle'
 			WHEN w.pid IS NULL THEN 'no worker'
+			WHEN j.job_id IS NOT NULL THEN 'in a batch'
+			WHEN s.held_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'waiting'
 			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
 			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
+			WHEN (e.options OPERATOR(pg_catalog.->>) 'mode') OPERATOR(pg_catalog.=) 'batch' THEN 'waiting'
 			ELSE 'sending' END AS state,
-		COALESCE(s.blocked_reason, h.held_reason) AS why,
+		COALESCE(s.blocked_reason, h.held_reason, CASE j.state WHEN 'claimed' THEN 'a batch is made'
+			WHEN 'created' THEN 'file ' OPERATOR(pg_catalog.||) (j.files OPERATOR(pg_catalog.+) 1)::text
+				OPERATOR(pg_catalog.||) ' of batch ' OPERATOR(pg_catalog.||) j.batch_id OPERATOR(pg_catalog.||) ' is uploaded'
+			WHEN 'uploaded' THEN 'batch ' OPERATOR(pg_catalog.||) j.batch_id OPERATOR(pg_catalog.||) ' is uploaded'
+			WHEN 'completed' THEN 'the platform ingests batch ' OPERATOR(pg_catalog.||) j.batch_id
+			WHEN 'landed' THEN 'what batch ' OPERATOR(pg_catalog.||) j.batch_id OPERATOR(pg_catalog.||) ' refused is read'
+			END) AS why,
 		q.keys OPERATOR(pg_catalog.+) r.keys AS pending,
 		q.keys AS queued,
 		r.keys AS retrying,
@@ -103,6 +112,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 	LEFT JOIN @extschema@.run h ON h.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
 		AND h.outcome OPERATOR(pg_catalog.=) 'held'
 	LEFT JOIN @extschema@.worker_status w ON true
+	LEFT JOIN @extschema@.batch_job j ON j.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
+		AND j.state OPERATOR(pg_catalog.<>) ALL ('{done,failed}'::text[])
 	CROSS JOIN LATERAL (
 		SELECT COALESCE(pg_catalog.sum(o.key_count), 0) AS keys,
 			COALESCE(pg_catalog.sum(o.key_count) FILTER (
@@ -120,8 +131,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 			AND d.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) l;
 COMMENT ON VIEW @extschema@.enrichment_status IS 'how delivery stands for each enrichment, and why';
 COMMENT ON COLUMN @extschema@.enrichment_status.enrichment IS 'its name';
-COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., held (a refresh waits for release or discard), warming up, idle, no worker, retrying, waiting (for the gap between two values of a profile) or sending';
-COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some; or the limits that a held refresh is above';
+COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., held (a refresh waits for release or discard), warming up, idle, no worker, in a batch, retrying, waiting (for the gap between two values of a profile, after a batch, or for the next one) or sending';
+COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some; the limits that a held refresh is above; or what the batch is doing';
 COMMENT ON COLUMN @extschema@.enrichment_status.pending IS 'profiles not yet delivered: queued and retrying';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'profiles in chunks not yet accepted';
 COMMENT ON COLUMN @extschema@.enrichment_status.retrying IS 'profiles to be tried again, counted to 100,000';

@@ -253,8 +253,8 @@ write_dead(const AcknowledgeArg *arg, const Columns *columns)
 	pe_statement_run(&upsert, values, NULL, false, 0);
 }
 
-static void
-count_up(const AcknowledgeArg *arg, int accepted, int superseded, int retried, int dead)
+void
+pe_delivery_count_up(int32 enrichment_id, int64 accepted, int64 superseded, int64 retried, int64 dead)
 {
 	static PeStatement upsert = {
 	    .sql =
@@ -266,14 +266,14 @@ count_up(const AcknowledgeArg *arg, int accepted, int superseded, int retried, i
 	        "s.last_success_at)",
 	    .nargs = 5,
 	    .types = {INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}};
-	Datum values[5] = {Int32GetDatum(arg->slot->enrichment), Int64GetDatum(accepted),
-	                   Int64GetDatum(superseded), Int64GetDatum(retried), Int64GetDatum(dead)};
+	Datum values[5] = {Int32GetDatum(enrichment_id), Int64GetDatum(accepted), Int64GetDatum(superseded),
+	                   Int64GetDatum(retried), Int64GetDatum(dead)};
 
 	pe_statement_run(&upsert, values, NULL, false, 0);
 }
 
-static bool
-enrichment_exists(int32 enrichment_id)
+bool
+pe_delivery_enrichment_exists(int32 enrichment_id)
 {
 	static PeStatement look = {
 	    .sql = "SELECT 1 FROM profenrich.enrichment WHERE enrichment_id = $1 FOR KEY SHARE",
@@ -302,31 +302,37 @@ settle_keys(const AcknowledgeArg *arg)
 	write_retries(arg, &retried);
 	write_dead(arg, &dead);
 	forget_failures(arg, &dead, false);
-	count_up(arg, accepted.count, superseded.count, retried.count, dead.count);
+	pe_delivery_count_up(arg->slot->enrichment, accepted.count, superseded.count, retried.count, dead.count);
+}
+
+bool
+pe_delivery_holds(int64 epoch)
+{
+	static PeStatement fence = {
+	    .sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE", .nargs = 1, .types = {INT8OID}};
+	Datum value = Int64GetDatum(epoch);
+
+	pe_statement_run(&fence, &value, NULL, false, 1);
+	if (SPI_processed != 1)
+		pe_delivery_end = PE_DELIVERY_FENCED;
+	return SPI_processed == 1;
 }
 
 static void
 acknowledge_task(void *data)
 {
-	static PeStatement fence = {
-	    .sql = "SELECT 1 FROM profenrich.sender WHERE epoch = $1 FOR SHARE", .nargs = 1, .types = {INT8OID}};
 	const AcknowledgeArg *arg = data;
-	Datum epoch = Int64GetDatum(arg->epoch);
 
-	pe_statement_run(&fence, &epoch, NULL, false, 1);
-	if (SPI_processed != 1)
-	{
-		pe_delivery_end = PE_DELIVERY_FENCED;
+	if (!pe_delivery_holds(arg->epoch))
 		return;
-	}
 	/* Dropped with all it had queued: there is nothing left to settle. */
-	if (enrichment_exists(arg->slot->enrichment))
+	if (pe_delivery_enrichment_exists(arg->slot->enrichment))
 		settle_keys(arg);
 	pe_delivery_write_log();
 }
 
-static pe_written
-write_step(const char *activity, PeTask task, void *arg)
+pe_written
+pe_delivery_write(const char *activity, PeTask task, void *arg)
 {
 	if (pe_delivery_step(activity, task, arg))
 		return PE_WRITTEN;
@@ -337,7 +343,7 @@ pe_written
 pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch)
 {
 	AcknowledgeArg arg = {slot, load, epoch};
-	pe_written written = write_step("acknowledging", acknowledge_task, &arg);
+	pe_written written = pe_delivery_write("acknowledging", acknowledge_task, &arg);
 
 	if (written == PE_WRITTEN)
 		log_row_count = 0;
@@ -373,7 +379,7 @@ report_task(void *data)
 	char nulls[4] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n',
 	                 blocked && arg->probe_in >= 0 ? ' ' : 'n'};
 
-	if (enrichment_exists(arg->enrichment_id))
+	if (pe_delivery_enrichment_exists(arg->enrichment_id))
 		pe_statement_run(&upsert, values, nulls, false, 0);
 }
 
@@ -382,7 +388,7 @@ pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int6
 {
 	ReportArg arg = {enrichment_id, block, reason, probe_in};
 
-	return write_step("noting a block", report_task, &arg);
+	return pe_delivery_write("noting a block", report_task, &arg);
 }
 
 void
@@ -403,16 +409,16 @@ pe_delivery_log_waiting(void)
 static void
 write_log_row(const PeLogRow *row)
 {
-	static PeStatement insert = {.sql = "INSERT INTO profenrich.delivery_log (at, enrichment_id, chunk_id, "
-	                                    "shard, messages, bytes, http_status,"
-	                                    " outcome, accepted, retried, dead, latency_ms, platform_id, error)"
-	                                    " VALUES ($1, $2, nullif($3, 0), $4, $5, $6, nullif($7, 0), $8, $9, "
-	                                    "$10, $11, $12, nullif($13, ''),"
-	                                    " nullif($14, ''))",
-	                             .nargs = 14,
-	                             .types = {TIMESTAMPTZOID, INT4OID, INT8OID, INT2OID, INT4OID, INT8OID,
-	                                       INT4OID, TEXTOID, INT4OID, INT4OID, INT4OID, FLOAT8OID, TEXTOID,
-	                                       TEXTOID}};
+	static PeStatement insert = {
+	    .sql = "INSERT INTO profenrich.delivery_log (at, enrichment_id, chunk_id, "
+	           "shard, messages, bytes, http_status,"
+	           " outcome, accepted, retried, dead, latency_ms, platform_id, error)"
+	           " VALUES ($1, $2, nullif($3, 0), nullif($4, -1), $5, $6, nullif($7, 0), $8, $9, "
+	           "$10, $11, $12, nullif($13, ''),"
+	           " nullif($14, ''))",
+	    .nargs = 14,
+	    .types = {TIMESTAMPTZOID, INT4OID, INT8OID, INT2OID, INT4OID, INT8OID, INT4OID, TEXTOID, INT4OID,
+	              INT4OID, INT4OID, FLOAT8OID, TEXTOID, TEXTOID}};
 	static PeStatement state = {
 	    .sql =
 	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, requests, last_error, last_error_at)"

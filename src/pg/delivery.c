@@ -184,8 +184,15 @@ pe_delivery_new_epoch(int64 *epoch)
 	"SELECT e.enrichment_id, e.name, e.server, e.owner::oid, e.paused, e.namespace, t.tenant, t.schema_id,"  \
 	" t.dataset_id, regexp_replace(t.inlet_url, '^.*/', ''), t.flow_id, t.org_id, t.sender_identity,"        \
 	" (extract(epoch FROM t.ready_at - now()) * 1000000)::int8, s.blocked, s.blocked_reason,"                \
-	" (extract(epoch FROM s.next_probe_at - now()) * 1000000)::int8, o.requests, o.messages, q.shards,"      \
-	" (extract(epoch FROM q.next_retry - now()) * 1000000)::int8"                                            \
+	" (extract(epoch FROM s.next_probe_at - now()) * 1000000)::int8, o.requests, o.messages, q.chunks,"      \
+	" q.retries, (extract(epoch FROM q.next_retry - now()) * 1000000)::int8, e.options ->> 'mode',"          \
+	" (SELECT j.job_id FROM profenrich.batch_job j WHERE j.enrichment_id = e.enrichment_id"                  \
+	"   AND j.state NOT IN ('done', 'failed')),"                                                             \
+	" (SELECT count(*)::int4 FROM profenrich.batch_job j WHERE j.enrichment_id = e.enrichment_id"            \
+	"   AND j.state = 'failed' AND j.finished_at > now() - interval '1 day' AND j.job_id > coalesce("        \
+	"   (SELECT max(d.job_id) FROM profenrich.batch_job d WHERE d.enrichment_id = e.enrichment_id"           \
+	"   AND d.state = 'done'), 0)),"                                                                         \
+	" (extract(epoch FROM s.held_until - now()) * 1000000)::int8"                                            \
 	" FROM profenrich.enrichment e JOIN profenrich.enrichment_target t USING (enrichment_id)"                \
 	" LEFT JOIN profenrich.delivery_state s USING (enrichment_id)"                                           \
 	" LEFT JOIN LATERAL (SELECT max(p.option_value) FILTER (WHERE p.option_name = "                          \
@@ -193,12 +200,12 @@ pe_delivery_new_epoch(int64 *epoch)
 	"   AS requests, max(p.option_value) FILTER (WHERE p.option_name = 'messages_per_second')::float8 AS "   \
 	"messages"                                                                                               \
 	"   FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) p WHERE f.srvname = e.server) o ON true" \
-	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL OR w.retry <= "    \
-	"now()), 0)"                                                                                             \
-	"   AS shards, min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g," \
+	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL), 0) AS chunks,"   \
+	"   coalesce(bit_or(1 << g) FILTER (WHERE w.retry <= now()), 0) AS retries,"                             \
+	"   min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g,"            \
 	"   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = e.enrichment_id" \
-	"     AND x.shard = g::int2 AND (x.not_before IS NULL OR x.not_before <= now()) ORDER BY x.chunk_id "    \
-	"LIMIT 1)"                                                                                               \
+	"     AND x.shard = g::int2 AND x.job_id IS NULL AND (x.not_before IS NULL OR x.not_before <= now())"    \
+	"     ORDER BY x.chunk_id LIMIT 1)"                                                                      \
 	"     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = e.enrichment_id"       \
 	"     AND r.shard = g::int2 ORDER BY r.next_at LIMIT 1) AS retry OFFSET 0) w) q ON true"
 
@@ -235,6 +242,15 @@ float_column(HeapTuple row, TupleDesc desc, int column)
 	return isnull ? 0 : DatumGetFloat8(value);
 }
 
+/* Anything but the names of the other two is the default. */
+static pe_delivery_mode
+mode_of_name(const char *name)
+{
+	if (name != NULL && strcmp(name, "streaming") == 0)
+		return PE_MODE_STREAMING;
+	return name != NULL && strcmp(name, "batch") == 0 ? PE_MODE_BATCH : PE_MODE_AUTO;
+}
+
 static PeTarget *
 read_target(HeapTuple row, TupleDesc desc, const char *identity)
 {
@@ -263,9 +279,21 @@ read_target(HeapTuple row, TupleDesc desc, const char *identity)
 		target->probe_in = SPI_getvalue(row, desc, 17) != NULL ? 0 : -1;
 	target->limits.requests_per_second = float_column(row, desc, 18);
 	target->limits.messages_per_second = float_column(row, desc, 19);
-	target->shards = DatumGetInt32(SPI_getbinval(row, desc, 20, &isnull));
-	target->next_retry_in = int64_column(row, desc, 21, -1);
+	target->next_retry_in = int64_column(row, desc, 22, -1);
+	target->mode = mode_of_name(SPI_getvalue(row, desc, 23));
+	target->job_id = int64_column(row, desc, 24, 0);
+	target->batch_failures = DatumGetInt32(SPI_getbinval(row, desc, 25, &isnull));
+	target->held_for = int64_column(row, desc, 26, 0);
+	target->shards = DatumGetInt32(SPI_getbinval(row, desc, 21, &isnull));
+	if (!pe_target_only_batches(target))
+		target->shards |= DatumGetInt32(SPI_getbinval(row, desc, 20, &isnull));
 	return target;
+}
+
+bool
+pe_target_only_batches(const PeTarget *target)
+{
+	return pe_job_only_batches(target->mode, target->batch_failures);
 }
 
 static void
@@ -298,6 +326,7 @@ typedef struct LoadArg
 {
 	MemoryContext context;
 	const pe_slot *slot;
+	bool chunks;
 	int64 after_chunk;
 	PeLoad *load;
 	pe_work_kind kind;
@@ -318,6 +347,28 @@ make_load(MemoryContext parent, int count)
 	return load;
 }
 
+/* A chunk from a row of chunk_id, version, profile_keys. */
+static PeLoad *
+read_chunk(MemoryContext context, HeapTuple row, TupleDesc desc)
+{
+	PeLoad *load;
+	Datum *keys;
+	int count;
+	int64 version = int64_column(row, desc, 2, 0);
+	bool isnull;
+
+	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull)), TEXTOID, -1, false,
+	                  TYPALIGN_INT, &keys, NULL, &count);
+	load = make_load(context, count);
+	load->chunk_id = int64_column(row, desc, 1, 0);
+	for (int i = 0; i < count; i++)
+	{
+		load->keys[i] = MemoryContextStrdup(load->context, TextDatumGetCString(keys[i]));
+		load->versions[i] = version;
+	}
+	return load;
+}
+
 /* First from where the slot was, which passes over what is deleted but not yet vacuumed; then from the start.
  */
 static bool
@@ -325,19 +376,15 @@ load_chunk(LoadArg *arg)
 {
 	static PeStatement next = {
 	    .sql = "SELECT chunk_id, version, profile_keys FROM profenrich.outbox"
-	           " WHERE enrichment_id = $1 AND shard = $2 AND chunk_id > $3"
+	           " WHERE enrichment_id = $1 AND shard = $2 AND chunk_id > $3 AND job_id IS NULL"
 	           " AND (not_before IS NULL OR not_before <= now()) ORDER BY chunk_id LIMIT 1",
 	    .nargs = 3,
 	    .types = {INT4OID, INT2OID, INT8OID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard),
 	                   Int64GetDatum(arg->after_chunk)};
-	HeapTuple row;
-	TupleDesc desc;
-	Datum *keys;
-	int count;
-	int64 version;
-	bool isnull;
 
+	if (!arg->chunks)
+		return false;
 	pe_statement_run(&next, values, NULL, true, 1);
 	if (SPI_processed == 0 && arg->after_chunk > 0)
 	{
@@ -346,18 +393,7 @@ load_chunk(LoadArg *arg)
 	}
 	if (SPI_processed == 0)
 		return false;
-	row = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	deconstruct_array(DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull)), TEXTOID, -1, false,
-	                  TYPALIGN_INT, &keys, NULL, &count);
-	arg->load = make_load(arg->context, count);
-	arg->load->chunk_id = int64_column(row, desc, 1, 0);
-	version = int64_column(row, desc, 2, 0);
-	for (int i = 0; i < count; i++)
-	{
-		arg->load->keys[i] = MemoryContextStrdup(arg->load->context, TextDatumGetCString(keys[i]));
-		arg->load->versions[i] = version;
-	}
+	arg->load = read_chunk(arg->context, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 	arg->kind = PE_WORK_CHUNK;
 	return true;
 }
@@ -412,10 +448,11 @@ load_task(void *arg)
 }
 
 bool
-pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load,
+pe_delivery_load(MemoryContext context, const pe_slot *slot, bool chunks, int64 after_chunk, PeLoad **load,
                  pe_work_kind *kind, pe_key_past *past)
 {
-	LoadArg arg = {.context = context, .slot = slot, .after_chunk = after_chunk, .past = past};
+	LoadArg arg = {
+	    .context = context, .slot = slot, .chunks = chunks, .after_chunk = after_chunk, .past = past};
 	bool done = pe_delivery_step("loading", load_task, &arg);
 
 	if (!done && arg.load != NULL)
@@ -428,9 +465,51 @@ pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, 
 	return done;
 }
 
+typedef struct JobLoadArg
+{
+	MemoryContext context;
+	int32 enrichment_id;
+	int64 job_id;
+	int64 after_chunk;
+	PeLoad *load;
+} JobLoadArg;
+
+static void
+load_of_job_task(void *data)
+{
+	static PeStatement next = {
+	    .sql = "SELECT chunk_id, version, profile_keys FROM profenrich.outbox"
+	           " WHERE enrichment_id = $1 AND job_id = $2 AND chunk_id > $3 ORDER BY chunk_id LIMIT 1",
+	    .nargs = 3,
+	    .types = {INT4OID, INT8OID, INT8OID}};
+	JobLoadArg *arg = data;
+	Datum values[3] = {Int32GetDatum(arg->enrichment_id), Int64GetDatum(arg->job_id),
+	                   Int64GetDatum(arg->after_chunk)};
+
+	pe_statement_run(&next, values, NULL, true, 1);
+	if (SPI_processed > 0)
+		arg->load = read_chunk(arg->context, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
+}
+
+bool
+pe_delivery_load_of_job(MemoryContext context, int32 enrichment_id, int64 job_id, int64 after_chunk,
+                        PeLoad **load)
+{
+	JobLoadArg arg = {context, enrichment_id, job_id, after_chunk, NULL};
+	bool done = pe_delivery_step("loading", load_of_job_task, &arg);
+
+	if (!done && arg.load != NULL)
+	{
+		MemoryContextDelete(arg.load->context);
+		arg.load = NULL;
+	}
+	*load = arg.load;
+	return done;
+}
+
 typedef struct BuildArg
 {
-	const pe_slot *slot;
+	int32 enrichment_id;
 	PeLoad *load;
 	const int *keys;
 	int key_count;
@@ -511,7 +590,7 @@ build_task(void *arg)
 
 	for (int i = 0; i < build->key_count; i++)
 		keys[i] = CStringGetTextDatum(build->load->keys[build->keys[i]]);
-	values[0] = Int32GetDatum(build->slot->enrichment);
+	values[0] = Int32GetDatum(build->enrichment_id);
 	values[1] = PointerGetDatum(construct_array(keys, build->key_count, TEXTOID, -1, false, TYPALIGN_INT));
 	if (read.plan == NULL)
 	{
@@ -532,10 +611,10 @@ build_task(void *arg)
 }
 
 bool
-pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count, pe_message_body *body,
+pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_count, pe_message_body *body,
                   PeBuilt *built)
 {
-	BuildArg arg = {slot, load, keys, key_count, body, built};
+	BuildArg arg = {enrichment_id, load, keys, key_count, body, built};
 
 	built->sent_count = built->superseded_count = built->too_big_count = 0;
 	return pe_delivery_step("reading values", build_task, &arg);

@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
+#include "platform/batch_job.h"
 #include "platform/message.h"
 #include "platform/sender.h"
 
@@ -39,9 +40,16 @@ typedef struct PeTarget
 	const char *blocked_reason;
 	int64 probe_in; /* microseconds, -1: none */
 	pe_throttle_limits limits;
-	int shards;          /* bit mask: has something due */
+	int shards;          /* bit mask: has something due for streaming */
 	int64 next_retry_in; /* microseconds, -1: none */
+	pe_delivery_mode mode;
+	int64 job_id;       /* of the batch under way; 0: none */
+	int batch_failures; /* batches that failed in a row, lately */
+	int64 held_for;     /* microseconds since a batch landed too lately; not positive: no */
 } PeTarget;
+
+/* Chunks of the enrichment wait for a batch: only retries are streamed. */
+extern bool pe_target_only_batches(const PeTarget *target);
 
 /* What a slot holds: keys as text of the server, with their versions. */
 typedef struct PeLoad
@@ -107,10 +115,14 @@ extern bool pe_delivery_scan(MemoryContext context, List **targets);
 
 /*
  * The next chunk or the due retries of a slot, as a child context of context: *load is
- * NULL when nothing is due. past has room for PE_CHUNK_KEYS.
+ * NULL when nothing is due. past has room for PE_CHUNK_KEYS. chunks: or retries only.
  */
-extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, int64 after_chunk, PeLoad **load,
-                             pe_work_kind *kind, pe_key_past *past);
+extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, bool chunks, int64 after_chunk,
+                             PeLoad **load, pe_work_kind *kind, pe_key_past *past);
+
+/* The next chunk of a batch job; *load is NULL when there is none. */
+extern bool pe_delivery_load_of_job(MemoryContext context, int32 enrichment_id, int64 job_id,
+                                    int64 after_chunk, PeLoad **load);
 
 /*
  * Reads the present values of some of a load's keys and writes them into body, which
@@ -127,7 +139,7 @@ typedef struct PeBuilt
 	int too_big_count;
 } PeBuilt;
 
-extern bool pe_delivery_build(const pe_slot *slot, PeLoad *load, const int *keys, int key_count,
+extern bool pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_count,
                               pe_message_body *body, PeBuilt *built);
 
 /* Writes the dispositions of a slot's keys, and with them the log rows that wait. */
@@ -144,7 +156,18 @@ extern void pe_delivery_log_flush(void);
 /* Makes the log's partitions of the next days, drops those past retention. Failure only delays it. */
 extern void pe_delivery_keep_partitions(void);
 
-/* For acknowledge.c: a statement that is prepared once. */
+/* Runs a task that writes to the queue, and tells how that ended. */
+extern pe_written pe_delivery_write(const char *activity, PeTask task, void *arg);
+
+/* For tasks that write: is this sender still the one, and is the enrichment still there? */
+extern bool pe_delivery_holds(int64 epoch);
+extern bool pe_delivery_enrichment_exists(int32 enrichment_id);
+
+/* Adds to an enrichment's counters, which an acknowledgement of its keys does. */
+extern void pe_delivery_count_up(int32 enrichment_id, int64 accepted, int64 superseded, int64 retried,
+                                 int64 dead);
+
+/* For acknowledge.c and batch_tables.c: a statement that is prepared once. */
 typedef struct PeStatement
 {
 	const char *sql;

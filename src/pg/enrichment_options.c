@@ -100,17 +100,13 @@ read_max_retract(const char *name, const JsonbValue *value, PeEnrichment *e)
 		            "Give a share between 0 and 1: 0.05 stops a refresh that would retract more than 5 %.");
 }
 
+/* Which of them it is only the worker needs to know. */
 static void
 read_mode(const char *name, const JsonbValue *value, PeEnrichment *e)
 {
-	if (is_string(value, "streaming"))
-		return;
-	if (is_string(value, "batch") || is_string(value, "auto"))
-		ereport(ERROR,
-		        (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-		         errmsg("option \"mode\" can only be \"streaming\" in this version"),
-		         errhint("Leave it out: streaming delivers up to a few million changed profiles a day.")));
-	wrong_value(name, "Give \"streaming\".");
+	if (!is_string(value, "streaming") && !is_string(value, "batch") && !is_string(value, "auto"))
+		wrong_value(name,
+		            "Give \"auto\", which takes batches for large changes, \"streaming\" or \"batch\".");
 }
 
 /* The rule of an attribute, made when it has none yet. */

@@ -37,11 +37,15 @@ typedef struct Exchange
 	pe_env env;
 	PeLink *link;
 	PeSession *session;
-	pe_slot *slot; /* NULL: a token */
+	pe_slot *slot; /* NULL: a token, or a call */
 	pe_token_form form;
 	pe_message_body body;
 	bool alone;
 	PeLogRow log;
+	const pe_call *call; /* NULL: a token for the sender, or messages */
+	bool call_token;     /* the token that the call needs first */
+	PeCallDone done;
+	void *arg;
 } Exchange;
 
 PeLink *
@@ -259,6 +263,163 @@ token_reply(PeWorker *worker, Exchange *exchange, pe_http_response *response)
 	pe_sender_token(worker->sender, exchange->link->id, pe_worker_now(), status, err.message);
 }
 
+static pe_status
+transport_of(const pe_http_response *response)
+{
+	switch (response->failure)
+	{
+		case PE_HTTP_DONE:
+			return PE_OK;
+		case PE_HTTP_UNTRUSTED:
+			return PE_UNTRUSTED;
+		case PE_HTTP_ADDRESS:
+		case PE_HTTP_SETTING:
+			return PE_CONFIGURATION;
+		case PE_HTTP_MEMORY:
+			return PE_OUT_OF_MEMORY;
+		default:
+			return PE_UNREACHABLE;
+	}
+}
+
+/* ---- calls that are not the sender's --------------------------------------------------- */
+
+pe_platform *
+pe_link_platform(const PeLink *link)
+{
+	return link->session != NULL ? link->session->connection->platform : NULL;
+}
+
+static pe_status
+start_call(Exchange *exchange, pe_error *err)
+{
+	const PeConnection *connection = exchange->session->connection;
+	const pe_call *call = exchange->call;
+	char *url = MemoryContextAlloc(exchange->context,
+	                               strlen(connection->server.platform_url) + strlen(call->path) + 1);
+	pe_header_set headers;
+	pe_http_request request = {
+	    .method = call->method,
+	    .url = url,
+	    .body = call->body,
+	    .body_length = call->body_length,
+	    .max_body = call->max_body,
+	    .total_timeout_ms = call->total_timeout_ms,
+	};
+	const char *type = call->content_type;
+
+	strcpy(url, connection->server.platform_url);
+	strcat(url, call->path);
+	if (type == NULL && call->body != NULL)
+		type = "application/json";
+	pe_platform_headers(connection->platform, type, &headers);
+	if (call->accept != NULL)
+		pe_header_add(&headers, "Accept", call->accept);
+	if (call->range != NULL)
+		pe_header_add(&headers, "Range", call->range);
+	request.headers = headers.headers;
+	request.header_count = headers.count;
+	exchange->call_token = false;
+	return start_exchange(exchange, &request, err);
+}
+
+static pe_status
+start_call_token(Exchange *exchange, pe_error *err)
+{
+	pe_status status = pe_token_request(exchange->session->connection->platform, &exchange->form, err);
+
+	exchange->call_token = true;
+	if (status == PE_OK)
+		status = start_exchange(exchange, &exchange->form.request, err);
+	if (status != PE_OK)
+		pe_token_form_free(&exchange->form);
+	return status;
+}
+
+bool
+pe_exchange_call(PeWorker *worker, PeLink *link, const pe_call *call, PeCallDone done, void *arg,
+                 pe_result *result)
+{
+	static char reason[256];
+	Exchange *exchange;
+	pe_error err = {0};
+
+	*result = (pe_result){.reason = reason};
+	if (link->session != NULL && pe_connection_stale(link->session->connection))
+		pe_link_retire(worker, link);
+	if (link->session == NULL)
+	{
+		result->transport = open_session(worker, link, reason, sizeof(reason));
+		if (result->transport != PE_OK)
+			return false;
+	}
+	exchange = make_exchange(worker, link, NULL);
+	exchange->session = link->session;
+	exchange->call = call;
+	exchange->done = done;
+	exchange->arg = arg;
+	worker->requests++;
+	if (pe_token_valid(link->session->connection->platform))
+		result->transport = start_call(exchange, &err);
+	else
+		result->transport = start_call_token(exchange, &err);
+	if (result->transport == PE_OK)
+		return true;
+	strlcpy(reason, err.message, sizeof(reason));
+	MemoryContextDelete(exchange->context);
+	return false;
+}
+
+/* Says how a call ended; a refused token is not used again. */
+static void
+end_call(PeWorker *worker, Exchange *exchange, const pe_http_response *response)
+{
+	char reason[256] = "";
+	pe_result result = {
+	    .transport = transport_of(response),
+	    .body_sent = response->body_sent,
+	    .http_status = response->status,
+	    .readable = true,
+	    .reason = reason,
+	};
+
+	if (result.transport != PE_OK)
+		strlcpy(reason, response->reason, sizeof(reason));
+	else if (response->status < 200 || response->status >= 300)
+	{
+		result.retry_after = (int64_t) pe_http_retry_after(response, (int64_t) time(NULL)) * PE_SECOND;
+		pe_platform_error_text(response->body, response->body_length, reason, sizeof(reason));
+		if (reason[0] == '\0')
+			snprintf(reason, sizeof(reason), "the platform answered %d", response->status);
+		if (response->status == 401 || response->status == 403)
+			pe_token_forget(exchange->session->connection->platform);
+	}
+	exchange->done(worker, exchange->arg, &result, response);
+}
+
+/* True when the call that waited for the token is under way now. */
+static bool
+call_token_reply(PeWorker *worker, Exchange *exchange, pe_http_response *response)
+{
+	pe_error err = {0};
+	pe_result result;
+	pe_status status = pe_token_accept(exchange->session->connection->platform, response, &err);
+
+	pe_token_form_free(&exchange->form);
+	if (status == PE_OK)
+		status = start_call(exchange, &err);
+	if (status == PE_OK)
+		return true;
+	/* Nothing of the call has left. A credential that is refused is what a refused token would be. */
+	result = (pe_result){.transport = status, .reason = err.message};
+	if (status == PE_UNAUTHORISED)
+		result = (pe_result){.http_status = 401, .reason = err.message};
+	exchange->done(worker, exchange->arg, &result, response);
+	return false;
+}
+
+/* ---- messages --------------------------------------------------------------------------- */
+
 static void
 note_message(Exchange *exchange, const PeTarget *target, const PeLoad *load, const PeBuilt *built)
 {
@@ -342,7 +503,8 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 	exchange->session = link->session;
 	if (enrichment->target == NULL || load == NULL ||
 	    !begin_body(exchange, enrichment->target, action->max_bytes, action->alone) ||
-	    !pe_delivery_build(slot, load, action->keys, action->key_count, &exchange->body, &lists) ||
+	    !pe_delivery_build(slot->enrichment, load, action->keys, action->key_count, &exchange->body,
+	                       &lists) ||
 	    pe_message_end(&exchange->body, NULL) != PE_OK)
 	{
 		MemoryContextDelete(exchange->context);
@@ -359,25 +521,6 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 	{
 		MemoryContextDelete(exchange->context);
 		not_started(worker, slot, &err);
-	}
-}
-
-static pe_status
-transport_of(const pe_http_response *response)
-{
-	switch (response->failure)
-	{
-		case PE_HTTP_DONE:
-			return PE_OK;
-		case PE_HTTP_UNTRUSTED:
-			return PE_UNTRUSTED;
-		case PE_HTTP_ADDRESS:
-		case PE_HTTP_SETTING:
-			return PE_CONFIGURATION;
-		case PE_HTTP_MEMORY:
-			return PE_OUT_OF_MEMORY;
-		default:
-			return PE_UNREACHABLE;
 	}
 }
 
@@ -475,16 +618,22 @@ take_replies(PeWorker *worker, PeSession *session)
 	while (!last && pe_http_next(http, &response))
 	{
 		Exchange *exchange = response.owner;
+		bool goes_on = false;
 
-		if (exchange->slot == NULL)
-			token_reply(worker, exchange, &response);
-		else
+		if (exchange->slot != NULL)
 			message_reply(worker, exchange, &response);
+		else if (exchange->call == NULL)
+			token_reply(worker, exchange, &response);
+		else if (exchange->call_token)
+			goes_on = call_token_reply(worker, exchange, &response);
+		else
+			end_call(worker, exchange, &response);
 		pe_http_response_free(&response);
 		/* Closing a retired session ends the client that we are reading from. */
 		last = session->retired && session->exchanges == 1;
 		release_session(worker, exchange->link, session);
-		MemoryContextDelete(exchange->context);
+		if (!goes_on)
+			MemoryContextDelete(exchange->context);
 	}
 }
 

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "platform/platform.h"
 #include "pg/connection.h"
 #include "pg/delivery.h"
 
@@ -36,6 +37,7 @@ typedef struct PeQueue
 	PeTarget *target; /* NULL once it is gone */
 	PeLoad *loads[PE_SHARDS];
 	int64 after_chunk[PE_SHARDS];
+	int64 no_batch_before; /* the day's budget was used up */
 } PeQueue;
 
 /* A worker's state, shared by worker.c, worker_steps.c and exchange.c. */
@@ -73,6 +75,20 @@ extern PeLink *pe_link_of(PeWorker *worker, const char *server, Oid owner);
 
 /* No new requests by the link's session; it is closed now or with its last exchange. */
 extern void pe_link_retire(PeWorker *worker, PeLink *link);
+
+/*
+ * A call to the platform that is not the sender's: one request, sent with the link's
+ * token, which is got first when there is none. done is called with the reply once it
+ * is there. False, with *result saying why, when it could not be started; done is not
+ * called then. What call points to must live until done, and so must arg.
+ */
+typedef void (*PeCallDone)(PeWorker *worker, void *arg, const pe_result *result,
+                           const pe_http_response *response);
+extern bool pe_exchange_call(PeWorker *worker, PeLink *link, const pe_call *call, PeCallDone done, void *arg,
+                             pe_result *result);
+
+/* The session that the link's calls go through now, or NULL. */
+extern pe_platform *pe_link_platform(const PeLink *link);
 
 extern void pe_do_token(PeWorker *worker, const pe_action *action);
 extern void pe_do_send(PeWorker *worker, const pe_action *action);

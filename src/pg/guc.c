@@ -27,6 +27,10 @@ int pe_ready_after = -1;
 char *pe_databases = NULL;
 int pe_poll_interval = 10;
 int pe_log_retention = 30;
+int pe_batch_min_keys = 2000000;
+int pe_batch_max_streaming = 3600;
+int pe_batch_budget = 90;
+int pe_batch_file_size = 8192;
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -78,6 +82,26 @@ define_worker_settings(void)
 	                        &pe_log_retention, 30, 1, 3650, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+static void
+define_batch_settings(void)
+{
+	DefineCustomIntVariable("profenrich.batch_min_keys",
+	                        "Queued profiles from which on an enrichment in auto mode is delivered by batch.",
+	                        NULL, &pe_batch_min_keys, 2000000, 1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "profenrich.batch_max_streaming",
+	    "Time that streaming may take before an enrichment in auto mode is delivered by batch.",
+	    "Reckoned from the queued profiles and the server's messages_per_second.", &pe_batch_max_streaming,
+	    3600, 1, 86400 * 7, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.batch_budget",
+	                        "Batches that a sandbox takes in 24 hours, those of all its feeds together.",
+	                        "Once it is used up an enrichment in auto mode streams, one in batch mode waits.",
+	                        &pe_batch_budget, 90, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.batch_file_size", "Size of the files that make up a batch.",
+	                        "The worker holds one in memory.", &pe_batch_file_size, 8192, 64, 16384,
+	                        PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+}
+
 void
 pe_define_settings(void)
 {
@@ -93,6 +117,7 @@ pe_define_settings(void)
 	                        NULL);
 	define_connection_settings();
 	define_worker_settings();
+	define_batch_settings();
 	DefineCustomIntVariable("profenrich.resend_gap",
 	                        "Least time between two values of one profile on the wire.",
 	                        "The platform may apply two values that come close together in either order.",

@@ -26,6 +26,12 @@ extern char *pe_databases;   /* profenrich.databases; "" for all that have the e
 extern int pe_poll_interval; /* profenrich.poll_interval, in s */
 extern int pe_log_retention; /* profenrich.log_retention, in days */
 
+/* Delivery by batch (batch_delivery.c). */
+extern int pe_batch_min_keys;      /* profenrich.batch_min_keys */
+extern int pe_batch_max_streaming; /* profenrich.batch_max_streaming, in s */
+extern int pe_batch_budget;        /* profenrich.batch_budget, batches a day */
+extern int pe_batch_file_size;     /* profenrich.batch_file_size, in kB */
+
 extern void pe_define_settings(void);
 
 #endif /* PE_GUC_H */

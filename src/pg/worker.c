@@ -30,6 +30,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "pg/batch_delivery.h"
 #include "pg/compat.h"
 #include "pg/env.h"
 #include "pg/exchange.h"
@@ -279,6 +280,8 @@ housekeeping(int64 now)
 	{
 		next_partitions = now + PARTITION_PERIOD;
 		pe_delivery_keep_partitions();
+		if (pe_delivery_end == PE_DELIVERY_GOES_ON)
+			pe_batch_forget_old();
 	}
 }
 
@@ -291,13 +294,17 @@ do_steps(void)
 	for (;;)
 	{
 		int64 now = pe_worker_now();
+		int64 until = now + TICK;
+		bool stepped;
 
 		CHECK_FOR_INTERRUPTS();
 		housekeeping(now);
 		leave_when_told();
+		stepped = pe_batch_step(&worker, now, &until);
+		leave_when_told();
 		pe_sender_next(worker.sender, now, &action);
-		if (action.kind == PE_DO_WAIT)
-			return Min(action.until, now + TICK);
+		if (action.kind == PE_DO_WAIT && !stepped)
+			return Min(action.until, until);
 		pe_worker_do(&worker, &action);
 		leave_when_told();
 		MemoryContextReset(worker.scratch);

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "pg/batch_delivery.h"
 #include "pg/exchange.h"
 #include "pg/guc.h"
 
@@ -76,8 +77,9 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	pe_sender_enrichment_info info = {
 	    .id = target->enrichment_id,
 	    .server = link->id,
-	    .paused = target->paused,
-	    .hold_until = target->ready_in > 0 ? now + target->ready_in : 0,
+	    /* What a batch carries must not be overtaken. */
+	    .paused = target->paused || target->job_id != 0,
+	    .hold_until = now + Max(Max(target->ready_in, target->held_for), 0),
 	    .identity_matches = target->identity_matches,
 	    .stored_block = target->blocked,
 	    .stored_reason = target->blocked_reason,
@@ -98,6 +100,8 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	}
 	if (target->next_retry_in >= 0 && now + target->next_retry_in < *next_scan)
 		*next_scan = now + target->next_retry_in;
+	if (target->held_for > 0 && now + target->held_for < *next_scan)
+		*next_scan = now + target->held_for;
 }
 
 static void
@@ -129,6 +133,7 @@ do_scan(PeWorker *worker)
 		MemoryContextDelete(worker->targets);
 	worker->targets = context;
 	forget_enrichments(worker);
+	pe_batch_look(worker);
 }
 
 static void
@@ -139,9 +144,11 @@ do_load(PeWorker *worker, const pe_action *action)
 	pe_key_past past[PE_CHUNK_KEYS] = {0};
 	pe_work_kind kind = PE_WORK_CHUNK;
 	PeLoad *load;
+	bool chunks = enrichment->target != NULL && !pe_target_only_batches(enrichment->target);
 
 	drop_load(enrichment, slot->shard);
-	if (!pe_delivery_load(worker->context, slot, enrichment->after_chunk[slot->shard], &load, &kind, past))
+	if (!pe_delivery_load(worker->context, slot, chunks, enrichment->after_chunk[slot->shard], &load, &kind,
+	                      past))
 	{
 		pe_sender_load_failed(worker->sender, slot, pe_worker_now());
 		return;

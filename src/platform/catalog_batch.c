@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "platform/batch.h"
 #include "platform/call.h"
 #include "platform/catalog_page.h"
 #include "platform/utf8.h"
@@ -179,42 +180,30 @@ pe_catalog_batches(pe_platform *platform, const char *dataset_id, const char *st
 }
 
 pe_status
-pe_catalog_batch_by_external_id(pe_platform *platform, const char *external_id, pe_batch_list *list,
-                                pe_error *err)
-{
-	pe_text query;
-
-	begin_batches(platform, list, &query);
-	pe_text_puts(&query, "externalId=");
-	pe_text_percent(&query, external_id);
-	pe_text_puts(&query, "&");
-	return read_batches(platform, &query, PE_CATALOG_PAGE, list, err);
-}
-
-pe_status
-pe_catalog_get_batch(pe_platform *platform, const char *batch_id, pe_batch_list *list, pe_error *err)
+pe_batch_read_list(const pe_env *env, const char *body, size_t length, pe_batch_list *list, pe_error *err)
 {
 	batch_reader reader = {.list = list};
-	pe_text path;
 	pe_json *json;
 	pe_status status;
 
-	begin_batches(platform, list, &path);
-	pe_text_free(&path);
-	if (!pe_plain_id(batch_id))
-		return pe_fail(err, PE_NOT_FOUND, "\"%.60s\" is not the id of a batch", batch_id);
-	pe_text_init(&path, pe_platform_env(platform));
-	pe_text_printf(&path, PE_CATALOG "/batches/%s", batch_id);
-	status = pe_get_text(platform, &path, NULL, "batch", &json, err);
-	if (status == PE_NOT_FOUND)
-		return pe_fail(err, PE_NOT_FOUND, "batch %s does not exist in this sandbox", batch_id);
-	if (status == PE_OK && pe_json_member(json, batch_id) != NULL)
-		status = take_batch(&reader, batch_id, pe_json_member(json, batch_id), err);
+	memset(list, 0, sizeof(*list));
+	pe_pool_init(&list->pool, env);
+	status = pe_json_parse(body, length, 0, "list of batches", &json, err);
+	if (status == PE_OK && !pe_json_is_object(json))
+		status = pe_fail(err, PE_BAD_REPLY, "the list of batches is not an object keyed by id");
+	else if (status == PE_OK)
+	{
+		json_object_object_foreach(json, id, row)
+		{
+			if (status == PE_OK && pe_json_is_object(row))
+				status = take_batch(&reader, id, row, err);
+		}
+	}
 	pe_json_free(json);
-	if (status == PE_OK && list->count != 1)
-		status = pe_fail(err, PE_BAD_REPLY, "the answer about batch %s does not describe it", batch_id);
 	if (status != PE_OK)
 		pe_batch_list_free(list);
+	else if (list->count > 1)
+		qsort(list->items, (size_t) list->count, sizeof(*list->items), newer);
 	return status;
 }
 

@@ -1,12 +1,14 @@
 /*
  * message.c
- *		Writes the body of a streaming ingestion request.
+ *		Writes the body of a request that carries profile records.
  *
  * A record looks like this, in the envelope of facts the platform asks for:
  *
  *	{"header":{...},"body":{"xdmMeta":{...},"xdmEntity":{
  *		"_tenant":{"enrichment":{<members of the value>,"profileId":key,"scoredAt":"..."}},
  *		"identityMap":{"NS":[{"id":key,"primary":true}]}}}}
+ *
+ * In a batch's file the entity stands alone on its line.
  *
  * Everything but key, value and time is the same in all records of a request, so
  * it is rendered once: head before the value's members, tail before the second key.
@@ -20,6 +22,7 @@
 #define LIST_START   "{\"messages\":["
 #define LIST_END     "]}"
 #define RECORD_END   "\",\"primary\":true}]}}}}"
+#define LINE_END     "\",\"primary\":true}]}}\n"
 
 /* Length of the well-formed UTF-8 sequence at text, or 0 (overlong, surrogate, cut, stray). */
 static size_t
@@ -109,6 +112,17 @@ reserve(pe_message_body *body, size_t more, pe_error *err)
 		return pe_fail_memory(err);
 	body->data = grown;
 	body->capacity = capacity;
+	return PE_OK;
+}
+
+/* Room for so many bytes in all, and no more: a file's size is known beforehand. */
+static pe_status
+reserve_exactly(pe_message_body *body, size_t bytes, pe_error *err)
+{
+	body->data = pe_alloc(body->env, bytes);
+	if (body->data == NULL)
+		return pe_fail_memory(err);
+	body->capacity = bytes;
 	return PE_OK;
 }
 
@@ -204,6 +218,26 @@ pe_message_begin(pe_message_body *body, const pe_env *env, const pe_message_targ
 	return status;
 }
 
+pe_status
+pe_message_begin_lines(pe_message_body *body, const pe_env *env, const pe_message_target *target,
+                       size_t max_bytes, pe_error *err)
+{
+	const char *head[] = {"{\"_", target->tenant, "\":{\"", target->enrichment, "\":{", NULL};
+	const char *tail[] = {"\"identityMap\":{\"", target->namespace, "\":[{\"id\":\"", NULL};
+	pe_status status;
+
+	memset(body, 0, sizeof(*body));
+	body->env = env;
+	body->max_bytes = max_bytes;
+	body->lines = true;
+	status = render(env, head, &body->head, &body->head_length, err);
+	if (status == PE_OK)
+		status = render(env, tail, &body->tail, &body->tail_length, err);
+	if (status == PE_OK)
+		status = reserve_exactly(body, max_bytes, err);
+	return status;
+}
+
 static bool
 is_blank(char c)
 {
@@ -294,7 +328,9 @@ append_record(pe_message_body *body, const pe_message_record *record, pe_error *
 		status = append(body, body->tail, body->tail_length, err);
 	if (status == PE_OK)
 		status = append_escaped(body, record->key, record->key_length, err);
-	if (status == PE_OK)
+	if (status == PE_OK && body->lines)
+		status = append(body, LINE_END, strlen(LINE_END), err);
+	else if (status == PE_OK)
 		status = append(body, RECORD_END, strlen(RECORD_END), err);
 	return status;
 }
@@ -308,11 +344,13 @@ pe_message_add(pe_message_body *body, const pe_message_record *record, pe_error 
 
 	if (body->alone && body->messages > 0)
 		return PE_LIMIT;
-	if (body->messages > 0)
+	if (body->messages > 0 && !body->lines)
 		status = append(body, ",", 1, err);
 	if (status == PE_OK)
 		status = append_record(body, record, err);
-	if (status == PE_OK && body->length + (body->alone ? 0 : strlen(LIST_END)) > limit)
+	if (status == PE_OK && body->lines && body->length - before > PE_MESSAGE_MAX_BYTES)
+		status = PE_LIMIT;
+	if (status == PE_OK && body->length + (body->alone || body->lines ? 0 : strlen(LIST_END)) > limit)
 		status = PE_LIMIT;
 	if (status == PE_OK)
 		body->messages++;
@@ -324,7 +362,7 @@ pe_message_add(pe_message_body *body, const pe_message_record *record, pe_error 
 pe_status
 pe_message_end(pe_message_body *body, pe_error *err)
 {
-	return body->alone ? PE_OK : append(body, LIST_END, strlen(LIST_END), err);
+	return body->alone || body->lines ? PE_OK : append(body, LIST_END, strlen(LIST_END), err);
 }
 
 void

@@ -1,7 +1,8 @@
 /*
  * message.h
- *		The body of a streaming ingestion request: profile records in their
- *		envelopes, written straight into one growing buffer.
+ *		The body of a request that carries profile records, written straight into one
+ *		growing buffer: messages of streaming ingestion in their envelopes, or the bare
+ *		records of a batch's file, one a line.
  *
  * Values come as JSON text that the caller vouches for (an object without nulls);
  * everything else is escaped here. All text is UTF-8.
@@ -46,6 +47,7 @@ typedef struct pe_message_body
 	size_t max_bytes;
 	int messages;
 	bool alone; /* one message without the list around it */
+	bool lines; /* records without envelopes */
 	char *head; /* of each record: envelope up to the tenant's object */
 	size_t head_length;
 	char *tail; /* of each record: the identity map up to the key */
@@ -58,6 +60,13 @@ typedef struct pe_message_body
  */
 extern pe_status pe_message_begin(pe_message_body *body, const pe_env *env, const pe_message_target *target,
                                   size_t max_bytes, bool alone, pe_error *err);
+
+/*
+ * Starts a file of a batch, of at most max_bytes, with room for all of them from the
+ * start: of target only tenant, enrichment and namespace count. Needs no pe_message_end.
+ */
+extern pe_status pe_message_begin_lines(pe_message_body *body, const pe_env *env,
+                                        const pe_message_target *target, size_t max_bytes, pe_error *err);
 
 /*
  * Appends a record. When it does not fit any more, the body is left as it was and

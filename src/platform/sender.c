@@ -286,7 +286,10 @@ static void
 reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_info *info, bool is_new,
                 int64_t now)
 {
-	if (is_new && info->stored_block != PE_BLOCK_NONE)
+	/* Another one than this sender may have met the obstacle: a batch, or the sender before. */
+	bool unheard = e->block == PE_BLOCK_NONE && !e->report && !e->stored_blocked;
+
+	if ((is_new || unheard) && info->stored_block != PE_BLOCK_NONE)
 	{
 		pe_enrichment_block(sender, e, info->stored_block, info->stored_reason, now);
 		e->next_probe = info->stored_probe_at;

@@ -500,6 +500,17 @@ class Streaming(Case):
         self.assertEqual(row['identityMap']['CRMID'][0]['id'], 'l1')
         self.assertTrue(row['_errors'])
 
+    def test_refused_later(self):
+        self.p.control('POST', '/settings', {'refuse_later': {'l3': 'INGEST-1500-503'}, 'batch_ms': 0})
+        status, body = self.place.send_many([self.place.message('l3', score=1), self.place.message('l4', score=1)])
+        self.p.control('POST', '/settings', {'refuse_later': {}, 'batch_ms': 300})
+        self.assertEqual((status, ['status' in r for r in body['responses']]), (207, [False, False]))
+        self.assertIsNone(self.place.read('l3'))
+        self.assertEqual(self.place.read('l4')['entity']['_acme']['score'], 1)
+        rows = [self.p.api('GET', '/data/foundation/export/batches/%s/failed?path=validation_errors_0.json' % batch)[1]
+                for batch in self.p.api('GET', CAT + '/batches?status=failed&dataSet=' + self.place.dataset)[1]]
+        self.assertIn(('l3', 'INGEST-1500-503'), [(r['identityMap']['CRMID'][0]['id'], r['_errors'][0]['code']) for r in rows])
+
     def test_fragment_is_replaced(self):
         self.place.send(self.place.message('r', score=1, band='low'))
         self.place.send(self.place.message('r', score=2))

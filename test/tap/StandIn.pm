@@ -132,16 +132,17 @@ sub reset { return $_[0]->control('POST', '/reset') }
 sub forget_messages { return $_[0]->control('POST', '/reset?keep=objects') }
 
 # How many were accepted, of how many identities, and how often each: {accepted, identities, repeats}.
-sub journal_summary { return $_[0]->control('GET', '/journal/summary' . ($_[1] ? "?dataset=$_[1]" : '')) }
+sub journal_summary { return $_[0]->control('GET', '/journal/summary?kind=message,record' . ($_[1] ? "&dataset=$_[1]" : '')) }
 sub accepted { return $_[0]->journal_summary->{accepted} }
 
 # The journal as a table: seq, at_ms, dataset, namespace, identity, request, entity jsonb. Made anew each time.
+# Streamed messages and records of batches, each profile's in the order in which they came.
 sub journal_into
 {
 	my ($self, $node, $table, $database) = @_;
 	my $file = "$self->{state}/journal.tsv";
 	open my $out, '>:raw', $file or die "$file: $!";
-	print {$out} $self->control('GET', '/journal?format=tsv');
+	print {$out} $self->control('GET', '/journal?format=tsv&kind=message,record');
 	close $out or die "$file: $!";
 	chmod 0755, $self->{state};
 	$node->safe_psql($database // 'postgres', "

@@ -11,6 +11,7 @@
 #include "platform/batch.h"
 #include "platform/catalog.h"
 #include "platform/export.h"
+#include "platform/failed_records.h"
 #include "platform/flow.h"
 #include "platform/identity.h"
 #include "platform/ingest_reply.h"
@@ -82,6 +83,56 @@ try_bodies(pe_platform *platform, char choice, const char *body, size_t length, 
 	return status;
 }
 
+static void
+ignore_record(void *ctx, const pe_failed_record *record)
+{
+	if (record->reason == NULL || record->scored_at == NULL || (record->key != NULL && record->key[0] == 1))
+		(*(int *) ctx)++;
+}
+
+/* The first answer is a list of files of refused records, the second some of their lines. */
+static pe_status
+try_refused(pe_platform *platform, pe_error *err)
+{
+	int odd = 0;
+	pe_failed_reader reader = {.env = pe_platform_env(platform),
+	                           .namespace = "CRMID",
+	                           .tenant = "acme",
+	                           .enrichment = "churn",
+	                           .take = ignore_record,
+	                           .ctx = &odd};
+	pe_failed_list list = {0};
+	pe_batch_list batches;
+	pe_call call = {.method = "GET", .path = "/data/x"};
+	pe_http_response response;
+	char id[64];
+	pe_status status = pe_platform_call(platform, &call, &response, err);
+
+	if (status == PE_OK)
+	{
+		status = pe_failed_list_read(platform, "b", PE_FAILED_ROW_ERRORS, response.body, response.body_length,
+		                             &list, err);
+		pe_failed_list_free(&list);
+		if (pe_batch_read_list(pe_platform_env(platform), response.body, response.body_length, &batches,
+		                       err) == PE_OK)
+			pe_batch_list_free(&batches);
+		(void) pe_batch_created(pe_platform_env(platform), response.body, response.body_length, id,
+		                        sizeof(id), err);
+	}
+	pe_http_response_free(&response);
+	if (status == PE_OK)
+		status = pe_platform_call(platform, &call, &response, err);
+	else
+		return status;
+	if (status == PE_OK)
+		status = pe_failed_feed(&reader, response.body, response.body_length, err);
+	if (status == PE_OK)
+		status = pe_failed_end(&reader, err);
+	pe_http_response_free(&response);
+	pe_failed_reader_free(&reader);
+	return status;
+}
+
 static pe_status
 try_lists(pe_platform *platform, char choice, pe_error *err)
 {
@@ -89,7 +140,6 @@ try_lists(pe_platform *platform, char choice, pe_error *err)
 	pe_dataset_list datasets;
 	pe_batch_list batches;
 	pe_part_list parts;
-	pe_failed_list failed;
 	pe_namespace_list namespaces;
 	pe_merge_policy_list policies;
 
@@ -112,8 +162,7 @@ try_lists(pe_platform *platform, char choice, pe_error *err)
 			pe_part_list_free(&parts);
 			break;
 		case 'i':
-			status = pe_batch_failed_files(platform, "b", &failed, err);
-			pe_failed_list_free(&failed);
+			status = try_refused(platform, err);
 			break;
 		case 'j':
 			status = pe_identity_list(platform, &namespaces, err);

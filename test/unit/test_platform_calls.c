@@ -18,6 +18,7 @@
 #include "platform/batch.h"
 #include "platform/catalog.h"
 #include "platform/export.h"
+#include "platform/failed_records.h"
 #include "platform/flow.h"
 #include "platform/identity.h"
 #include "platform/ingest_reply.h"
@@ -463,36 +464,111 @@ test_record(pe_platform *platform, const provisioned *made)
 	pe_pool_free(&pool);
 }
 
+/* Sends a request of batch ingestion or of the catalog; its reply is freed with the next one. */
+static pe_status
+ask(pe_platform *platform, pe_status made, const pe_call *call, pe_http_response *reply)
+{
+	static pe_http_response last;
+
+	pe_http_response_free(&last);
+	memset(&last, 0, sizeof(last));
+	if (made == PE_OK)
+		made = pe_platform_call(platform, call, &last, &err);
+	*reply = last;
+	return made;
+}
+#define ASK(request, ...)                                                                                    \
+	do                                                                                                       \
+	{                                                                                                        \
+		pe_status ask_made = (request);                                                                      \
+		WORKS(ask(platform, ask_made, &call, &reply), __VA_ARGS__);                                          \
+	} while (0)
+
+typedef struct refused
+{
+	int count;
+	char key[20];
+	char reason[200];
+} refused;
+
+static void
+note_refused(void *ctx, const pe_failed_record *record)
+{
+	refused *seen = ctx;
+
+	seen->count++;
+	snprintf(seen->key, sizeof(seen->key), "%s", record->key != NULL ? record->key : "nobody");
+	snprintf(seen->reason, sizeof(seen->reason), "%s", record->reason);
+}
+
+/* Whose the refused records of a batch are, by the files in one of the two places. */
+static void
+test_refused(pe_platform *platform, pe_pool *pool, const char *id, pe_failed_area area)
+{
+	refused seen = {0};
+	pe_failed_reader reader = {.env = &env,
+	                           .namespace = "crmid",
+	                           .tenant = "acme",
+	                           .enrichment = "churn",
+	                           .take = note_refused,
+	                           .ctx = &seen};
+	pe_failed_list list;
+	pe_call call;
+	pe_http_response reply;
+	bool end = false;
+
+	ASK(pe_failed_list_request(pool, id, area, NULL, &call, &err), "list of refused records");
+	WORKS(pe_failed_list_read(platform, id, area, reply.body, reply.body_length, &list, &err), "is read");
+	IS_INT(list.count, 1, "one file");
+	ASK(pe_failed_range_request(pool, &list.items[0], 0, &call, &err), "%s", list.items[0].path);
+	WORKS(pe_failed_range_end(&list.items[0], 0, &reply, &end, &err), "its range");
+	OK(end, "is all of it");
+	WORKS(pe_failed_feed(&reader, reply.body, reply.body_length, &err), "its lines");
+	WORKS(pe_failed_end(&reader, &err), "to the end");
+	IS_INT(seen.count, 1, "one record");
+	IS_STR(seen.key, "C-3", "whose it is");
+	OK(strstr(seen.reason, "DCVS-") != NULL, "why: %s", seen.reason);
+	pe_failed_reader_free(&reader);
+	pe_failed_list_free(&list);
+}
+
 static void
 test_batch(pe_platform *platform, const provisioned *made)
 {
-	static const char good[] = "{\"_id\":\"C-2\",\"_acme\":{\"churn\":{\"crmId\":\"C-2\",\"score\":7}},"
-	                           "\"identityMap\":{\"CRMID\":[{\"id\":\"C-2\",\"primary\":true}]}}\n";
-	static const char bad[] = "{\"_id\":\"C-3\",\"_acme\":{\"churn\":{\"crmId\":\"C-3\",\"score\":\"high\"}},"
-	                          "\"identityMap\":{\"CRMID\":[{\"id\":\"C-3\",\"primary\":true}]}}\n";
-	char lines[2000];
+	static const char lines[] =
+	    "{\"_id\":\"C-2\",\"_acme\":{\"churn\":{\"crmId\":\"C-2\",\"score\":7}},"
+	    "\"identityMap\":{\"CRMID\":[{\"id\":\"C-2\",\"primary\":true}]}}\n"
+	    "{\"_id\":\"C-3\",\"_acme\":{\"churn\":{\"crmId\":\"C-3\",\"score\":\"high\"}},"
+	    "\"identityMap\":{\"CRMID\":[{\"id\":\"C-3\",\"primary\":true}]}}\n";
+	pe_batch_query query = {.dataset_id = made->dataset, .created_after_ms = 1};
 	char id[64];
 	pe_batch_list list;
-	pe_failed_list failed;
 	pe_batch_state state = PE_BATCH_PENDING;
+	pe_pool pool;
+	pe_call call;
+	pe_http_response reply;
 
+	pe_pool_init(&pool, &env);
 	control("/settings", "{\"batch_ms\":200}");
-	WORKS(pe_catalog_batch_by_external_id(platform, "run-1", &list, &err), "look for a batch");
+	ASK(pe_batch_find_request(&pool, "run-1", &call, &err), "look for a batch");
+	WORKS(pe_batch_read_list(&env, reply.body, reply.body_length, &list, &err), "read");
 	IS_INT(list.count, 0, "there is none");
 	pe_batch_list_free(&list);
-	WORKS(pe_batch_create(platform, made->dataset, "run-1", 60, id, sizeof(id), &err), "create it");
-	snprintf(lines, sizeof(lines), "%s%s", good, bad);
-	WORKS(pe_batch_put(platform, id, made->dataset, "part-1.json", lines, strlen(lines), &err), "upload");
-	WORKS(pe_batch_put(platform, id, made->dataset, "part-1.json", lines, strlen(lines), &err),
-	      "upload again");
-	WORKS(pe_batch_complete(platform, id, &err), "complete");
-	WORKS(pe_batch_complete(platform, id, &err), "complete again");
-	WORKS(pe_catalog_batch_by_external_id(platform, "run-1", &list, &err), "look for it again");
+	ASK(pe_batch_create_request(&pool, made->dataset, "run-1", 60, &call, &err), "create it");
+	WORKS(pe_batch_created(&env, reply.body, reply.body_length, id, sizeof(id), &err), "its id");
+	for (int i = 0; i < 2; i++)
+		ASK(pe_batch_put_request(&pool, id, made->dataset, "part-1.json", lines, strlen(lines), &call, &err),
+		    "upload, time %d", i);
+	for (int i = 0; i < 2; i++)
+		ASK(pe_batch_complete_request(&pool, id, &call, &err), "complete, time %d", i);
+	ASK(pe_batch_find_request(&pool, "run-1", &call, &err), "look for it again");
+	WORKS(pe_batch_read_list(&env, reply.body, reply.body_length, &list, &err), "read");
 	OK(list.count == 1 && strcmp(list.items[0].id, id) == 0, "it is found");
 	pe_batch_list_free(&list);
 	for (int i = 0; i < 100 && state == PE_BATCH_PENDING; i++)
 	{
-		if (pe_catalog_get_batch(platform, id, &list, &err) != PE_OK)
+		if (ask(platform, pe_batch_get_request(&pool, id, &call, &err), &call, &reply) != PE_OK ||
+		    pe_batch_read_list(&env, reply.body, reply.body_length, &list, &err) != PE_OK)
 			break;
 		state = list.items[0].state;
 		if (state != PE_BATCH_PENDING)
@@ -506,16 +582,19 @@ test_batch(pe_platform *platform, const provisioned *made)
 		pause_ms(50);
 	}
 	IS_INT(state, PE_BATCH_GOOD, "the batch lands");
-	WORKS(pe_catalog_batches(platform, made->dataset, NULL, 0, 10, &list, &err), "list of batches");
+	ASK(pe_batch_list_request(&pool, &query, &call, &err), "list of batches");
+	WORKS(pe_batch_read_list(&env, reply.body, reply.body_length, &list, &err), "read");
 	IS_INT(list.count, 1, "has one");
 	pe_batch_list_free(&list);
-	WORKS(pe_batch_failed_files(platform, id, &failed, &err), "files of failed records");
-	printf("# %d files of failed records\n", failed.count);
-	for (int i = 0; i < failed.count; i++)
-		OK(failed.items[i].name[0] != '\0' && failed.items[i].path[0] == '/', "%s", failed.items[i].path);
-	pe_failed_list_free(&failed);
-	IS_INT(pe_catalog_get_batch(platform, "01GW3JKCNFMB1TSMY21VGPV98K", &list, &err), PE_NOT_FOUND,
-	       "a batch that is not there");
+	test_refused(platform, &pool, id, PE_FAILED_ROW_ERRORS);
+	test_refused(platform, &pool, id, PE_FAILED_BATCH);
+	IS_INT(
+	    ask(platform, pe_batch_get_request(&pool, "01GW3JKCNFMB1TSMY21VGPV98K", &call, &err), &call, &reply),
+	    PE_NOT_FOUND, "a batch that is not there");
+	IS_INT(pe_batch_get_request(&pool, "../batches", &call, &err), PE_INVALID_OPTION,
+	       "an id that would change a path");
+	(void) ask(platform, PE_NOT_FOUND, &call, &reply);
+	pe_pool_free(&pool);
 }
 
 static bool

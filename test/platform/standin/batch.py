@@ -140,6 +140,7 @@ def _ingest(world, sandbox, found):
                 if type(record) is not dict:
                     raise xdm.Violation('the row cannot be parsed', 'parse')
                 (code, value), identities = checker.check(record)
+                refuse_scripted(world, value)
             except xdm.Violation as violation:
                 bad.append(_failed_row(record, raw, violation, name))
                 continue
@@ -155,10 +156,17 @@ def _ingest(world, sandbox, found):
     _settle(world, sandbox, found, names, good, bad)
 
 
+def refuse_scripted(world, identity):
+    """Raises for a record that the setting refuse_later names."""
+    code = world.settings['refuse_later'].get(identity)
+    if code:
+        raise xdm.Violation('scripted refusal', 'scripted', code=code)
+
+
 def _failed_row(record, raw, violation, name):
     row = dict(record) if type(record) is dict else {'_corrupt_record': raw if raw is not None else record}
-    row['_errors'] = [{'code': 'INGEST-1401-400' if type(record) is not dict else 'INGEST-1555-400'
-                       if violation.keyword == 'required' else 'DCVS-1104-400',
+    row['_errors'] = [{'code': violation.code or ('INGEST-1401-400' if type(record) is not dict else 'INGEST-1555-400'
+                                                  if violation.keyword == 'required' else 'DCVS-1104-400'),
                        'message': '%s: %s' % (violation.pointer, violation.message)}]
     row['_validationErrors'] = [violation.report()]
     row['_filename'] = name

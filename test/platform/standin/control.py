@@ -61,7 +61,7 @@ def revoke_token(world, request, token):
 
 def _which(request):
     kind = request.argument('kind', 'message')
-    return {'kind': None if kind == 'all' else kind, 'dataset': request.argument('dataset'),
+    return {'kind': None if kind == 'all' else kind.split(','), 'dataset': request.argument('dataset'),
             'inlet': request.argument('inlet'), 'since': request.number('since', 0)}
 
 

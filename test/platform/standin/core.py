@@ -28,6 +28,8 @@ DEFAULTS = {
     # a batch takes so long from COMPLETE to its final status
     'batch_ms': 300,
     'duplicate_external_id': 'refuse',
+    # identity -> error code: records that are received, and then refused with that code
+    'refuse_later': {},
     'sync_validation': True,
     'sync_validation_per_minute': 60,
     'max_request_bytes': 1048576,

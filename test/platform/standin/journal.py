@@ -48,9 +48,9 @@ class Journal:
         self.seq = 0
         os.truncate(self.path, 0)
 
-    def select(self, kind='message', dataset=None, inlet=None, since=0):
+    def select(self, kind=('message',), dataset=None, inlet=None, since=0):
         for entry in self.entries:
-            if (entry['seq'] > since and (kind is None or entry['kind'] == kind) and
+            if (entry['seq'] > since and (kind is None or entry['kind'] in kind) and
                     (dataset is None or entry.get('dataset') == dataset) and
                     (inlet is None or entry.get('inlet') == inlet)):
                 yield entry

@@ -57,6 +57,11 @@ class Arrivals:
                 self.late.setdefault(dataset, []).append((entity, violation))
                 return
             raise MessageRefusal(400, 'Invalid XDM Message Format: %s: %s' % (violation.pointer, violation.message), violation)
+        try:
+            batch.refuse_scripted(self.world, value)
+        except xdm.Violation as violation:
+            self.late.setdefault(dataset, []).append((entity, violation))
+            return
         if lost:
             self.world.count('messages lost before the flow was ready')
             return

@@ -45,10 +45,11 @@ MAX_RECORD = 102400
 class Violation(Exception):
     """A record that does not fit: what, where, and the JSON Schema keyword it breaks."""
 
-    def __init__(self, message, keyword='type'):
+    def __init__(self, message, keyword='type', code=None):
         super().__init__(message)
         self.message = message
         self.keyword = keyword
+        self.code = code
         self.path = []
 
     @property
