@@ -60,7 +60,8 @@ SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'C
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"on_duplicate": {"highest": "nothing"}}');
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"max_retract": 5}');
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"max_retract": "all"}');
-SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"mode": "batch"}');
+SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"mode": "fast"}');
+SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '{"mode": true}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.create_enrichment('churn', 'aep', 'churn_scores', 'crm_id', 'CRMID', options => '[]');
 SELECT count(*) FROM profenrich.enrichment;

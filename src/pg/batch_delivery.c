@@ -28,6 +28,7 @@
 static List *jobs = NIL; /* PeBatchJob * */
 static bool look = false;
 static int64 next_due = 0;
+static int64 next_call = 0; /* no faster than the server may be called */
 
 /* The one call under way. */
 static struct
@@ -519,6 +520,8 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 	}
 	if (status == PE_OK)
 	{
+		if (target != NULL && target->limits.requests_per_second > 0)
+			next_call = pe_worker_now() + (int64) (PE_SECOND / target->limits.requests_per_second);
 		if (pe_exchange_call(worker, job->link, &flight.call, call_done, NULL, &result))
 			return;
 		answer_trouble(job, pe_outcome_of_result(&result, 1), result.reason);
@@ -664,6 +667,11 @@ pe_batch_step(PeWorker *worker, int64 now, int64 *until)
 
 	if (flight.job != NULL)
 		return false;
+	if (now < next_call)
+	{
+		*until = Min(*until, next_call);
+		return false;
+	}
 	if (look_for_jobs(worker, now, until))
 		return true;
 	foreach (cell, jobs)

@@ -31,6 +31,7 @@ int pe_batch_min_keys = 2000000;
 int pe_batch_max_streaming = 3600;
 int pe_batch_budget = 90;
 int pe_batch_file_size = 8192;
+int pe_late_check_interval = 900;
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -100,6 +101,11 @@ define_batch_settings(void)
 	DefineCustomIntVariable("profenrich.batch_file_size", "Size of the files that make up a batch.",
 	                        "The worker holds one in memory.", &pe_batch_file_size, 8192, 64, 16384,
 	                        PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+	    "profenrich.late_check_interval",
+	    "How often the worker looks for records that the platform received and refused afterwards.",
+	    "0: only when check_late_failures() asks for it.", &pe_late_check_interval, 900, 0, 86400, PGC_SIGHUP,
+	    GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 void

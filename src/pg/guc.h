@@ -32,6 +32,9 @@ extern int pe_batch_max_streaming; /* profenrich.batch_max_streaming, in s */
 extern int pe_batch_budget;        /* profenrich.batch_budget, batches a day */
 extern int pe_batch_file_size;     /* profenrich.batch_file_size, in kB */
 
+extern int
+    pe_late_check_interval; /* profenrich.late_check_interval, in s; 0: only when asked (late_check.c) */
+
 extern void pe_define_settings(void);
 
 #endif /* PE_GUC_H */

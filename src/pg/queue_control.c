@@ -1,6 +1,7 @@
 /*
  * queue_control.c
- *		pause, resume, redrive and drain: what an operator does to a queue.
+ *		pause, resume, redrive, drain and check_late_failures: what an operator does to a
+ *		queue.
  *
  * Callers have no rights on the tables; each function checks that the caller owns
  * the enrichment (or is a member of profenrich_admin) and then works as the
@@ -141,6 +142,25 @@ pe_redrive(PG_FUNCTION_ARGS)
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_INT64((int64) keys);
+}
+
+PG_FUNCTION_INFO_V1(pe_check_late_failures);
+
+/* check_late_failures(name): the worker looks at once, not when it is due. */
+Datum
+pe_check_late_failures(PG_FUNCTION_ARGS)
+{
+	Queue queue;
+
+	PreventCommandIfReadOnly("profenrich.check_late_failures()");
+	SPI_connect();
+	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	change(queue.enrichment_id,
+	       "INSERT INTO profenrich.late_check (enrichment_id, next_at, asked) VALUES ($1, now(), true)"
+	       " ON CONFLICT (enrichment_id) DO UPDATE SET next_at = now(), asked = true");
+	SPI_finish();
+	pe_wake_worker_at_commit();
+	PG_RETURN_VOID();
 }
 
 /* Is anything queued or to be tried again? Under the latest snapshot, whatever the transaction's own. */

@@ -35,6 +35,7 @@
 #include "pg/env.h"
 #include "pg/exchange.h"
 #include "pg/guc.h"
+#include "pg/late_check.h"
 #include "pg/owner.h"
 #include "pg/worker.h"
 #include "pg/worker_shmem.h"
@@ -237,7 +238,10 @@ take_messages(void)
 	if (stop)
 		leave(PE_WORKER_STOPPED);
 	if (wake)
+	{
 		pe_sender_wake(worker.sender);
+		pe_late_wake();
+	}
 }
 
 static void
@@ -300,7 +304,7 @@ do_steps(void)
 		CHECK_FOR_INTERRUPTS();
 		housekeeping(now);
 		leave_when_told();
-		stepped = pe_batch_step(&worker, now, &until);
+		stepped = pe_batch_step(&worker, now, &until) || pe_late_step(&worker, now, &until);
 		leave_when_told();
 		pe_sender_next(worker.sender, now, &action);
 		if (action.kind == PE_DO_WAIT && !stepped)

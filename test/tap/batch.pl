@@ -105,14 +105,12 @@ query("SELECT profenrich.resume('churn')");
 wait_until($node, "SELECT count(*) = 3 FROM profenrich.dead_letter", 'refused records are dead letters');
 is(query("SELECT string_agg(profile_key, ' ' ORDER BY profile_key), bool_and(version = $version), min(class), bool_and(reason ~ 'score.*DCVS-')
 	FROM profenrich.dead_letter"), 'K-3 K-5 K-900|t|refused|t', 'each by its key, with the reason');
-wait_until($node, "SELECT count(*) = 1 AND min(profile_key || class) = 'K-7overloaded' FROM profenrich.retry", 'one is to be tried again')
-  or diag(query('SELECT * FROM profenrich.retry'));
 is(last_job("concat_ws(' ', state, records, refused)"), 'done 1000 4', 'the batch is done');
 is(query('SELECT count(*) FROM profenrich.batch_failure'), 0, 'nothing is left behind');
+delivered('one is tried again at once, as a message');
+is($platform->counters->{'messages failed late'}, 1, 'which the platform refuses, too, but says so later only');
+is(query('SELECT retried FROM profenrich.enrichment_status'), 1, 'counted as a retry');
 $platform->settings(refuse_later => {});
-query("SELECT profenrich.resume('churn')");
-delivered('the retry is streamed');
-is(messages(), 1, 'one message');
 enqueue($node, $id, 1, 1000);
 delivered('new values');
 is(query('SELECT count(*) FROM profenrich.dead_letter'), 0, 'end the dead letters');
@@ -139,7 +137,6 @@ query("SELECT profenrich.pause('churn')");
 is(query('SELECT state FROM profenrich.enrichment_status'), 'paused', 'paused');
 enqueue($node, $id, 501, 600);
 wait_until($node, 'SELECT files = 1 FROM profenrich.batch_job ORDER BY job_id DESC LIMIT 1', 'what was under way is finished');
-my $puts = grep { $_->{path} =~ m{/files/} } @{ $platform->requests };
 query("SELECT profenrich.resume('churn')");
 delivered('resumed, delivered');
 cmp_ok(query('SELECT superseded FROM profenrich.enrichment_status'), '>=', 100, 'what had a newer value was left out');

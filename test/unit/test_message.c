@@ -184,6 +184,51 @@ test_limits(void)
 	IS_INT(memory.live, 0, "nothing leaks");
 }
 
+/* A file of a batch: bare records, one a line. */
+static void
+test_lines(void)
+{
+	tap_memory memory = {0};
+	pe_env env = tap_env(&memory);
+	pe_message_body body;
+	pe_message_record record = record_of("C-1", "{\"score\": 1}");
+	pe_message_record big;
+	char *value = malloc(PE_MESSAGE_MAX_BYTES + 100);
+	size_t one;
+
+	IS_INT(pe_message_begin_lines(&body, &env, &target, 3000000, NULL), PE_OK, "a file is begun");
+	OK(body.data != NULL && body.capacity == 3000000, "with all of its room");
+	IS_INT(pe_message_add(&body, &record, NULL), PE_OK, "a record");
+	one = body.length;
+	IS_INT(pe_message_add(&body, &record, NULL), PE_OK, "another");
+	IS_INT(pe_message_end(&body, NULL), PE_OK, "the end");
+	OK(body.length == 2 * one && memcmp(body.data, body.data + one, one) == 0 && body.data[one - 1] == '\n' &&
+	       memchr(body.data, '\n', one - 1) == NULL,
+	   "each on a line of its own");
+	OK(strncmp(body.data, "{\"_", 3) == 0 && memmem(body.data, one, "schemaRef", 9) == NULL &&
+	       memmem(body.data, one, "\"identityMap\"", 13) != NULL,
+	   "without envelope: %.*s", (int) one - 1, body.data);
+	memset(value, 'x', PE_MESSAGE_MAX_BYTES + 100);
+	memcpy(value, "{\"a\":\"", 6);
+	memcpy(value + PE_MESSAGE_MAX_BYTES + 97, "\"}", 3);
+	big = record_of("C-2", value);
+	IS_INT(pe_message_add(&body, &big, NULL), PE_LIMIT,
+	       "a record larger than the platform takes does not go in");
+	IS_INT(body.length, 2 * one, "and leaves the file as it was");
+	pe_message_free(&body);
+
+	IS_INT(pe_message_begin_lines(&body, &env, &target, one + 10, NULL), PE_OK, "a small file");
+	IS_INT(pe_message_add(&body, &record, NULL), PE_OK, "takes a record");
+	IS_INT(pe_message_add(&body, &record, NULL), PE_LIMIT, "and no more");
+	pe_message_free(&body);
+	memory.fail_at = memory.calls + 3;
+	IS_INT(pe_message_begin_lines(&body, &env, &target, 1000, NULL), PE_OUT_OF_MEMORY,
+	       "out of memory is told");
+	pe_message_free(&body);
+	free(value);
+	IS_INT(memory.live, 0, "nothing leaks");
+}
+
 static void
 test_memory(void)
 {
@@ -221,6 +266,7 @@ main(void)
 	test_escape();
 	test_round_trip();
 	test_limits();
+	test_lines();
 	test_memory();
 	return tap_done();
 }
