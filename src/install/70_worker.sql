@@ -169,7 +169,7 @@ CREATE VIEW @extschema@.health_checks AS
 	UNION ALL
 	SELECT 'enrichment ' OPERATOR(pg_catalog.||) e.enrichment,
 		e.state OPERATOR(pg_catalog.!~) '^(blocked|held|no worker)'
-			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) 'paused', true),
+			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) ANY ('{paused,in a batch}'::text[]), true),
 		e.state OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) e.why, '') OPERATOR(pg_catalog.||) ', '
 			OPERATOR(pg_catalog.||) e.pending::text OPERATOR(pg_catalog.||) ' pending'
 			OPERATOR(pg_catalog.||) COALESCE(', oldest ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', e.oldest_pending_age)::text, ''),

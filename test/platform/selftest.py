@@ -609,6 +609,23 @@ class Batches(Case):
         listed = self.p.api('GET', '/data/foundation/export/batches/%s/meta?path=row_errors' % key)[1]['data']
         self.assertTrue(listed)
 
+    def test_scripted_refusal(self):
+        self.p.control('POST', '/settings', {'refuse_later': {'p3': 'INGEST-1500-503'}})
+        key = self.make(partialIngestionPercentage=50)
+        self.put(key, [self.row('p%d' % i, score=i) for i in range(1, 5)])
+        self.complete(key)
+        batch = self.final(key)[0]
+        self.p.control('POST', '/settings', {'refuse_later': {}})
+        self.assertEqual((batch['status'], batch['metrics']['failedRecordCount'], batch['errors'][0]['code']),
+                         ('success', 1, 'INGEST-1500-503'))
+        row = self.p.api('GET', '/data/foundation/export/batches/%s/meta?path=row_errors/conversion_errors_0.json' % key)[1]
+        self.assertEqual((row['identityMap']['CRMID'][0]['id'], row['_errors'][0]['code']), ('p3', 'INGEST-1500-503'))
+
+    def test_other_batches(self):
+        before = len(self.p.api('GET', CAT + '/batches?limit=100')[1])
+        self.p.control('POST', '/other-batches', {'count': 3})
+        self.assertEqual(len(self.p.api('GET', CAT + '/batches?limit=100')[1]), before + 3)
+
     def test_refusals(self):
         key = self.make()
         self.assertEqual(self.p.api('PUT', '/data/foundation/import/batches/%s/datasets/%s/files/a' % (key, self.place.dataset), b'x')[0], 415)

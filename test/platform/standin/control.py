@@ -2,7 +2,7 @@
 import json
 import os
 
-from . import batch, ims
+from . import batch, catalog, ims
 from .core import Refusal, Reply, parse_json
 
 BASE = '/__control'
@@ -121,6 +121,15 @@ def seed(world, request):
     return Reply(200, {'profiles': len(entries)})
 
 
+def other_batches(world, request):
+    """{"count": n}: so many batches of somebody else's data set have landed just now."""
+    body = request.json()
+    with world.lock:
+        for _ in range(body['count']):
+            catalog.new_batch(world, body.get('sandbox', 'prod'), 'standin-other', status='success')
+    return Reply(200, body)
+
+
 def profile_list(world, request):
     """Every fragment: {namespace, identity, dataset, seq}."""
     with world.lock:
@@ -191,7 +200,7 @@ def routes(router):
             ('GET', '/tokens', list_tokens), ('DELETE', '/tokens/([^/]+)', revoke_token), ('GET', '/journal', journal),
             ('GET', '/journal/summary', journal_summary), ('GET', '/counters', counters),
             ('DELETE', '/counters', clear_counters), ('GET', '/requests', requests), ('POST', '/profiles', seed),
-            ('GET', '/profiles', profile_list), ('GET', '/profile', profile), ('GET', '/objects/([^/]+)/([^/]+)', objects), ('POST', '/reset', reset),
+            ('POST', '/other-batches', other_batches), ('GET', '/profiles', profile_list), ('GET', '/profile', profile), ('GET', '/objects/([^/]+)/([^/]+)', objects), ('POST', '/reset', reset),
             ('POST', '/ports', make_port), ('POST', '/ports/([0-9]+)', change_port),
             ('POST', '/certificate', certificate), ('POST', '/shut-down', shut_down)):
         router.add(method, BASE + path, function)
