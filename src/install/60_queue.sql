@@ -133,7 +133,6 @@ CREATE TABLE @extschema@.delivery_state (
 	blocked_reason	text,
 	blocked_at		timestamptz,
 	next_probe_at	timestamptz,
-	held_until		timestamptz,
 	requests		bigint NOT NULL DEFAULT 0,
 	accepted		bigint NOT NULL DEFAULT 0,
 	superseded		bigint NOT NULL DEFAULT 0,
@@ -141,7 +140,8 @@ CREATE TABLE @extschema@.delivery_state (
 	dead			bigint NOT NULL DEFAULT 0,
 	last_success_at	timestamptz,
 	last_error		text,
-	last_error_at	timestamptz
+	last_error_at	timestamptz,
+	held_until		timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE @extschema@.delivery_state IS 'counters and the reason an enrichment is blocked, kept by the worker';
 COMMENT ON COLUMN @extschema@.delivery_state.blocked IS 'authorisation, configuration, schema or identity; null when sending may go on';

@@ -242,13 +242,14 @@ float_column(HeapTuple row, TupleDesc desc, int column)
 	return isnull ? 0 : DatumGetFloat8(value);
 }
 
-/* Anything but the names of the other two is the default. */
 static pe_delivery_mode
 mode_of_name(const char *name)
 {
-	if (name != NULL && strcmp(name, "streaming") == 0)
-		return PE_MODE_STREAMING;
-	return name != NULL && strcmp(name, "batch") == 0 ? PE_MODE_BATCH : PE_MODE_AUTO;
+	pe_delivery_mode mode = PE_MODE_AUTO;
+
+	if (name != NULL)
+		(void) pe_delivery_mode_parse(name, strlen(name), &mode);
+	return mode;
 }
 
 static PeTarget *

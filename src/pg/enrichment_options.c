@@ -13,6 +13,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "platform/delivery_mode.h"
 #include "pg/enrichment_define.h"
 
 #define DEFAULT_MAX_RETRACT 0.05
@@ -104,7 +105,10 @@ read_max_retract(const char *name, const JsonbValue *value, PeEnrichment *e)
 static void
 read_mode(const char *name, const JsonbValue *value, PeEnrichment *e)
 {
-	if (!is_string(value, "streaming") && !is_string(value, "batch") && !is_string(value, "auto"))
+	pe_delivery_mode mode;
+
+	if (value->type != jbvString ||
+	    !pe_delivery_mode_parse(value->val.string.val, (size_t) value->val.string.len, &mode))
 		wrong_value(name,
 		            "Give \"auto\", which takes batches for large changes, \"streaming\" or \"batch\".");
 }

@@ -87,7 +87,7 @@ static void
 define_batch_settings(void)
 {
 	DefineCustomIntVariable("profenrich.batch_min_keys",
-	                        "Queued profiles from which on an enrichment in auto mode is delivered by batch.",
+	                        "Queued profiles above which an enrichment in auto mode is delivered by batch.",
 	                        NULL, &pe_batch_min_keys, 2000000, 1, INT_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 	    "profenrich.batch_max_streaming",

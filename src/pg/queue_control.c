@@ -150,11 +150,11 @@ PG_FUNCTION_INFO_V1(pe_check_late_failures);
 Datum
 pe_check_late_failures(PG_FUNCTION_ARGS)
 {
-	Queue queue;
+	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.check_late_failures()");
 	SPI_connect();
-	queue = find_queue(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	change(queue.enrichment_id,
 	       "INSERT INTO profenrich.late_check (enrichment_id, next_at, asked) VALUES ($1, now(), true)"
 	       " ON CONFLICT (enrichment_id) DO UPDATE SET next_at = now(), asked = true");

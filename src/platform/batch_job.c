@@ -4,12 +4,11 @@
  */
 #include "platform/batch_job.h"
 
-#define DEFAULT_MESSAGES 1500.0
-#define MIN_FILE         ((size_t) 64 * 1024)
-#define FIRST_POLL       (1 * PE_SECOND)
-#define MAX_POLL         (30 * PE_SECOND)
-#define MAX_OBJECTIONS   3
-#define MAX_WRITE_TRIES  4
+#define MIN_FILE        ((size_t) 64 * 1024)
+#define FIRST_POLL      (1 * PE_SECOND)
+#define MAX_POLL        (30 * PE_SECOND)
+#define MAX_OBJECTIONS  3
+#define MAX_WRITE_TRIES 4
 /* A failure of the platform's own comes back so often before the batch is given up. */
 #define MAX_FAULTS 8
 
@@ -40,14 +39,10 @@ pe_job_only_batches(pe_delivery_mode mode, int recent_failures)
 bool
 pe_job_wanted(const pe_job_choice *choice)
 {
-	double rate = choice->messages_per_second > 0 ? choice->messages_per_second : DEFAULT_MESSAGES;
-	double seconds = (double) choice->due_keys / rate;
-
-	if (choice->mode == PE_MODE_STREAMING || choice->due_keys == 0 ||
-	    choice->recent_failures >= PE_JOB_MAX_FAILURES)
-		return false;
-	return choice->mode == PE_MODE_BATCH || choice->due_keys >= choice->min_keys ||
-	       seconds * PE_SECOND > (double) choice->max_streaming;
+	return choice->due_keys > 0 && choice->recent_failures < PE_JOB_MAX_FAILURES &&
+	       pe_delivery_mode_within(choice->mode, choice->due_keys, choice->most_keys,
+	                               pe_streaming_seconds(choice->due_keys, 0, &choice->limits),
+	                               choice->most_seconds) == PE_MODE_BATCH;
 }
 
 void

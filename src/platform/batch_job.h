@@ -36,6 +36,7 @@
 
 #include "pe_base.h"
 #include "platform/catalog.h"
+#include "platform/delivery_mode.h"
 #include "platform/outcome.h"
 #include "platform/sender.h"
 
@@ -48,22 +49,14 @@
 /* Unfinished after that, a batch has failed. */
 #define PE_JOB_PATIENCE (INT64_C(24) * 3600 * PE_SECOND)
 
-/* How an enrichment is delivered. */
-typedef enum pe_delivery_mode
-{
-	PE_MODE_STREAMING,
-	PE_MODE_BATCH,
-	PE_MODE_AUTO
-} pe_delivery_mode;
-
 typedef struct pe_job_choice
 {
 	pe_delivery_mode mode;
-	int64_t due_keys;           /* queued, due, and of no job */
-	int64_t min_keys;           /* from so many on a batch, in auto mode */
-	int64_t max_streaming;      /* microseconds that streaming may take, in auto mode */
-	double messages_per_second; /* of the server; 0: the sender's default */
-	int recent_failures;        /* batches of it that failed in a row, lately */
+	int64_t due_keys;          /* queued, due, and of no job */
+	int64_t most_keys;         /* above so many a batch, in auto mode */
+	double most_seconds;       /* ... or when streaming them takes longer */
+	pe_throttle_limits limits; /* of the server */
+	int recent_failures;       /* batches of it that failed in a row, lately */
 } pe_job_choice;
 
 /* Should what is due go by batch? */

@@ -46,6 +46,15 @@ pe_streaming_seconds(int64_t keys, int64_t requests, const pe_throttle_limits *l
 }
 
 pe_delivery_mode
+pe_delivery_mode_within(pe_delivery_mode wanted, int64_t keys, int64_t most_keys, double seconds,
+                        double most_seconds)
+{
+	if (wanted != PE_MODE_AUTO)
+		return wanted;
+	return keys > most_keys || seconds > most_seconds ? PE_MODE_BATCH : PE_MODE_STREAMING;
+}
+
+pe_delivery_mode
 pe_delivery_mode_choose(pe_delivery_mode wanted, int64_t keys, double seconds, const char **why)
 {
 	const char *ignored;

@@ -35,8 +35,12 @@ extern bool pe_delivery_mode_parse(const char *name, size_t length, pe_delivery_
  */
 extern double pe_streaming_seconds(int64_t keys, int64_t requests, const pe_throttle_limits *limits);
 
+/* PE_MODE_STREAMING or PE_MODE_BATCH: what wanted asks for, else batch above either of the two limits. */
+extern pe_delivery_mode pe_delivery_mode_within(pe_delivery_mode wanted, int64_t keys, int64_t most_keys,
+                                                double seconds, double most_seconds);
+
 /*
- * PE_MODE_STREAMING or PE_MODE_BATCH: what wanted asks for, and for PE_MODE_AUTO by how
+ * The same with the usual limits: what wanted asks for, and for PE_MODE_AUTO by how
  * many keys there are and how long streaming them would take. *why (may be NULL)
  * becomes a static text that says what decided.
  */

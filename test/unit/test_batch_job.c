@@ -102,16 +102,18 @@ goes(const pe_job_step *steps, int count)
 static void
 test_choice(void)
 {
-	pe_job_choice choice = {
-	    .mode = PE_MODE_AUTO, .due_keys = 1999999, .min_keys = 2000000, .max_streaming = 3600 * PE_SECOND};
+	pe_job_choice choice = {.mode = PE_MODE_AUTO,
+	                        .due_keys = PE_AUTO_BATCH_KEYS,
+	                        .most_keys = PE_AUTO_BATCH_KEYS,
+	                        .most_seconds = PE_AUTO_BATCH_SECONDS};
 
-	OK(!pe_job_wanted(&choice), "a few keys less than two million are streamed");
+	OK(!pe_job_wanted(&choice), "two million keys are streamed");
 	choice.due_keys++;
-	OK(pe_job_wanted(&choice), "two million go by batch");
+	OK(pe_job_wanted(&choice), "more go by batch");
 	choice.recent_failures = PE_JOB_MAX_FAILURES;
 	OK(!pe_job_wanted(&choice), "but not after batches that failed");
 	choice.recent_failures = 0;
-	choice.messages_per_second = 10;
+	choice.limits.messages_per_second = 10;
 	choice.due_keys = 36001;
 	OK(pe_job_wanted(&choice), "as does what would take more than an hour");
 	choice.due_keys = 36000;
