@@ -44,6 +44,13 @@ CREATE TABLE @extschema@.batch_failure (
 	reason		text,
 	PRIMARY KEY (job_id, profile_key)
 );
+COMMENT ON COLUMN @extschema@.batch_job.files IS 'files uploaded so far';
+COMMENT ON COLUMN @extschema@.batch_job.bytes IS 'bytes in them';
+COMMENT ON COLUMN @extschema@.batch_job.superseded IS 'keys left out because a newer value was queued meanwhile';
+COMMENT ON COLUMN @extschema@.batch_job.error IS 'why it failed';
+COMMENT ON COLUMN @extschema@.batch_job.created_at IS 'when it took its chunks';
+COMMENT ON COLUMN @extschema@.batch_job.completed_at IS 'when all files were there';
+COMMENT ON COLUMN @extschema@.batch_job.finished_at IS 'when it was acknowledged, or given up';
 COMMENT ON TABLE @extschema@.batch_failure IS 'records of a batch that the platform refused, until the batch is acknowledged';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.batch_job', '');
@@ -55,6 +62,11 @@ CREATE VIEW @extschema@.batches AS
 		j.superseded, j.refused, j.error, j.created_at, j.completed_at, j.finished_at
 	FROM @extschema@.batch_job j JOIN @extschema@.enrichment e USING (enrichment_id);
 COMMENT ON VIEW @extschema@.batches IS 'deliveries by batch: how far each is, or how it ended';
+COMMENT ON COLUMN @extschema@.batches.job_id IS 'our number of it';
+COMMENT ON COLUMN @extschema@.batches.enrichment IS 'whose profiles it carries';
+COMMENT ON COLUMN @extschema@.batches.files IS 'files uploaded so far';
+COMMENT ON COLUMN @extschema@.batches.bytes IS 'bytes in them';
+COMMENT ON COLUMN @extschema@.batches.created_at IS 'when it took its profiles from the queue';
 COMMENT ON COLUMN @extschema@.batches.state IS
 	'claimed, created (files are uploaded), uploaded, completed (the platform ingests it), landed (refused records are read), done, or failed (its profiles were queued again)';
 COMMENT ON COLUMN @extschema@.batches.batch_id IS 'the platform''s name for it';

@@ -34,6 +34,7 @@ CREATE VIEW @extschema@.late_failures AS
 	SELECT e.name AS enrichment, c.checked_at, c.next_at, c.batches, c.dead, c.retried, c.outdated, c.strangers, c.last_error
 	FROM @extschema@.late_check c JOIN @extschema@.enrichment e USING (enrichment_id);
 COMMENT ON VIEW @extschema@.late_failures IS 'streamed records that the platform received and refused afterwards, and when it was last asked';
+COMMENT ON COLUMN @extschema@.late_failures.enrichment IS 'whose data set was looked through';
 COMMENT ON COLUMN @extschema@.late_failures.checked_at IS 'when the platform''s failed batches were last looked through';
 COMMENT ON COLUMN @extschema@.late_failures.next_at IS 'when they will be';
 COMMENT ON COLUMN @extschema@.late_failures.batches IS 'failed batches read so far';

@@ -677,9 +677,14 @@ pe_batch_step(PeWorker *worker, int64 now, int64 *until)
 	foreach (cell, jobs)
 	{
 		PeBatchJob *job = lfirst(cell);
+		const PeTarget *target = target_of(worker, job->enrichment_id);
 		int64 when;
-		pe_job_step step = pe_job_next(&job->job, now, &when);
+		pe_job_step step;
 
+		/* A copy of the database does not touch the original's batches. */
+		if (target != NULL && !target->identity_matches)
+			continue;
+		step = pe_job_next(&job->job, now, &when);
 		if (step == PE_JOB_WAIT)
 		{
 			*until = Min(*until, when);
