@@ -138,8 +138,7 @@ consider(PeWorker *worker, const PeQueue *queue, int64 now)
 {
 	const PeTarget *target = queue->target;
 	pe_job_choice choice = {.mode = target->mode,
-	                        .most_keys = pe_batch_min_keys,
-	                        .most_seconds = pe_batch_max_streaming,
+	                        .bounds = {pe_batch_min_keys, pe_batch_max_streaming},
 	                        .limits = target->limits,
 	                        .recent_failures = target->batch_failures};
 	pe_job_past past = {.state = PE_JOB_WISHED};

@@ -12,6 +12,8 @@
 #include "nodes/pg_list.h"
 #include "utils/numeric.h"
 
+#include "platform/delivery_mode.h"
+
 /* One attribute: a column of the source, under its own name on the platform. */
 typedef struct PeAttribute
 {
@@ -70,6 +72,7 @@ typedef struct PeEnrichment
 	List *send_rules;  /* of PeSendRule *: min_delta and buckets, by attribute */
 	Interval *max_age; /* a value older than this is replaced by whatever is new; NULL: never */
 	PeGateLimits gate;
+	pe_delivery_mode mode;
 	const char *consent; /* boolean expression over the source: who may be sent; NULL: all */
 } PeEnrichment;
 

@@ -13,7 +13,6 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-#include "platform/delivery_mode.h"
 #include "pg/enrichment_define.h"
 
 #define DEFAULT_MAX_RETRACT 0.05
@@ -101,14 +100,11 @@ read_max_retract(const char *name, const JsonbValue *value, PeEnrichment *e)
 		            "Give a share between 0 and 1: 0.05 stops a refresh that would retract more than 5 %.");
 }
 
-/* Which of them it is only the worker needs to know. */
 static void
 read_mode(const char *name, const JsonbValue *value, PeEnrichment *e)
 {
-	pe_delivery_mode mode;
-
 	if (value->type != jbvString ||
-	    !pe_delivery_mode_parse(value->val.string.val, (size_t) value->val.string.len, &mode))
+	    !pe_delivery_mode_parse(value->val.string.val, (size_t) value->val.string.len, &e->mode))
 		wrong_value(name,
 		            "Give \"auto\", which takes batches for large changes, \"streaming\" or \"batch\".");
 }
@@ -325,6 +321,7 @@ pe_enrichment_parse_options(const Jsonb *options, PeEnrichment *e)
 	JsonbValue key, value;
 
 	e->retract_absent = false;
+	e->mode = PE_MODE_AUTO;
 	e->max_retract = DEFAULT_MAX_RETRACT;
 	e->duplicate_column = NULL;
 	e->duplicate_highest = false;

@@ -29,6 +29,7 @@
 #include "pg/enrichment_target.h"
 #include "pg/env.h"
 #include "pg/gate.h"
+#include "pg/guc.h"
 #include "pg/json_shape.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
@@ -43,7 +44,6 @@ PG_FUNCTION_INFO_V1(pe_plan);
 #define ADVISED_MAP_KEYS   16
 #define MAX_FIELDS         10000
 #define MAX_ATTRIBUTES     500
-#define BATCHES_PER_DAY    90
 
 /* The chunk and request that the next key of a shard and of a time to wait would go into. */
 typedef struct OpenChunk
@@ -331,7 +331,9 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	pe_throttle_limits limits = {server->requests_per_second, server->messages_per_second, 0};
 	double seconds = pe_streaming_seconds(plan->records, plan->requests, &limits);
 	const char *why;
-	pe_delivery_mode mode = pe_delivery_mode_choose(PE_MODE_STREAMING, plan->records, seconds, &why);
+	pe_mode_limits bounds = {pe_batch_min_keys, pe_batch_max_streaming};
+	pe_delivery_mode mode =
+	    pe_delivery_mode_choose(plan->refresh->enrichment->mode, &bounds, plan->records, seconds, &why);
 	bool batch = mode == PE_MODE_BATCH;
 
 	pe_throttle_init(&throttle, &limits, 0);
@@ -351,7 +353,7 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	                  throttle.limits.messages_per_second, throttle.limits.requests_per_second,
 	                  server->name));
 	put_count(row, "batches", batch ? 1 : 0, true,
-	          psprintf("of %d a day for all that feeds the sandbox", BATCHES_PER_DAY));
+	          psprintf("of %d a day for all that feeds the sandbox", pe_batch_budget));
 }
 
 /* plan(enrichment) -> (item, value, ok, detail) */

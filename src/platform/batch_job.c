@@ -40,9 +40,9 @@ bool
 pe_job_wanted(const pe_job_choice *choice)
 {
 	return choice->due_keys > 0 && choice->recent_failures < PE_JOB_MAX_FAILURES &&
-	       pe_delivery_mode_within(choice->mode, choice->due_keys, choice->most_keys,
+	       pe_delivery_mode_choose(choice->mode, &choice->bounds, choice->due_keys,
 	                               pe_streaming_seconds(choice->due_keys, 0, &choice->limits),
-	                               choice->most_seconds) == PE_MODE_BATCH;
+	                               NULL) == PE_MODE_BATCH;
 }
 
 void

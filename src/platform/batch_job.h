@@ -53,8 +53,7 @@ typedef struct pe_job_choice
 {
 	pe_delivery_mode mode;
 	int64_t due_keys;          /* queued, due, and of no job */
-	int64_t most_keys;         /* above so many a batch, in auto mode */
-	double most_seconds;       /* ... or when streaming them takes longer */
+	pe_mode_limits bounds;     /* of streaming, in auto mode */
 	pe_throttle_limits limits; /* of the server */
 	int recent_failures;       /* batches of it that failed in a row, lately */
 } pe_job_choice;

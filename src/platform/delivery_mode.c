@@ -46,16 +46,8 @@ pe_streaming_seconds(int64_t keys, int64_t requests, const pe_throttle_limits *l
 }
 
 pe_delivery_mode
-pe_delivery_mode_within(pe_delivery_mode wanted, int64_t keys, int64_t most_keys, double seconds,
-                        double most_seconds)
-{
-	if (wanted != PE_MODE_AUTO)
-		return wanted;
-	return keys > most_keys || seconds > most_seconds ? PE_MODE_BATCH : PE_MODE_STREAMING;
-}
-
-pe_delivery_mode
-pe_delivery_mode_choose(pe_delivery_mode wanted, int64_t keys, double seconds, const char **why)
+pe_delivery_mode_choose(pe_delivery_mode wanted, const pe_mode_limits *limits, int64_t keys, double seconds,
+                        const char **why)
 {
 	const char *ignored;
 
@@ -64,12 +56,12 @@ pe_delivery_mode_choose(pe_delivery_mode wanted, int64_t keys, double seconds, c
 	*why = "asked for";
 	if (wanted != PE_MODE_AUTO)
 		return wanted;
-	*why = "more than 2 million changed profiles";
-	if (keys > PE_AUTO_BATCH_KEYS)
+	*why = "more changed profiles than profenrich.batch_min_keys";
+	if (keys > limits->keys)
 		return PE_MODE_BATCH;
-	*why = "streaming would take more than an hour";
-	if (seconds > PE_AUTO_BATCH_SECONDS)
+	*why = "streaming would take longer than profenrich.batch_max_streaming";
+	if (seconds > limits->seconds)
 		return PE_MODE_BATCH;
-	*why = "at most 2 million changed profiles, streamed within an hour";
+	*why = "few enough, and soon enough streamed";
 	return PE_MODE_STREAMING;
 }

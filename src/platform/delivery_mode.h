@@ -10,9 +10,9 @@
 
 #include "platform/throttle.h"
 
-/* The automatic choice is batch above so many keys, or when streaming would take longer. */
-#define PE_AUTO_BATCH_KEYS    INT64_C(2000000)
-#define PE_AUTO_BATCH_SECONDS 3600.0
+/* The usual limits of the automatic choice. */
+#define PE_AUTO_BATCH_KEYS    2000000
+#define PE_AUTO_BATCH_SECONDS 3600
 
 /* The option "mode" of an enrichment, and what became of it. */
 typedef enum pe_delivery_mode
@@ -35,16 +35,19 @@ extern bool pe_delivery_mode_parse(const char *name, size_t length, pe_delivery_
  */
 extern double pe_streaming_seconds(int64_t keys, int64_t requests, const pe_throttle_limits *limits);
 
-/* PE_MODE_STREAMING or PE_MODE_BATCH: what wanted asks for, else batch above either of the two limits. */
-extern pe_delivery_mode pe_delivery_mode_within(pe_delivery_mode wanted, int64_t keys, int64_t most_keys,
-                                                double seconds, double most_seconds);
+/* Above either of them the automatic choice is batch. */
+typedef struct pe_mode_limits
+{
+	int64_t keys;
+	double seconds;
+} pe_mode_limits;
 
 /*
- * The same with the usual limits: what wanted asks for, and for PE_MODE_AUTO by how
+ * PE_MODE_STREAMING or PE_MODE_BATCH: what wanted asks for, and for PE_MODE_AUTO by how
  * many keys there are and how long streaming them would take. *why (may be NULL)
  * becomes a static text that says what decided.
  */
-extern pe_delivery_mode pe_delivery_mode_choose(pe_delivery_mode wanted, int64_t keys, double seconds,
-                                                const char **why);
+extern pe_delivery_mode pe_delivery_mode_choose(pe_delivery_mode wanted, const pe_mode_limits *limits,
+                                                int64_t keys, double seconds, const char **why);
 
 #endif /* PE_DELIVERY_MODE_H */

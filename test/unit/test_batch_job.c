@@ -104,8 +104,7 @@ test_choice(void)
 {
 	pe_job_choice choice = {.mode = PE_MODE_AUTO,
 	                        .due_keys = PE_AUTO_BATCH_KEYS,
-	                        .most_keys = PE_AUTO_BATCH_KEYS,
-	                        .most_seconds = PE_AUTO_BATCH_SECONDS};
+	                        .bounds = {PE_AUTO_BATCH_KEYS, PE_AUTO_BATCH_SECONDS}};
 
 	OK(!pe_job_wanted(&choice), "two million keys are streamed");
 	choice.due_keys++;
