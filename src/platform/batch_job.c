@@ -77,7 +77,7 @@ pe_job_watch(pe_job *job, bool paused, pe_block stored, int64_t probe_at, bool g
 static void
 say(pe_job *job, const char *reason)
 {
-	if (reason != NULL && reason[0] != '\0')
+	if (reason != NULL && reason != job->reason && reason[0] != '\0')
 		(void) snprintf(job->reason, sizeof(job->reason), "%.*s", pe_clipped(reason, sizeof(job->reason) - 1),
 		                reason);
 }

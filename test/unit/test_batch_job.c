@@ -318,6 +318,7 @@ test_refused_records(void)
 	                       .refused = 51});
 	GOES("failed with most of its records: the schema is to blame", PE_JOB_BLOCK);
 	IS_INT(job.block, PE_BLOCK_SCHEMA, "blocked");
+	IS_STR(job.reason, "wrong type", "for the platform's reason");
 	GOES("and given back", PE_JOB_GIVE_BACK, PE_JOB_FORGET);
 	begin(PE_JOB_COMPLETED, false);
 	next();
