@@ -626,6 +626,28 @@ test_memory(void)
 	}
 }
 
+/* A batch of the enrichment has met an obstacle, and says so in the tables. */
+static void
+test_block_by_others(void)
+{
+	bench b;
+
+	begin(&b, 0);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "a known enrichment with nothing to send");
+	b.queued = 5;
+	b.info.stored_block = PE_BLOCK_CONFIGURATION;
+	b.info.stored_reason = "somebody else says so";
+	b.info.stored_probe_at = b.now + 60 * PE_SECOND;
+	pe_sender_wake(b.sender);
+	IS_INT(run(&b, 30 * PE_SECOND), PE_DO_WAIT, "blocked by somebody else: nothing is sent");
+	IS_INT(b.reports, 0, "nor is it written down again");
+	b.info.stored_block = PE_BLOCK_NONE;
+	b.info.stored_probe_at = PE_NEVER;
+	pe_sender_wake(b.sender);
+	IS_INT(run(&b, 5 * PE_SECOND), PE_DO_SEND, "unblocked by somebody else: it goes on");
+	end(&b);
+}
+
 int
 main(void)
 {
@@ -647,5 +669,6 @@ main(void)
 	test_pause();
 	test_throttle();
 	test_memory();
+	test_block_by_others();
 	return tap_done();
 }
