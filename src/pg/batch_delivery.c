@@ -22,8 +22,8 @@
 #define UNIX_MS(at) (((at) + ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000)
 /* How long it is left alone after the budget was found used up: batches leave it one by one. */
 #define BUDGET_PERIOD (900 * PE_SECOND)
-/* How often due chunks are counted, for an enrichment that may go by batch. */
-#define DUE_PERIOD (2 * PE_SECOND)
+/* Counting due chunks takes no more than a part in so many of the worker's time. */
+#define DUE_SHARE 20
 
 static List *jobs = NIL; /* PeBatchJob * */
 static bool look = false;
@@ -108,6 +108,9 @@ forget_job(PeWorker *worker, PeBatchJob *job)
 		pe_delivery_log(&row);
 		queue->no_batch_before = pe_worker_now() + BUDGET_PERIOD;
 	}
+	/* Chunks have waited for the decision. */
+	if (job->job_id == 0)
+		pe_sender_wake(worker->sender);
 	jobs = list_delete_ptr(jobs, job);
 	MemoryContextDelete(job->context);
 }
@@ -182,7 +185,6 @@ look_for_jobs(PeWorker *worker, int64 now, int64 *until)
 	if (!look || now < next_due)
 		return false;
 	look = false;
-	next_due = now + DUE_PERIOD;
 	foreach (cell, worker->enrichments)
 	{
 		const PeQueue *queue = lfirst(cell);
@@ -195,7 +197,16 @@ look_for_jobs(PeWorker *worker, int64 now, int64 *until)
 		else
 			consider(worker, queue, now);
 	}
+	next_due = pe_worker_now() + DUE_SHARE * (pe_worker_now() - now);
 	return true;
+}
+
+bool
+pe_batch_deciding(int32 enrichment_id)
+{
+	const PeBatchJob *job = job_of(enrichment_id);
+
+	return job != NULL && pe_job_deciding(&job->job);
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */

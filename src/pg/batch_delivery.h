@@ -63,6 +63,9 @@ extern bool pe_batch_step(PeWorker *worker, int64 now, int64 *until);
 /* The scan has found new targets: look at them. */
 extern void pe_batch_look(PeWorker *worker);
 
+/* Is it about to be known whether the enrichment's chunks go by batch? */
+extern bool pe_batch_deciding(int32 enrichment_id);
+
 /* ---- batch_tables.c: a transaction each ------------------------------------------------- */
 
 /* The row of job->job_id; false when it could not be read or is no more. past: as it says. */

@@ -144,7 +144,8 @@ do_load(PeWorker *worker, const pe_action *action)
 	pe_key_past past[PE_CHUNK_KEYS] = {0};
 	pe_work_kind kind = PE_WORK_CHUNK;
 	PeLoad *load;
-	bool chunks = enrichment->target != NULL && !pe_target_only_batches(enrichment->target);
+	bool chunks = enrichment->target != NULL && !pe_target_only_batches(enrichment->target) &&
+	              !pe_batch_deciding(slot->enrichment);
 
 	drop_load(enrichment, slot->shard);
 	if (!pe_delivery_load(worker->context, slot, chunks, enrichment->after_chunk[slot->shard], &load, &kind,

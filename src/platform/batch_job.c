@@ -74,6 +74,12 @@ pe_job_watch(pe_job *job, bool paused, pe_block stored, int64_t probe_at, bool g
 	job->next_try = stored == PE_BLOCK_NONE ? 0 : probe_at;
 }
 
+bool
+pe_job_deciding(const pe_job *job)
+{
+	return job->state == PE_JOB_WISHED && job->tries == 0 && job->block == PE_BLOCK_NONE && !job->exhausted;
+}
+
 static void
 say(pe_job *job, const char *reason)
 {

@@ -151,6 +151,9 @@ extern void pe_job_begin(pe_job *job, const pe_job_past *past, uint64_t seed, in
  */
 extern void pe_job_watch(pe_job *job, bool paused, pe_block stored, int64_t probe_at, bool gone);
 
+/* Is it about to be known whether there is a batch, so that streaming should wait for a moment? */
+extern bool pe_job_deciding(const pe_job *job);
+
 /* What to do now. until: for WAIT. */
 extern pe_job_step pe_job_next(pe_job *job, int64_t now, int64_t *until);
 

@@ -139,7 +139,7 @@ enqueue($node, $id, 501, 600);
 wait_until($node, 'SELECT files = 1 FROM profenrich.batch_job ORDER BY job_id DESC LIMIT 1', 'what was under way is finished');
 query("SELECT profenrich.resume('churn')");
 delivered('resumed, delivered');
-cmp_ok(query('SELECT superseded FROM profenrich.enrichment_status'), '>=', 100, 'what had a newer value was left out');
+cmp_ok(query('SELECT superseded FROM profenrich.enrichment_status'), '>', 0, 'what had a newer value before its file was written was left out');
 compare_with_journal($node, $platform, $id, 'churn', 0);
 
 mode('auto');

@@ -215,6 +215,11 @@ test_trouble(void)
 	int64_t before;
 
 	begin(PE_JOB_WISHED, false);
+	OK(pe_job_deciding(&job), "about to be known whether there is a batch");
+	next();
+	answer((pe_job_answer){.outcome = PE_OUTCOME_NOT_SENT});
+	OK(!pe_job_deciding(&job), "no longer when the platform does not answer");
+	begin(PE_JOB_WISHED, false);
 	next();
 	answer((pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED, .count = 80, .more = true});
 	IS_INT(next(), PE_JOB_BUDGET, "another page of batches");
