@@ -52,6 +52,7 @@ PeLink *
 pe_link_of(PeWorker *worker, const char *server, Oid owner)
 {
 	static int next_id = 1;
+	int server_id = next_id;
 	ListCell *cell;
 	PeLink *link;
 	MemoryContext caller;
@@ -59,12 +60,16 @@ pe_link_of(PeWorker *worker, const char *server, Oid owner)
 	foreach (cell, worker->links)
 	{
 		link = lfirst(cell);
-		if (link->owner == owner && strcmp(link->server, server) == 0)
+		if (strcmp(link->server, server) != 0)
+			continue;
+		if (link->owner == owner)
 			return link;
+		server_id = link->server_id;
 	}
 	caller = MemoryContextSwitchTo(worker->context);
 	link = palloc0(sizeof(PeLink));
 	link->id = next_id++;
+	link->server_id = server_id;
 	link->server = pstrdup(server);
 	link->owner = owner;
 	worker->links = lappend(worker->links, link);
@@ -80,7 +85,7 @@ link_by_id(PeWorker *worker, int id)
 	foreach (cell, worker->links)
 		if (((PeLink *) lfirst(cell))->id == id)
 			return lfirst(cell);
-	elog(ERROR, "the sender asked for an unknown server");
+	elog(ERROR, "the sender asked for an unknown link");
 	return NULL;
 }
 
@@ -210,7 +215,7 @@ start_exchange(Exchange *exchange, pe_http_request *request, pe_error *err)
 void
 pe_do_token(PeWorker *worker, const pe_action *action)
 {
-	PeLink *link = link_by_id(worker, action->server);
+	PeLink *link = link_by_id(worker, action->link);
 	char reason[256] = "";
 	pe_error err = {0};
 	pe_status status;
@@ -486,7 +491,7 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 {
 	pe_slot *slot = action->slot;
 	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
-	PeLink *link = link_by_id(worker, slot->server);
+	PeLink *link = link_by_id(worker, slot->link);
 	PeLoad *load = enrichment->loads[slot->shard];
 	PeBuilt lists;
 	pe_built built;

@@ -22,6 +22,7 @@ typedef struct PeSession
 typedef struct PeLink
 {
 	int id;
+	int server_id; /* the same for all links of one server */
 	char *server;
 	Oid owner;
 	PeSession *session; /* for new requests, or NULL */

@@ -76,7 +76,7 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	PeLink *link = pe_link_of(worker, target->server, target->owner);
 	pe_sender_enrichment_info info = {
 	    .id = target->enrichment_id,
-	    .server = link->id,
+	    .link = link->id,
 	    /* What a batch carries must not be overtaken. */
 	    .paused = target->paused || target->job_id != 0,
 	    .hold_until = now + Max(Max(target->ready_in, target->held_for), 0),
@@ -88,7 +88,8 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 
 	link->seen = true;
 	enrichment->target = target;
-	if (pe_sender_server(worker->sender, link->id, &target->limits, now) != PE_OK ||
+	if (pe_sender_server(worker->sender, link->server_id, &target->limits, now) != PE_OK ||
+	    pe_sender_link(worker->sender, link->id, link->server_id) != PE_OK ||
 	    pe_sender_enrichment(worker->sender, &info, now) != PE_OK)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	for (int i = 0; i < PE_SHARDS; i++)

@@ -77,6 +77,11 @@ pe_sender_close(pe_sender *sender)
 			free_work(sender, &e->slots[i]);
 		pe_free(sender->env, e);
 	}
+	for (server_link *l = sender->links, *next; l != NULL; l = next)
+	{
+		next = l->next;
+		pe_free(sender->env, l);
+	}
 	for (server *v = sender->servers, *next; v != NULL; v = next)
 	{
 		next = v->next;
@@ -93,6 +98,16 @@ find_server(pe_sender *sender, int id)
 	while (v != NULL && v->id != id)
 		v = v->next;
 	return v;
+}
+
+static server_link *
+find_link(pe_sender *sender, int id)
+{
+	server_link *l = sender->links;
+
+	while (l != NULL && l->id != id)
+		l = l->next;
+	return l;
 }
 
 static enrichment *
@@ -143,6 +158,26 @@ pe_sender_server(pe_sender *sender, int id, const pe_throttle_limits *limits, in
 	return PE_OK;
 }
 
+pe_status
+pe_sender_link(pe_sender *sender, int id, int server_id)
+{
+	server *v = find_server(sender, server_id);
+	server_link *l = find_link(sender, id);
+
+	if (v == NULL)
+		return PE_NOT_FOUND;
+	if (l != NULL)
+		return PE_OK;
+	l = pe_calloc(sender->env, 1, sizeof(*l));
+	if (l == NULL)
+		return PE_OUT_OF_MEMORY;
+	l->id = id;
+	l->server = v;
+	l->next = sender->links;
+	sender->links = l;
+	return PE_OK;
+}
+
 static enrichment *
 add_enrichment(pe_sender *sender, int id)
 {
@@ -165,55 +200,63 @@ add_enrichment(pe_sender *sender, int id)
 	return e;
 }
 
-/* Does the slot hold work of its present server? */
-static bool
-is_busy(const slot *s)
-{
-	return s->state != SLOT_IDLE;
-}
-
 static bool
 has_busy_slot(const enrichment *e)
 {
 	for (int i = 0; i < PE_SHARDS; i++)
-		if (is_busy(&e->slots[i]))
+		if (e->slots[i].state != SLOT_IDLE)
 			return true;
 	return false;
+}
+
+/* A slot in use finishes by the link it began with; once none is the enrichment changes over. */
+static void
+change_link(enrichment *e)
+{
+	if (e->link == e->wanted || has_busy_slot(e))
+		return;
+	e->link = e->wanted;
+	for (int i = 0; i < PE_SHARDS; i++)
+		e->slots[i].public.link = e->link->id;
 }
 
 /* The slot forgets its work; what was not committed is loaded again some time. */
 void
 pe_slot_release(pe_sender *sender, slot *s)
 {
-	if (s->state != SLOT_IDLE && s->state != SLOT_LOADING)
-		s->owner->server->loaded--;
+	enrichment *e = s->owner;
+
+	e->link->server->loaded--;
+	e->loaded--;
 	free_work(sender, s);
 	s->state = SLOT_IDLE;
 	s->has_work = true;
-	if (s->owner->probe == s)
-		s->owner->probe = NULL;
+	if (e->probe == s)
+		e->probe = NULL;
+	change_link(e);
 }
 
 /*
- * Nothing more is sent from a slot that is ready: what was decided is committed,
- * the rest stays queued.
+ * Nothing more is sent from a slot that is ready: what was decided, or only sent, is
+ * committed, the rest stays queued.
  */
 void
 pe_slot_give_up(pe_sender *sender, slot *s)
 {
-	bool decided = false;
+	bool noteworthy = false;
 
 	if (s->state != SLOT_READY)
 		return;
 	for (int i = 0; i < s->public.key_count; i++)
 	{
-		if (s->public.keys[i].state == PE_KEY_PENDING)
-			s->public.keys[i].state = PE_KEY_KEPT;
-		else if (s->public.keys[i].state != PE_KEY_KEPT)
-			decided = true;
+		pe_key *key = &s->public.keys[i];
+
+		if (key->state == PE_KEY_PENDING)
+			key->state = PE_KEY_KEPT;
+		noteworthy |= key->state != PE_KEY_KEPT || key->sent_at > 0;
 	}
 	s->group_count = 0;
-	if (!decided)
+	if (!noteworthy)
 		pe_slot_release(sender, s);
 	else
 	{
@@ -275,9 +318,15 @@ pe_enrichment_unblock(enrichment *e)
 }
 
 bool
+pe_enrichment_is_leaving(const enrichment *e)
+{
+	return e->gone || e->paused || e->link != e->wanted;
+}
+
+bool
 pe_enrichment_may_send(const enrichment *e, int64_t now)
 {
-	return !e->gone && !e->paused && e->hold_until <= now &&
+	return !pe_enrichment_is_leaving(e) && e->hold_until <= now &&
 	       (e->block == PE_BLOCK_NONE || (e->block != PE_BLOCK_IDENTITY && e->next_probe <= now));
 }
 
@@ -318,26 +367,21 @@ pe_status
 pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now)
 {
 	enrichment *e = find_enrichment(sender, info->id);
-	server *v = find_server(sender, info->server);
+	server_link *l = find_link(sender, info->link);
 	bool is_new = e == NULL;
 
-	if (v == NULL)
+	if (l == NULL)
 		return PE_NOT_FOUND;
 	if (is_new && (e = add_enrichment(sender, info->id)) == NULL)
 		return PE_OUT_OF_MEMORY;
 	e->seen = true;
 	e->gone = false;
-	/* A slot in use finishes under the server it began with. */
-	if (e->server != v && !has_busy_slot(e))
-	{
-		e->server = v;
-		for (int i = 0; i < PE_SHARDS; i++)
-			e->slots[i].public.server = v->id;
-	}
+	e->wanted = l;
+	change_link(e);
 	e->paused = info->paused;
 	e->hold_until = info->hold_until;
 	reconcile_block(sender, e, info, is_new, now);
-	if (e->paused || e->server != v)
+	if (pe_enrichment_is_leaving(e))
 		for (int i = 0; i < PE_SHARDS; i++)
 			pe_slot_give_up(sender, &e->slots[i]);
 	return PE_OK;
@@ -395,18 +439,41 @@ pe_sender_knows(pe_sender *sender, int id)
 	return find_enrichment(sender, id) != NULL;
 }
 
+/* The keys as loaded: one group of those that may go now, the others are decided already. */
+static void
+take_keys(slot *s, const pe_key_past *past)
+{
+	int ready = 0;
+
+	for (int i = 0; i < s->public.key_count; i++)
+	{
+		pe_key *key = &s->public.keys[i];
+
+		key->attempts = past != NULL ? past[i].attempts : 0;
+		key->before = past != NULL ? past[i].outcome : PE_OUTCOME_ACCEPTED;
+		key->delay = past != NULL ? past[i].wait : 0;
+		if (key->delay > 0)
+			key->state = PE_KEY_LATER;
+		else
+			s->order[ready++] = i;
+	}
+	s->groups[0].length = ready;
+	s->group_count = ready > 0 ? 1 : 0;
+}
+
 pe_status
 pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind kind, int count,
                  const pe_key_past *past)
 {
 	slot *s = pe_slot_of(public);
+	enrichment *e = s->owner;
 
 	s->state = SLOT_IDLE;
 	if (count == 0)
 	{
 		s->has_work = false;
-		if (s->owner->probe == s)
-			s->owner->probe = NULL;
+		if (e->probe == s)
+			e->probe = NULL;
 		return PE_OK;
 	}
 	if (count > PE_CHUNK_KEYS)
@@ -427,20 +494,13 @@ pe_sender_loaded(pe_sender *sender, pe_slot *public, int64_t now, pe_work_kind k
 	s->public.kind = kind;
 	s->public.key_count = count;
 	s->public.prefer_retry = kind == PE_WORK_CHUNK;
-	for (int i = 0; i < count; i++)
-	{
-		s->order[i] = i;
-		s->public.keys[i].attempts = past != NULL ? past[i].attempts : 0;
-		s->public.keys[i].before = past != NULL ? past[i].outcome : PE_OUTCOME_ACCEPTED;
-	}
-	s->groups[0].length = count;
-	s->group_count = 1;
+	take_keys(s, past);
 	s->state = SLOT_READY;
 	s->tries = 0;
-	s->owner->server->loaded++;
-	/* The enrichment may have been paused or blocked meanwhile. */
-	if (s->owner->gone || s->owner->paused || (s->owner->block != PE_BLOCK_NONE && s->owner->probe != s))
-		pe_slot_give_up(sender, s);
+	e->link->server->loaded++;
+	e->loaded++;
+	/* Nothing to send at all, or the enrichment was paused or blocked meanwhile. */
+	pe_slot_settle(sender, s);
 	return PE_OK;
 }
 
@@ -472,7 +532,7 @@ pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built 
 {
 	slot *s = pe_slot_of(public);
 	group current = s->groups[--s->group_count];
-	server *v = s->owner->server;
+	server_link *l = s->owner->link;
 	bool left[PE_CHUNK_KEYS];
 	int rest = 0;
 
@@ -488,7 +548,10 @@ pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built 
 	decide(s, built->superseded, built->superseded_count, PE_KEY_SUPERSEDED, PE_OUTCOME_ACCEPTED, left);
 	decide(s, built->too_big, built->too_big_count, PE_KEY_DEAD, PE_OUTCOME_TOO_BIG, left);
 	for (int i = 0; i < built->sent_count; i++)
+	{
+		s->public.keys[built->sent[i]].sent_at = now;
 		left[built->sent[i]] = false;
+	}
 
 	/* First what waits for a later request, then what is in this one. */
 	for (int i = 0; i < s->public.key_count; i++)
@@ -512,16 +575,9 @@ pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built 
 	s->groups[s->group_count++] = current;
 	s->started = now;
 	s->bytes = built->bytes;
-	s->token_generation = v->token_generation;
-	pe_throttle_start(&v->throttle, now, built->sent_count);
+	s->token_generation = l->token_generation;
+	pe_throttle_start(&l->server->throttle, now, built->sent_count);
 	s->state = SLOT_SENT;
-	if (!PE_RULE(RULE_COMMIT_AFTER_REPLY))
-	{
-		pe_result lie = {.transport = PE_OK, .http_status = 200, .readable = true, .single = true};
-		pe_response_summary summary;
-
-		pe_sender_response(sender, public, now, &lie, &summary);
-	}
 }
 
 void
@@ -531,7 +587,7 @@ pe_sender_build_failed(pe_sender *sender, pe_slot *public, int64_t now, bool tok
 
 	s->state = SLOT_READY;
 	if (token_gone)
-		s->owner->server->token = TOKEN_NONE;
+		s->owner->link->token = TOKEN_NONE;
 	else
 		s->next_try = now + pe_backoff(&sender->random, s->tries++);
 	pe_slot_settle(sender, s);
@@ -570,14 +626,16 @@ pe_sender_committed(pe_sender *sender, pe_slot *public, int64_t now, pe_written 
 	{
 		s->state = SLOT_DONE;
 		not_written(sender, s->owner, written, now);
-		if (!PE_RULE(RULE_KEEP_UNTIL_COMMITTED))
-			pe_slot_release(sender, s);
 		return;
 	}
 	written_again(sender, s->owner);
 	for (int i = 0; i < s->public.key_count; i++)
-		if (s->public.keys[i].state == PE_KEY_RETRY && now + s->public.keys[i].delay < s->due_at)
-			s->due_at = now + s->public.keys[i].delay;
+	{
+		const pe_key *key = &s->public.keys[i];
+
+		if ((key->state == PE_KEY_RETRY || key->state == PE_KEY_LATER) && now + key->delay < s->due_at)
+			s->due_at = now + key->delay;
+	}
 	pe_slot_release(sender, s);
 	if (s->owner->gone)
 		remove_gone(sender);
@@ -586,26 +644,26 @@ pe_sender_committed(pe_sender *sender, pe_slot *public, int64_t now, pe_written 
 void
 pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const char *reason)
 {
-	server *v = find_server(sender, id);
+	server_link *l = find_link(sender, id);
 
-	if (v == NULL)
+	if (l == NULL)
 		return;
 	if (status == PE_OK)
 	{
-		v->token = TOKEN_HELD;
-		v->token_generation++;
-		v->token_tries = 0;
+		l->token = TOKEN_HELD;
+		l->token_generation++;
+		l->token_tries = 0;
 		for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
-			if (e->server == v && e->blocked_by_token)
+			if (e->link == l && e->blocked_by_token)
 				pe_enrichment_unblock(e);
 		return;
 	}
-	v->token = TOKEN_NONE;
-	v->token_try_at = now + pe_backoff(&sender->random, v->token_tries++);
+	l->token = TOKEN_NONE;
+	l->token_try_at = now + pe_backoff(&sender->random, l->token_tries++);
 	if (status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
 		return;
 	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
-		if (e->server == v && e->block != PE_BLOCK_IDENTITY)
+		if (e->link == l && e->block != PE_BLOCK_IDENTITY)
 		{
 			pe_enrichment_block(sender, e,
 			                    status == PE_UNAUTHORISED ? PE_BLOCK_AUTHORISATION : PE_BLOCK_CONFIGURATION,

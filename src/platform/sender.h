@@ -9,7 +9,7 @@
  * the caller reports, and no commit is asked for before the platform has answered.
  *
  *	PE_DO_SCAN		look which enrichments exist and which shards have work
- *	PE_DO_TOKEN		get a new token for a server
+ *	PE_DO_TOKEN		get a new token for a link
  *	PE_DO_LOAD		take the next chunk, or the retries that are due, of a shard
  *	PE_DO_SEND		build a request from some of the loaded keys and send it
  *	PE_DO_COMMIT	acknowledge: write the keys' dispositions in one transaction
@@ -19,6 +19,9 @@
  * There is one slot for each enrichment and shard, and a slot holds one chunk (or
  * one batch of retries) at a time and has one request in flight: that is what keeps
  * the order. Times are microseconds of a monotonic clock.
+ *
+ * A link is a server under one credential. Links of one server share its rate, its
+ * breaker and its pauses; each has a token of its own.
  */
 #ifndef PE_SENDER_H
 #define PE_SENDER_H
@@ -53,6 +56,7 @@ typedef enum pe_key_state
 	PE_KEY_SUPERSEDED,  /* a newer value is queued: gone from this chunk */
 	PE_KEY_RETRY,       /* to retry, due after delay */
 	PE_KEY_DEAD,        /* to dead letters */
+	PE_KEY_LATER,       /* its chunk's part of it waits for delay: an earlier value is just out */
 	PE_KEY_KEPT         /* stays where it is */
 } pe_key_state;
 
@@ -64,7 +68,8 @@ typedef struct pe_key
 	int attempts;      /* failed ones that count, those of earlier loads among them */
 	pe_outcome before; /* outcome of the try before this load; ACCEPTED for none */
 	int64_t delay;
-	char *reason; /* NULL or words of the platform */
+	int64_t sent_at; /* of the last try of this load, 0: none */
+	char *reason;    /* NULL or words of the platform */
 } pe_key;
 
 typedef enum pe_work_kind
@@ -77,7 +82,7 @@ typedef enum pe_work_kind
 typedef struct pe_slot
 {
 	int enrichment;
-	int server;
+	int link;
 	int shard;
 	pe_work_kind kind;
 	int key_count;
@@ -101,7 +106,7 @@ typedef struct pe_action
 {
 	pe_action_kind kind;
 	int64_t until;   /* WAIT */
-	int server;      /* TOKEN */
+	int link;        /* TOKEN */
 	pe_slot *slot;   /* LOAD, SEND, COMMIT */
 	const int *keys; /* SEND: indexes into the slot's keys */
 	int key_count;
@@ -126,14 +131,14 @@ extern void pe_sender_wake(pe_sender *sender);
 
 /*
  * PE_DO_SCAN is answered by: pe_sender_scan_begin, then for each server
- * pe_sender_server, for each enrichment pe_sender_enrichment, for each shard with
- * something due pe_sender_has_work, then pe_sender_scanned. Enrichments that were
- * not named are forgotten. When the scan fails call only pe_sender_scanned.
+ * pe_sender_server, for each link pe_sender_link, for each enrichment pe_sender_enrichment, for each shard
+ * with something due pe_sender_has_work, then pe_sender_scanned. Enrichments that were not named are
+ * forgotten. When the scan fails call only pe_sender_scanned.
  */
 typedef struct pe_sender_enrichment_info
 {
 	int id;
-	int server;
+	int link;
 	bool paused;
 	int64_t hold_until;    /* nothing is sent before (warming up) */
 	bool identity_matches; /* false blocks: identity */
@@ -145,6 +150,7 @@ typedef struct pe_sender_enrichment_info
 extern void pe_sender_scan_begin(pe_sender *sender);
 extern pe_status pe_sender_server(pe_sender *sender, int server, const pe_throttle_limits *limits,
                                   int64_t now);
+extern pe_status pe_sender_link(pe_sender *sender, int link, int server);
 extern pe_status pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now);
 extern void pe_sender_has_work(pe_sender *sender, int enrichment, int shard);
 /* next_scan: when to look again at the latest. */
@@ -154,11 +160,12 @@ extern void pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan);
  * forgotten. */
 extern bool pe_sender_knows(pe_sender *sender, int enrichment);
 
-/* What retry knows of a key. */
+/* What the tables know of a key. */
 typedef struct pe_key_past
 {
 	int attempts;
 	pe_outcome outcome; /* of its last try */
+	int64_t wait;       /* another value of it was sent so lately that this one has to wait; 0: not at all */
 } pe_key_past;
 
 /*
@@ -220,10 +227,10 @@ extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, p
 
 /*
  * PE_DO_TOKEN may take a while: PE_OK, or why there is none. PE_UNAUTHORISED,
- * PE_CONFIGURATION and PE_UNTRUSTED block the server's enrichments; all else is tried
+ * PE_CONFIGURATION and PE_UNTRUSTED block the link's enrichments; all else is tried
  * again.
  */
-extern void pe_sender_token(pe_sender *sender, int server, int64_t now, pe_status status, const char *reason);
+extern void pe_sender_token(pe_sender *sender, int link, int64_t now, pe_status status, const char *reason);
 
 /* PE_DO_REPORT */
 extern void pe_sender_reported(pe_sender *sender, int enrichment, pe_written written, int64_t now);

@@ -8,14 +8,6 @@
 
 #include "platform/sender.h"
 
-/*
- * A rule that a test may break on purpose, to prove that the simulation would
- * notice. Always kept in the product.
- */
-#ifndef PE_RULE
-#define PE_RULE(rule) true
-#endif
-
 #define REASON_SIZE 256
 
 /* The sample that tells bad records from a bad schema. */
@@ -73,7 +65,9 @@ typedef struct slot
 typedef struct enrichment
 {
 	int id;
-	struct server *server;
+	struct server_link *link;
+	struct server_link *wanted; /* what it is to change to, as soon as no slot is in use */
+	int loaded;                 /* slots that hold work */
 	bool paused;
 	bool gone;
 	bool seen;
@@ -108,19 +102,27 @@ typedef struct server
 	int id;
 	pe_throttle throttle;
 	size_t max_bytes;
+	int loaded; /* slots that hold work */
+	struct server *next;
+} server;
+
+typedef struct server_link
+{
+	int id;
+	server *server;
 	token_state token;
 	int token_generation;
 	int token_tries;
 	int64_t token_try_at;
-	int loaded; /* slots that hold work */
-	struct server *next;
-} server;
+	struct server_link *next;
+} server_link;
 
 struct pe_sender
 {
 	const pe_env *env;
 	uint64_t random;
 	server *servers;
+	server_link *links;
 	enrichment *enrichments;
 	int turn; /* counts passes, so that slots take turns */
 	bool wake;
@@ -139,6 +141,8 @@ extern void pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block
                                 int64_t now);
 extern void pe_enrichment_unblock(enrichment *e);
 extern bool pe_enrichment_may_send(const enrichment *e, int64_t now);
+/* Is nothing more to be begun for it, not even a probe? */
+extern bool pe_enrichment_is_leaving(const enrichment *e);
 
 /* sender_reply.c */
 extern void pe_slot_settle(pe_sender *sender, slot *s);

@@ -10,9 +10,11 @@
 /*
  * Slots of one server that hold keys. Far more than requests in flight, because those
  * of one enrichment in trouble may hold theirs for minutes; a bound, because each
- * holds up to 500 keys.
+ * holds up to 500 keys. Each enrichment may have a few all the same: else four in
+ * trouble, with sixteen shards each, would keep all others out.
  */
-#define MAX_LOADED 64
+#define MAX_LOADED    64
+#define ALWAYS_LOADED 4
 
 static void
 earliest(int64_t *when, int64_t candidate)
@@ -61,16 +63,23 @@ plan_report(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 	return false;
 }
 
-/* A probe of a schema is one key, so that a refusal costs one failed record. */
+/*
+ * A probe of a schema is one key, so that a refusal costs one failed record; any one,
+ * since the first may be refused for what it is itself.
+ */
 static void
-prepare_group(slot *s)
+prepare_group(pe_sender *sender, slot *s)
 {
 	group *g = &s->groups[s->group_count - 1];
 
 	if (s->owner->block == PE_BLOCK_SCHEMA && g->length > 1)
 	{
+		int chosen = g->start + (int) (pe_random(&sender->random) % (uint64_t) g->length);
+		int key = s->order[chosen];
 		group rest = *g;
 
+		s->order[chosen] = s->order[g->start];
+		s->order[g->start] = key;
 		rest.start++;
 		rest.length--;
 		*g = rest;
@@ -85,25 +94,44 @@ static void
 ask_for_load(slot *s, pe_action *action)
 {
 	s->state = SLOT_LOADING;
-	s->public.server = s->owner->server->id;
 	action->kind = PE_DO_LOAD;
 	action->slot = &s->public;
 }
 
 static void
-ask_for_send(slot *s, pe_action *action)
+ask_for_send(pe_sender *sender, slot *s, pe_action *action)
 {
 	group *g;
 
-	prepare_group(s);
+	prepare_group(sender, s);
 	g = &s->groups[s->group_count - 1];
 	s->state = SLOT_BUILDING;
 	action->kind = PE_DO_SEND;
 	action->slot = &s->public;
 	action->keys = s->order + g->start;
 	action->key_count = g->length;
-	action->max_bytes = s->owner->server->max_bytes;
+	action->max_bytes = s->owner->link->server->max_bytes;
 	action->alone = g->alone;
+}
+
+/*
+ * Each enrichment has something in hand, so that it is always its turn with all others
+ * when the server may be sent to; more only as fast as that.
+ */
+static bool
+may_load(const enrichment *e, int64_t now, int64_t *until)
+{
+	server *v = e->link->server;
+	int64_t ready;
+
+	if (e->loaded == 0)
+		return true;
+	if (v->loaded >= MAX_LOADED && e->loaded >= ALWAYS_LOADED)
+		return false;
+	ready = pe_throttle_ready(&v->throttle, now, 1);
+	if (ready > now)
+		earliest(until, ready);
+	return ready <= now;
 }
 
 /*
@@ -114,7 +142,7 @@ static bool
 plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *action)
 {
 	enrichment *e = s->owner;
-	server *v = e->server;
+	server_link *l = e->link;
 	int64_t ready;
 
 	if (s->due_at <= now)
@@ -130,7 +158,7 @@ plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *ac
 	}
 	if (!pe_enrichment_may_send(e, now))
 	{
-		if (!e->paused && !e->gone)
+		if (!pe_enrichment_is_leaving(e))
 			earliest(until, e->hold_until > now ? e->hold_until : e->next_probe);
 		return false;
 	}
@@ -141,37 +169,51 @@ plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *ac
 		earliest(until, s->next_try);
 		return false;
 	}
-	ready = pe_throttle_ready(&v->throttle, now,
-	                          s->state == SLOT_READY ? s->groups[s->group_count - 1].length : 1);
-	if (ready > now)
-	{
-		earliest(until, ready);
-		return false;
-	}
 	if (s->state == SLOT_IDLE)
 	{
-		if (v->loaded >= MAX_LOADED)
+		if (!may_load(e, now, until))
 			return false;
 		if (e->block != PE_BLOCK_NONE)
 			e->probe = s;
 		ask_for_load(s, action);
 		return true;
 	}
-	if (v->token == TOKEN_HELD)
+	ready = pe_throttle_ready(&l->server->throttle, now, s->groups[s->group_count - 1].length);
+	if (ready > now)
 	{
-		ask_for_send(s, action);
+		earliest(until, ready);
+		return false;
+	}
+	if (l->token == TOKEN_HELD)
+	{
+		ask_for_send(sender, s, action);
 		return true;
 	}
-	if (v->token == TOKEN_NONE && v->token_try_at > now)
-		earliest(until, v->token_try_at);
-	else if (v->token == TOKEN_NONE)
+	if (l->token == TOKEN_NONE && l->token_try_at > now)
+		earliest(until, l->token_try_at);
+	else if (l->token == TOKEN_NONE)
 	{
-		v->token = TOKEN_FETCHING;
+		l->token = TOKEN_FETCHING;
 		action->kind = PE_DO_TOKEN;
-		action->server = v->id;
+		action->link = l->id;
 		return true;
 	}
 	return false;
+}
+
+/* Who was served goes to the end of the list, so that enrichments of one server share it fairly. */
+static void
+serve_last(pe_sender *sender, enrichment *e)
+{
+	enrichment **at = &sender->enrichments;
+
+	while (*at != e)
+		at = &(*at)->next;
+	*at = e->next;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = e;
+	e->next = NULL;
 }
 
 /* Slots that hold work come first, then those that would load some; each in turn. */
@@ -187,26 +229,12 @@ plan_slots(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 				if ((s->state == SLOT_READY) == (pass == 0) && plan_slot(sender, s, now, until, action))
 				{
 					sender->turn = (sender->turn + 1) % PE_SHARDS;
+					if (action->kind == PE_DO_SEND)
+						serve_last(sender, e);
 					return true;
 				}
 			}
 	return false;
-}
-
-/* The list is turned, so that enrichments of one server share it fairly. */
-static void
-rotate(pe_sender *sender)
-{
-	enrichment *first = sender->enrichments;
-	enrichment *last = first;
-
-	if (first == NULL || first->next == NULL)
-		return;
-	while (last->next != NULL)
-		last = last->next;
-	sender->enrichments = first->next;
-	first->next = NULL;
-	last->next = first;
 }
 
 void
@@ -236,10 +264,7 @@ pe_sender_next(pe_sender *sender, int64_t now, pe_action *action)
 		return;
 	}
 	if (plan_slots(sender, now, &until, action))
-	{
-		rotate(sender);
 		return;
-	}
 	action->kind = PE_DO_WAIT;
 	earliest(&until, sender->scan_at);
 	action->until = until;

@@ -10,6 +10,9 @@
 /* A group of fewer bytes than this is not worth a lower limit of its own. */
 #define MIN_REQUEST_BYTES ((size_t) 16384)
 
+/* How long a key that was refused as a probe waits: a dozen others are tried meanwhile. */
+#define SET_ASIDE (12 * PE_PROBE_PERIOD)
+
 static group *
 current_group(slot *s)
 {
@@ -30,7 +33,7 @@ pe_slot_settle(pe_sender *sender, slot *s)
 		if (e->probe == s)
 			e->probe = NULL;
 	}
-	else if (e->gone || e->paused || (e->block != PE_BLOCK_NONE && e->probe != s))
+	else if (pe_enrichment_is_leaving(e) || (e->block != PE_BLOCK_NONE && e->probe != s))
 		pe_slot_give_up(sender, s);
 }
 
@@ -103,7 +106,7 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 	bool first = key->before != PE_OUTCOME_REFUSED;
 
 	note(sender, key, outcome, http_status, reason);
-	if (e->healthy || !first || !PE_RULE(RULE_TRIAL))
+	if (e->healthy || !first)
 		key->state = PE_KEY_DEAD;
 	else
 		retry_later(sender, key, 0);
@@ -111,7 +114,15 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 	key->before = PE_OUTCOME_REFUSED;
 	if (!first && !e->healthy)
 		return false;
-	return PE_RULE(RULE_TRIAL) && count_verdict(sender, e, true, reason, now);
+	return count_verdict(sender, e, true, reason, now);
+}
+
+/* Failures of other kinds before say nothing of the data. */
+static void
+begin_faults(pe_key *key)
+{
+	if (key->before != PE_OUTCOME_FAULT)
+		key->attempts = 0;
 }
 
 /*
@@ -123,6 +134,7 @@ fault_key(pe_sender *sender, slot *s, int index, int64_t first_fault, const char
 {
 	pe_key *key = &s->public.keys[index];
 
+	begin_faults(key);
 	if (s->owner->last_accepted >= first_fault || key->attempts + 1 >= MAX_LONE_FAULTS)
 		return refuse_key(sender, s, index, PE_OUTCOME_FAULT, 500, reason, now);
 	note(sender, key, PE_OUTCOME_FAULT, 500, reason);
@@ -175,26 +187,23 @@ pause_server(pe_sender *sender, slot *s, int64_t now, int64_t asked)
 {
 	int64_t delay = asked;
 
-	if (PE_RULE(RULE_CLAMP_RETRY_AFTER))
-	{
-		if (delay <= 0)
-			delay = pe_backoff(&sender->random, s->tries++);
-		if (delay < PE_SECOND)
-			delay = PE_SECOND;
-		if (delay > 3600 * PE_SECOND)
-			delay = 3600 * PE_SECOND;
-	}
-	pe_throttle_pause(&s->owner->server->throttle, now, delay);
+	if (delay <= 0)
+		delay = pe_backoff(&sender->random, s->tries++);
+	if (delay < PE_SECOND)
+		delay = PE_SECOND;
+	if (delay > 3600 * PE_SECOND)
+		delay = 3600 * PE_SECOND;
+	pe_throttle_pause(&s->owner->link->server->throttle, now, delay);
 }
 
 /* The token was refused: one refresh at a time, one more try, then blocked. */
 static void
 on_token_refused(pe_sender *sender, slot *s, const char *reason, int64_t now)
 {
-	server *v = s->owner->server;
+	server_link *l = s->owner->link;
 	group *g = current_group(s);
 
-	if (s->token_generation != v->token_generation)
+	if (s->token_generation != l->token_generation)
 		return; /* a newer token is there already */
 	if (g->token_tried)
 	{
@@ -202,8 +211,8 @@ on_token_refused(pe_sender *sender, slot *s, const char *reason, int64_t now)
 		return;
 	}
 	g->token_tried = true;
-	if (v->token == TOKEN_HELD)
-		v->token = TOKEN_NONE;
+	if (l->token == TOKEN_HELD)
+		l->token = TOKEN_NONE;
 }
 
 /* The entry's own status decides for its key. Returns true when the enrichment got blocked. */
@@ -223,7 +232,8 @@ on_entry(pe_sender *sender, slot *s, int index, const pe_result_entry *entry, in
 		case PE_OUTCOME_REFUSED:
 			return refuse_key(sender, s, index, outcome, entry->status, entry->message, now);
 		case PE_OUTCOME_FAULT:
-			if (key->attempts + 1 >= MAX_FAULTS && key->before == PE_OUTCOME_FAULT)
+			begin_faults(key);
+			if (key->attempts + 1 >= MAX_FAULTS)
 				return fault_key(sender, s, index, first_fault, entry->message, now);
 			break;
 		case PE_OUTCOME_TOO_BIG:
@@ -339,7 +349,7 @@ on_fault(pe_sender *sender, slot *s, const pe_result *result, int64_t now)
 static void
 on_too_big(pe_sender *sender, slot *s, const pe_result *result)
 {
-	server *v = s->owner->server;
+	server *v = s->owner->link->server;
 	int index = s->order[current_group(s)->start];
 	size_t limit = s->bytes / 2;
 
@@ -356,6 +366,26 @@ on_too_big(pe_sender *sender, slot *s, const pe_result *result)
 	note(sender, &s->public.keys[index], PE_OUTCOME_TOO_BIG, result->http_status, result->reason);
 	s->public.keys[index].state = PE_KEY_DEAD;
 	s->public.keys[index].attempts++;
+}
+
+/*
+ * A probe of the schema was refused. Its key is set aside for some probes: the next must
+ * be another one, since this one may be refused for what it is itself.
+ */
+static void
+probe_refused(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *result, int64_t now)
+{
+	enrichment *e = s->owner;
+	pe_key *key = &s->public.keys[s->order[s->groups[--s->group_count].start]];
+	bool mixed = outcome == PE_OUTCOME_MIXED;
+
+	pe_enrichment_block(sender, e, PE_BLOCK_SCHEMA, e->reason, now);
+	if (mixed)
+		outcome = pe_outcome_of_status(result->entries[0].status);
+	note(sender, key, outcome, mixed ? result->entries[0].status : result->http_status,
+	     mixed ? result->entries[0].message : result->reason);
+	retry_later(sender, key, SET_ASIDE);
+	key->attempts++;
 }
 
 /* The answer to a probe of a blocked enrichment: unblock, or stay as it is. True when it stays. */
@@ -389,7 +419,7 @@ still_blocked(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *r
 	if (outcome == PE_OUTCOME_REFUSED || outcome == PE_OUTCOME_FAULT || outcome == PE_OUTCOME_MIXED ||
 	    outcome == PE_OUTCOME_TOO_BIG)
 	{
-		pe_enrichment_block(sender, e, PE_BLOCK_SCHEMA, e->reason, now);
+		probe_refused(sender, s, outcome, result, now);
 		return true;
 	}
 	return false;
@@ -441,9 +471,7 @@ apply(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *result, i
 			on_too_big(sender, s, result);
 			break;
 		case PE_OUTCOME_MISCOUNTED:
-			if (!PE_RULE(RULE_COUNT_ENTRIES))
-				accept_group(sender, s, now);
-			else if (current_group(s)->alone)
+			if (current_group(s)->alone)
 				wait_for_server(sender, s, now);
 			else
 				separate(s);
@@ -458,11 +486,6 @@ apply(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *result, i
 			pause_server(sender, s, now, result->retry_after);
 			break;
 		case PE_OUTCOME_UNKNOWN:
-			if (!PE_RULE(RULE_UNKNOWN_IS_NOT_ACCEPTED))
-			{
-				accept_group(sender, s, now);
-				break;
-			}
 			wait_for_server(sender, s, now);
 			break;
 		case PE_OUTCOME_OVERLOAD:
@@ -490,7 +513,7 @@ pe_sender_response(pe_sender *sender, pe_slot *public, int64_t now, const pe_res
 	sent = *current_group(s);
 	outcome = pe_outcome_of_result(result, sent.length);
 	summary->outcome = outcome;
-	pe_throttle_end(&s->owner->server->throttle, now, s->started, health_of(outcome), &sender->random);
+	pe_throttle_end(&s->owner->link->server->throttle, now, s->started, health_of(outcome), &sender->random);
 	s->state = SLOT_READY;
 	if (health_of(outcome) != PE_HEALTH_FAILED && outcome != PE_OUTCOME_RATE)
 		s->tries = 0;

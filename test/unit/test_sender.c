@@ -1,7 +1,7 @@
 /*
  * test_sender.c
  *		The sender's decisions one at a time: what it does after each outcome. That they
- *		hold together under fire is test_delivery_simulation.c's.
+ *		hold together under fire is test/simulation's.
  */
 #include "platform/sender.h"
 #include "tap.h"
@@ -17,6 +17,7 @@ typedef struct bench
 	int queued; /* keys of the next chunk to load; 0: none */
 	bool retries;
 	pe_key_past past[PE_CHUNK_KEYS];
+	bool keep_past; /* also of chunks */
 	pe_sender_enrichment_info info;
 	int tokens, reports;
 	pe_block reported;
@@ -30,6 +31,8 @@ scan(bench *b)
 
 	pe_sender_scan_begin(b->sender);
 	pe_sender_server(b->sender, 1, &limits, b->now);
+	pe_sender_link(b->sender, 1, 1);
+	pe_sender_link(b->sender, 2, 1);
 	pe_sender_enrichment(b->sender, &b->info, b->now);
 	if (b->queued > 0)
 		pe_sender_has_work(b->sender, b->info.id, 3);
@@ -61,11 +64,11 @@ run(bench *b, int64_t limit)
 			case PE_DO_LOAD:
 				pe_sender_loaded(b->sender, b->action.slot, b->now,
 				                 b->retries ? PE_WORK_RETRY : PE_WORK_CHUNK, b->queued,
-				                 b->retries ? b->past : NULL);
+				                 b->retries || b->keep_past ? b->past : NULL);
 				break;
 			case PE_DO_TOKEN:
 				b->tokens++;
-				pe_sender_token(b->sender, b->action.server, b->now, PE_OK, NULL);
+				pe_sender_token(b->sender, b->action.link, b->now, PE_OK, NULL);
 				break;
 			case PE_DO_REPORT:
 				b->reports++;
@@ -95,7 +98,7 @@ begin(bench *b, int queued)
 	b->now = 5 * PE_SECOND;
 	b->queued = queued;
 	b->info = (pe_sender_enrichment_info){
-	    .id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+	    .id = 7, .link = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
 	pe_sender_open(&b->env, 1, b->now, &b->sender, NULL);
 }
 
@@ -168,6 +171,15 @@ count_state(const bench *b, pe_key_state state)
 	for (int i = 0; i < b->action.slot->key_count; i++)
 		count += b->action.slot->keys[i].state == state;
 	return count;
+}
+
+/* That is committed which says no more than that it was sent. */
+static void
+expect_kept(bench *b, int keys)
+{
+	IS_INT(run(b, 0), PE_DO_COMMIT, "committed");
+	IS_INT(count_state(b, PE_KEY_KEPT), keys, "but all stays queued");
+	pe_sender_committed(b->sender, b->action.slot, b->now, PE_WRITTEN);
 }
 
 static void
@@ -333,7 +345,7 @@ test_first_refusal_waits(void)
 	commit(&b);
 	b.queued = 1;
 	b.retries = true;
-	b.past[0] = (pe_key_past){1, PE_OUTCOME_REFUSED};
+	b.past[0] = (pe_key_past){.attempts = 1, .outcome = PE_OUTCOME_REFUSED};
 	IS_INT(run(&b, 10 * PE_SECOND), PE_DO_SEND, "which comes soon");
 	reply_entries(&b, (int[]){0}, 1, 400);
 	run(&b, 0);
@@ -352,17 +364,105 @@ test_schema(void)
 	begin(&b, 100);
 	run(&b, PE_SECOND);
 	reply_entries(&b, bad, 100, 400);
-	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "nothing is acknowledged");
+	expect_kept(&b, 100);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "nothing more is sent");
 	IS_INT(b.reported, PE_BLOCK_SCHEMA, "blocked: schema");
 	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "a probe after five minutes");
 	IS_INT(b.action.key_count, 1, "of one key");
 	reply_entries(&b, bad, 1, 400);
-	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_WAIT, "refused: still blocked");
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "refused: that one is set aside");
+	b.queued = 99;
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	IS_INT(run(&b, 100 * PE_SECOND), PE_DO_WAIT, "and it is still blocked");
 	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "the next probe");
 	reply_entries(&b, NULL, 0, 0);
 	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "accepted: the rest follows");
 	IS_INT(b.reported, PE_BLOCK_NONE, "unblocked");
-	IS_INT(b.action.key_count, 99, "all of it");
+	IS_INT(b.action.key_count, 98, "all of it");
+	end(&b);
+}
+
+/* The first key may be one that no schema would make right: another one must get its turn. */
+static void
+test_schema_probes(void)
+{
+	bench b;
+	int bad[40];
+
+	for (int i = 0; i < 40; i++)
+		bad[i] = i;
+	begin(&b, 40);
+	run(&b, PE_SECOND);
+	reply_entries(&b, bad, 40, 400);
+	expect_kept(&b, 40);
+	for (int i = 0; i < 10; i++)
+	{
+		IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "probe %d", i + 1);
+		reply_entries(&b, bad, 1, 400);
+		IS_INT(run(&b, PE_SECOND), PE_DO_COMMIT, "refused: its key is set aside");
+		IS_INT(count_state(&b, PE_KEY_RETRY), 1, "one key");
+		IS_INT(count_state(&b, PE_KEY_KEPT), b.queued - 1, "the others stay queued");
+		for (int k = 0; k < b.queued; k++)
+			if (b.action.slot->keys[k].state == PE_KEY_RETRY)
+				OK(b.action.slot->keys[k].delay >= 6 * PE_PROBE_PERIOD, "for several probes");
+		b.queued--;
+		pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	}
+	end(&b);
+}
+
+/* "500 three times" means three times 500, whatever went wrong before. */
+static void
+test_faults_after_other_failures(void)
+{
+	bench b;
+
+	begin(&b, 1);
+	b.retries = true;
+	b.past[0] = (pe_key_past){.attempts = 7, .outcome = PE_OUTCOME_OVERLOAD};
+	for (int i = 0; i < 3; i++)
+	{
+		IS_INT(run(&b, 20 * PE_SECOND), PE_DO_SEND, "try %d", i + 1);
+		reply_entries(&b, (int[]){0}, 1, 500);
+		IS_INT(run(&b, 0), PE_DO_COMMIT, "500 for the record");
+		IS_INT(b.action.slot->keys[0].state, PE_KEY_RETRY, "to be tried again");
+		IS_INT(b.action.slot->keys[0].attempts, i + 1, "500s are counted by themselves");
+		b.past[0] = (pe_key_past){.attempts = b.action.slot->keys[0].attempts, .outcome = PE_OUTCOME_FAULT};
+		pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	}
+	end(&b);
+}
+
+/* A key that must wait for its previous value leaves the chunk, the others are sent. */
+static void
+test_later(void)
+{
+	bench b;
+	pe_slot *slot;
+
+	begin(&b, 3);
+	b.past[1].wait = 40 * PE_SECOND;
+	b.keep_past = true;
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "sends");
+	IS_INT(b.action.key_count, 2, "the two that need not wait");
+	OK(b.action.keys[0] == 0 && b.action.keys[1] == 2, "the right ones");
+	slot = b.action.slot;
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "commits");
+	IS_INT(slot->keys[1].state, PE_KEY_LATER, "the third has to wait");
+	IS_INT(slot->keys[1].delay, 40 * PE_SECOND, "as long as was said");
+	OK(slot->keys[0].sent_at > 0 && slot->keys[1].sent_at == 0, "what was sent says when");
+	commit(&b);
+	b.queued = 1;
+	b.past[0].wait = b.past[1].wait = 0;
+	IS_INT(run(&b, 9 * PE_SECOND), PE_DO_SEND, "the next is sent");
+	end(&b);
+
+	begin(&b, 2);
+	b.past[0].wait = b.past[1].wait = 40 * PE_SECOND;
+	b.keep_past = true;
+	IS_INT(run(&b, PE_SECOND), PE_DO_COMMIT, "nothing to send at all: committed at once");
+	IS_INT(count_state(&b, PE_KEY_LATER), 2, "all wait");
 	end(&b);
 }
 
@@ -377,6 +477,7 @@ test_token(void)
 	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "one more try");
 	IS_INT(b.tokens, 2, "with a new token");
 	reply_status(&b, 403);
+	expect_kept(&b, 10);
 	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "then no more");
 	IS_INT(b.reported, PE_BLOCK_AUTHORISATION, "blocked: authorisation");
 	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "a probe after five minutes");
@@ -397,6 +498,7 @@ test_configuration(void)
 	begin(&b, 10);
 	run(&b, PE_SECOND);
 	reply(&b, &untrusted);
+	expect_kept(&b, 10);
 	run(&b, PE_SECOND);
 	IS_INT(b.reported, PE_BLOCK_CONFIGURATION, "a wrong certificate blocks: configuration");
 	/* resume() clears it in the tables. */
@@ -404,6 +506,7 @@ test_configuration(void)
 	pe_sender_wake(b.sender);
 	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "resume sends at once");
 	reply_status(&b, 404);
+	expect_kept(&b, 10);
 	run(&b, PE_SECOND);
 	IS_INT(b.reported, PE_BLOCK_CONFIGURATION, "404 too");
 	end(&b);
@@ -544,6 +647,226 @@ test_pause(void)
 	end(&b);
 }
 
+/* What went out without an answer that says anything must be written down all the same. */
+static void
+test_pause_after_unknown(void)
+{
+	bench b;
+	pe_result lost = {.transport = PE_UNREACHABLE, .body_sent = true};
+
+	begin(&b, 5);
+	run(&b, PE_SECOND);
+	reply(&b, &lost);
+	b.info.paused = true;
+	scan(&b);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "paused after a lost reply: committed");
+	IS_INT(count_state(&b, PE_KEY_KEPT), 5, "all keys stay queued");
+	OK(b.action.slot->keys[0].sent_at > 0, "with the time they were sent at");
+	end(&b);
+}
+
+/* Several slots in use, so that there is never a moment when none is: the new link is used all the same. */
+static void
+test_change_of_link(void)
+{
+	bench b;
+	pe_slot *first, *second;
+	pe_result busy = {.transport = PE_OK, .http_status = 503};
+	pe_response_summary summary;
+
+	begin(&b, 5);
+	run(&b, PE_SECOND);
+	first = send_all(&b);
+	pe_sender_has_work(b.sender, 7, 4);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "a second slot");
+	second = send_all(&b);
+	b.info.link = 2;
+	scan(&b);
+	pe_sender_has_work(b.sender, 7, 5);
+	IS_INT(run(&b, PE_SECOND), PE_DO_WAIT, "nothing more is loaded for the old link");
+	pe_sender_response(b.sender, first, b.now, &busy, &summary);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "nor sent again by it");
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	pe_sender_response(b.sender, second, b.now, &busy, &summary);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "the other slot ends, too");
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	IS_INT(run(&b, 20 * PE_SECOND), PE_DO_SEND, "then all goes on");
+	IS_INT(b.action.slot->link, 2, "by the new one");
+	IS_INT(b.tokens, 2, "with a token of its own");
+	end(&b);
+}
+
+/* ---- several enrichments at once ---------------------------------------------------------- */
+
+typedef struct crowd
+{
+	tap_memory memory;
+	pe_env env;
+	pe_sender *sender;
+	int64_t now;
+	int enrichments;
+	int (*link_of)(int enrichment);
+	int (*server_of)(int link);
+	pe_throttle_limits limits;
+	long sent[16];
+	int most_loaded;
+} crowd;
+
+static void
+scan_crowd(crowd *c)
+{
+	pe_sender_scan_begin(c->sender);
+	for (int v = 0; v < 2; v++)
+		pe_sender_server(c->sender, v, &c->limits, c->now);
+	for (int l = 0; l < 2; l++)
+		pe_sender_link(c->sender, l, c->server_of(l));
+	for (int e = 0; e < c->enrichments; e++)
+	{
+		pe_sender_enrichment_info info = {
+		    .id = e, .link = c->link_of(e), .identity_matches = true, .stored_probe_at = PE_NEVER};
+
+		pe_sender_enrichment(c->sender, &info, c->now);
+		for (int s = 0; s < PE_SHARDS; s++)
+			pe_sender_has_work(c->sender, e, s);
+	}
+	pe_sender_scanned(c->sender, true, c->now + 10 * PE_SECOND);
+}
+
+/* An endless backlog for that long; each request is answered at once, by answer(enrichment). */
+static void
+run_crowd(crowd *c, int64_t duration, int (*answer)(int enrichment))
+{
+	int64_t until = c->now + duration;
+	pe_action action;
+	pe_sender_numbers numbers;
+	pe_built built;
+	pe_response_summary summary;
+
+	while (c->now < until)
+	{
+		pe_sender_next(c->sender, c->now, &action);
+		if (action.kind == PE_DO_WAIT)
+			c->now = action.until;
+		else if (action.kind == PE_DO_SCAN)
+			scan_crowd(c);
+		else if (action.kind == PE_DO_TOKEN)
+			pe_sender_token(c->sender, action.link, c->now, PE_OK, NULL);
+		else if (action.kind == PE_DO_LOAD)
+			pe_sender_loaded(c->sender, action.slot, c->now, PE_WORK_CHUNK, 2, NULL);
+		else if (action.kind == PE_DO_COMMIT)
+			pe_sender_committed(c->sender, action.slot, c->now, PE_WRITTEN);
+		else if (action.kind == PE_DO_REPORT)
+			pe_sender_reported(c->sender, action.enrichment, PE_WRITTEN, c->now);
+		else
+		{
+			pe_result result = {.transport = PE_OK, .http_status = answer(action.slot->enrichment)};
+			pe_result_entry entries[2] = {{0}};
+
+			result.readable = result.http_status < 300;
+			result.entries = entries;
+			result.entry_count = action.key_count;
+			result.retry_after = result.http_status == 429 ? 50 * PE_SECOND : 0;
+			built = (pe_built){.sent = action.keys, .sent_count = action.key_count, .bytes = 100};
+			pe_sender_built(c->sender, action.slot, c->now, &built);
+			c->sent[action.slot->enrichment]++;
+			c->now += 1000;
+			pe_sender_response(c->sender, action.slot, c->now, &result, &summary);
+		}
+		pe_sender_count(c->sender, c->now, &numbers);
+		if (numbers.loaded > c->most_loaded)
+			c->most_loaded = numbers.loaded;
+	}
+}
+
+static int
+same(int id)
+{
+	return id;
+}
+
+static int
+zero(int id)
+{
+	(void) id;
+	return 0;
+}
+
+static int
+all_well(int enrichment)
+{
+	(void) enrichment;
+	return 207;
+}
+
+static int
+last_of_six_is_well(int enrichment)
+{
+	return enrichment == 5 ? 207 : 500;
+}
+
+static int
+first_is_rated(int enrichment)
+{
+	return enrichment == 0 ? 429 : 207;
+}
+
+static int
+even_or_odd(int enrichment)
+{
+	return enrichment % 2;
+}
+
+static void
+begin_crowd(crowd *c, int enrichments, int (*link_of)(int), int (*server_of)(int))
+{
+	memset(c, 0, sizeof(*c));
+	c->env = tap_env(&c->memory);
+	c->enrichments = enrichments;
+	c->link_of = link_of;
+	c->server_of = server_of;
+	c->limits = (pe_throttle_limits){10, 1000, 16};
+	pe_sender_open(&c->env, 1, 0, &c->sender, NULL);
+}
+
+/* Five enrichments in trouble, of sixteen shards each: more than the places there are for chunks. */
+static void
+test_crowd_of_failures(void)
+{
+	crowd c;
+
+	begin_crowd(&c, 6, zero, zero);
+	run_crowd(&c, 900 * PE_SECOND, last_of_six_is_well);
+	OK(c.sent[5] > 5 * (c.sent[0] + c.sent[1] + c.sent[2] + c.sent[3] + c.sent[4]),
+	   "the one that is well is not held back: %ld requests against %ld", c.sent[5], c.sent[0]);
+	OK(c.most_loaded <= 64 + 6 * 4, "and memory is bounded: %d chunks", c.most_loaded);
+	pe_sender_close(c.sender);
+}
+
+/* Two owners with a mapping each for one server: the server has one rate, and pauses as a whole. */
+static void
+test_shared_server(void)
+{
+	crowd c;
+
+	begin_crowd(&c, 2, same, zero);
+	run_crowd(&c, 100 * PE_SECOND, all_well);
+	OK(c.sent[0] + c.sent[1] <= 1010 && c.sent[0] + c.sent[1] >= 900,
+	   "two links of a server share its 10 requests/s: %ld in 100 s", c.sent[0] + c.sent[1]);
+	OK(c.sent[0] > 400 && c.sent[1] > 400, "fairly: %ld and %ld", c.sent[0], c.sent[1]);
+	pe_sender_close(c.sender);
+
+	begin_crowd(&c, 2, same, zero);
+	run_crowd(&c, 1000 * PE_SECOND, first_is_rated);
+	OK(c.sent[1] < 100, "and its pauses: %ld requests of the other in 1000 s", c.sent[1]);
+	pe_sender_close(c.sender);
+
+	begin_crowd(&c, 4, even_or_odd, same);
+	run_crowd(&c, 1000 * PE_SECOND, first_is_rated);
+	OK(c.sent[1] + c.sent[3] > 9000, "which another server has nothing to do with: %ld",
+	   c.sent[1] + c.sent[3]);
+	pe_sender_close(c.sender);
+}
+
 static void
 test_throttle(void)
 {
@@ -602,7 +925,7 @@ test_memory(void)
 		b.env = tap_env(&b.memory);
 		b.queued = 20;
 		b.info = (pe_sender_enrichment_info){
-		    .id = 7, .server = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
+		    .id = 7, .link = 1, .identity_matches = true, .stored_probe_at = PE_NEVER};
 		opened = pe_sender_open(&b.env, 1, 0, &b.sender, NULL) == PE_OK;
 		if (opened && run(&b, 2 * PE_SECOND) == PE_DO_SEND)
 		{
@@ -659,6 +982,9 @@ main(void)
 	test_halving();
 	test_first_refusal_waits();
 	test_schema();
+	test_schema_probes();
+	test_faults_after_other_failures();
+	test_later();
 	test_token();
 	test_configuration();
 	test_identity();
@@ -667,6 +993,10 @@ main(void)
 	test_faults();
 	test_parts();
 	test_pause();
+	test_pause_after_unknown();
+	test_change_of_link();
+	test_crowd_of_failures();
+	test_shared_server();
 	test_throttle();
 	test_memory();
 	test_block_by_others();
