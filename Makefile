@@ -2,7 +2,8 @@
 #
 #   make && sudo make install     the extension, for the PostgreSQL of PG_CONFIG
 #   make demo / make demo-stop    the round trip against the stand-in platform
-#   make test                     everything; parts: test-warnings test-unit test-fuzz test-regress test-tap test-demo
+#   make test                     everything; parts: test-warnings test-unit test-simulation test-fuzz
+#                                 test-regress test-tap test-demo
 #   make bench                    side by side with the peers
 #   make format                   clang-format over our own sources
 
@@ -58,7 +59,7 @@ build/$(EXTENSION)--%--$(EXTVERSION).sql: src/install/frozen/$(EXTENSION)--%.sql
 	@mkdir -p build
 	perl src/install/upgrade/make_upgrade.pl $(filter %.sql,$^) > $@
 
-.PHONY: format test test-warnings test-unit test-fuzz test-regress test-tap test-demo bench demo demo-stop
+.PHONY: format test test-warnings test-unit test-simulation test-fuzz test-regress test-tap test-demo bench demo demo-stop
 
 format:
 	clang-format -i $$(git ls-files 'src/*.c' 'src/*.h' 'test/*.c' 'test/*.h')
@@ -66,7 +67,7 @@ format:
 test:
 	@test/run all
 
-test-warnings test-unit test-fuzz test-regress test-tap test-demo:
+test-warnings test-unit test-simulation test-fuzz test-regress test-tap test-demo:
 	@test/run $(@:test-%=%)
 
 bench:
