@@ -16,6 +16,7 @@
 
 #include "pg/delivery.h"
 #include "pg/guc.h"
+#include "pg/sent.h"
 #include "pg/wire_value.h"
 
 #define MAX_LOG_ROWS 256
@@ -94,6 +95,35 @@ columns_of(const AcknowledgeArg *arg, pe_key_state state)
 	return columns;
 }
 
+/*
+ * Keys whose previous value is just out get a chunk of their own, which waits. Only
+ * those that are still in the chunk, so that doing it twice does no harm.
+ */
+static void
+split_chunk(const AcknowledgeArg *arg)
+{
+	static PeStatement split = {
+	    .sql = "INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before,"
+	           " enqueued_at) SELECT o.enrichment_id, o.shard, o.version, l.keys,"
+	           " clock_timestamp() + $3 * interval '1 microsecond', o.enqueued_at FROM profenrich.outbox o,"
+	           " LATERAL (SELECT array_agg(k) AS keys FROM unnest($2) k WHERE k = ANY (o.profile_keys)) l"
+	           " WHERE o.chunk_id = $1 AND l.keys IS NOT NULL",
+	    .nargs = 3,
+	    .types = {INT8OID, TEXTARRAYOID, INT8OID}};
+	Columns later = columns_of(arg, PE_KEY_LATER);
+	Datum values[3] = {Int64GetDatum(arg->load->chunk_id)};
+	int64 wait = 0;
+
+	if (later.count == 0)
+		return;
+	for (int i = 0; i < arg->slot->key_count; i++)
+		if (arg->slot->keys[i].state == PE_KEY_LATER)
+			wait = Max(wait, arg->slot->keys[i].delay);
+	values[1] = array_of(later.keys, later.count, TEXTOID);
+	values[2] = Int64GetDatum(wait);
+	pe_statement_run(&split, values, NULL, false, 0);
+}
+
 /* The chunk goes, or keeps only the keys that nothing was decided about. */
 static void
 release_chunk(const AcknowledgeArg *arg)
@@ -108,23 +138,42 @@ release_chunk(const AcknowledgeArg *arg)
 
 	if (arg->slot->kind != PE_WORK_CHUNK)
 		return;
+	split_chunk(arg);
 	if (kept.count == 0)
 		pe_statement_run(&delete, values, NULL, false, 0);
-	else
+	else if (kept.count < arg->slot->key_count)
 	{
 		values[1] = array_of(kept.keys, kept.count, TEXTOID);
 		pe_statement_run(&shorten, values, NULL, false, 0);
 	}
 }
 
-/* What is known of these keys' values up to these versions is settled. */
-static void
+/* How many rows of the last statement, which returns one boolean, say true. */
+static int
+count_true(void)
+{
+	int count = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+
+		count += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	return count;
+}
+
+/*
+ * What is known of these keys' values up to these versions is settled. Returns how many
+ * older values waited for another try that is not wanted any more.
+ */
+static int
 forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too)
 {
 	static PeStatement retry = {
 	    .sql = "DELETE FROM profenrich.retry r USING unnest($2, $3) k(profile_key, version)"
 	           " WHERE r.enrichment_id = $1 AND r.profile_key = k.profile_key"
-	           " AND r.version <= k.version",
+	           " AND r.version <= k.version RETURNING r.version < k.version",
 	    .nargs = 3,
 	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	/* A refresh in progress deletes dead letters too, and may take its time to commit. */
@@ -136,14 +185,36 @@ forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too
 	    .nargs = 3,
 	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
+	int superseded;
 
 	if (columns->count == 0)
-		return;
+		return 0;
 	values[1] = array_of(columns->keys, columns->count, TEXTOID);
 	values[2] = array_of(columns->versions, columns->count, INT8OID);
 	pe_statement_run(&retry, values, NULL, false, 0);
+	superseded = count_true();
 	if (dead_too)
 		pe_statement_run(&dead, values, NULL, false, 0);
+	return superseded;
+}
+
+/* Older values that wait for another try, and whose place a newer one is about to take. */
+static int
+count_replaced(const AcknowledgeArg *arg, const Columns *columns)
+{
+	static PeStatement look = {
+	    .sql = "SELECT true FROM profenrich.retry r JOIN unnest($2, $3) k(profile_key, version)"
+	           " ON r.enrichment_id = $1 AND r.profile_key = k.profile_key AND r.version < k.version",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
+	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
+
+	if (columns->count == 0)
+		return 0;
+	values[1] = array_of(columns->keys, columns->count, TEXTOID);
+	values[2] = array_of(columns->versions, columns->count, INT8OID);
+	pe_statement_run(&look, values, NULL, true, 0);
+	return (int) SPI_processed;
 }
 
 /*
@@ -289,20 +360,24 @@ static void
 settle_keys(const AcknowledgeArg *arg)
 {
 	Columns accepted, superseded, retried, dead;
+	int replaced;
 
 	accepted = columns_of(arg, PE_KEY_ACCEPTED);
 	superseded = columns_of(arg, PE_KEY_SUPERSEDED);
 	retried = columns_of(arg, PE_KEY_RETRY);
 	dead = columns_of(arg, PE_KEY_DEAD);
+	pe_sent_note(arg->slot, arg->load);
 	release_chunk(arg);
-	forget_failures(arg, &accepted, true);
+	replaced = forget_failures(arg, &accepted, true);
 	if (arg->slot->kind == PE_WORK_RETRY)
-		forget_failures(arg, &superseded, false);
+		replaced += forget_failures(arg, &superseded, false);
 	drop_tombstones(arg, &accepted);
+	replaced += count_replaced(arg, &retried);
 	write_retries(arg, &retried);
 	write_dead(arg, &dead);
-	forget_failures(arg, &dead, false);
-	pe_delivery_count_up(arg->slot->enrichment, accepted.count, superseded.count, retried.count, dead.count);
+	replaced += forget_failures(arg, &dead, false);
+	pe_delivery_count_up(arg->slot->enrichment, accepted.count, superseded.count + replaced, retried.count,
+	                     dead.count);
 }
 
 bool

@@ -26,6 +26,7 @@
 #include "pg/delivery.h"
 #include "pg/owner.h"
 #include "pg/sender_identity.h"
+#include "pg/sent.h"
 
 /* The session lock lives beside the lock that DROP EXTENSION takes, so that it never stands in its way. */
 #define SENDER_LOCK_SUBID 1
@@ -396,6 +397,7 @@ load_chunk(LoadArg *arg)
 		return false;
 	arg->load = read_chunk(arg->context, SPI_tuptable->vals[0], SPI_tuptable->tupdesc);
 	arg->kind = PE_WORK_CHUNK;
+	pe_sent_waits(arg->slot, arg->load, arg->past);
 	return true;
 }
 

@@ -115,7 +115,8 @@ extern bool pe_delivery_scan(MemoryContext context, List **targets);
 
 /*
  * The next chunk or the due retries of a slot, as a child context of context: *load is
- * NULL when nothing is due. past has room for PE_CHUNK_KEYS. chunks: or retries only.
+ * NULL when nothing is due. chunks: or retries only. past has room for PE_CHUNK_KEYS, and is
+ * zero before.
  */
 extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, bool chunks, int64 after_chunk,
                              PeLoad **load, pe_work_kind *kind, pe_key_past *past);

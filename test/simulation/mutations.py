@@ -10,6 +10,7 @@ whoever changed the code changes the mutation with it. Prints TAP.
 """
 
 import os
+import re
 import subprocess
 import sys
 
@@ -162,11 +163,13 @@ def mutate(directory, objects, name, before, after):
     path = path_of(name)
     with open(os.path.join(ROOT, path)) as file:
         text = file.read()
-    if text.count(before) != 1:
-        raise RuntimeError("the text to be edited is in %s %d times, not once" % (path, text.count(before)))
+    # However the lines are broken.
+    edited, count = re.subn(r"\s+".join(re.escape(word) for word in before.split()), lambda match: after, text)
+    if count != 1:
+        raise RuntimeError("the text to be edited is in %s %d times, not once" % (path, count))
     copy = os.path.join(directory, name)
     with open(copy, "w") as file:
-        file.write(text.replace(before, after))
+        file.write(edited)
     compile_to(copy, copy[:-2] + ".mutant.o")
     program = os.path.join(directory, "mutant")
     linked = run(["gcc"] + [copy[:-2] + ".mutant.o" if path == other else target

@@ -171,7 +171,7 @@ sub install
 	chmod 0700, $folder;
 	$self->{secrets} = $folder;
 	$node->append_conf('postgresql.conf', "profenrich.secret_directory = '$folder'\nprofenrich.allow_private_addresses = on
-profenrich.ready_after = 0\n");
+profenrich.ready_after = 0\nprofenrich.resend_gap = 0\n");
 	$self->write_secret('standin', %more);
 	return;
 }

@@ -1,0 +1,186 @@
+/*
+ * sent.c
+ *		What went out within the resend gap, so that two values of one profile keep their
+ *		distance on the wire: the platform may apply such as come close together in
+ *		either order.
+ *
+ * An acknowledgement notes which keys were sent, and when, whatever became of them: a
+ * row for each request, of the keys' hashes. Two keys of one hash cost one of them a
+ * wait. A chunk is loaded only after the former request of its shard was
+ * acknowledged, so nothing can have gone out that is not noted; but for what was in
+ * flight when the server crashed.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "pg/exchange.h"
+#include "pg/guc.h"
+#include "pg/sent.h"
+
+static int32
+hash_of(const char *key)
+{
+	return (int32) hash_bytes((const unsigned char *) key, (int) strlen(key));
+}
+
+static void
+forget_old(const pe_slot *slot)
+{
+	static PeStatement forget = {.sql = "DELETE FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
+	                                    " AND sent_at < clock_timestamp() - $3 * interval '1 second'",
+	                             .nargs = 3,
+	                             .types = {INT4OID, INT2OID, INT4OID}};
+	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
+	                   Int32GetDatum(pe_resend_gap)};
+
+	pe_statement_run(&forget, values, NULL, false, 0);
+}
+
+void
+pe_sent_note(const pe_slot *slot, const PeLoad *load)
+{
+	static PeStatement note = {
+	    .sql = "INSERT INTO profenrich.sent (enrichment_id, shard, version, sent_at, key_hashes)"
+	           " SELECT $1, $2, k.version, clock_timestamp() - min(k.ago) * interval '1 microsecond',"
+	           " array_agg(k.hash) FROM unnest($3, $4, $5) k(hash, version, ago) GROUP BY k.version",
+	    .nargs = 5,
+	    .types = {INT4OID, INT2OID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
+	Datum *hashes = palloc(Max(slot->key_count, 1) * sizeof(Datum));
+	Datum *versions = palloc(Max(slot->key_count, 1) * sizeof(Datum));
+	Datum *agos = palloc(Max(slot->key_count, 1) * sizeof(Datum));
+	Datum values[5] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard)};
+	int64 now = pe_worker_now();
+	int count = 0;
+
+	forget_old(slot);
+	if (pe_resend_gap == 0)
+		return;
+	for (int i = 0; i < slot->key_count; i++)
+	{
+		if (slot->keys[i].sent_at == 0)
+			continue;
+		hashes[count] = Int32GetDatum(hash_of(load->keys[i]));
+		versions[count] = Int64GetDatum(load->versions[i]);
+		agos[count++] = Int64GetDatum(now - slot->keys[i].sent_at);
+	}
+	if (count == 0)
+		return;
+	values[2] = PointerGetDatum(construct_array(hashes, count, INT4OID, 4, true, TYPALIGN_INT));
+	values[3] =
+	    PointerGetDatum(construct_array(versions, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[4] = PointerGetDatum(construct_array(agos, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	pe_statement_run(&note, values, NULL, false, 0);
+}
+
+/* A key of the load, by its hash. */
+typedef struct HashedKey
+{
+	int32 hash;
+	int index;
+} HashedKey;
+
+static int
+compare_hashes(const void *left, const void *right)
+{
+	int32 a = ((const HashedKey *) left)->hash;
+	int32 b = ((const HashedKey *) right)->hash;
+
+	return (a > b) - (a < b);
+}
+
+/* One request of late: its keys that the load has, too, wait until the gap is over. */
+static void
+take_request(const HashedKey *keys, int count, Datum hashes, TimestampTz sent_at, pe_key_past *past)
+{
+	int64 wait = sent_at + (int64) pe_resend_gap * USECS_PER_SEC - GetCurrentTimestamp();
+	ArrayType *array = DatumGetArrayTypeP(hashes);
+	const int32 *hash = (const int32 *) ARR_DATA_PTR(array);
+	int length = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+
+	for (int i = 0; i < length; i++)
+	{
+		HashedKey wanted = {.hash = hash[i]};
+		const HashedKey *found = bsearch(&wanted, keys, count, sizeof(HashedKey), compare_hashes);
+
+		if (found == NULL)
+			continue;
+		while (found > keys && found[-1].hash == hash[i])
+			found--;
+		for (; found < keys + count && found->hash == hash[i]; found++)
+			past[found->index].wait = Max(past[found->index].wait, wait);
+	}
+	if ((Pointer) array != DatumGetPointer(hashes))
+		pfree(array);
+}
+
+/* What has a newer value is not sent anyway: it need not wait for that. */
+static void
+release_superseded(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
+{
+	static PeStatement newest = {
+	    .sql = "SELECT k.ord FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN"
+	           " profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"
+	           " WHERE s.version IS DISTINCT FROM $3",
+	    .nargs = 3,
+	    .types = {INT4OID, TEXTARRAYOID, INT8OID}};
+	Datum *keys = palloc(load->count * sizeof(Datum));
+	int *indexes = palloc(load->count * sizeof(int));
+	Datum values[3] = {Int32GetDatum(slot->enrichment), 0, Int64GetDatum(load->versions[0])};
+	int count = 0;
+
+	for (int i = 0; i < load->count; i++)
+		if (past[i].wait > 0)
+		{
+			indexes[count] = i;
+			keys[count++] = CStringGetTextDatum(load->keys[i]);
+		}
+	if (count == 0)
+		return;
+	values[1] = PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
+	pe_statement_run(&newest, values, NULL, true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+		int64 ord = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		past[indexes[ord - 1]].wait = 0;
+	}
+}
+
+void
+pe_sent_waits(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
+{
+	static PeStatement others = {
+	    .sql = "SELECT sent_at, key_hashes FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
+	           " AND sent_at > clock_timestamp() - $3 * interval '1 second' AND version <> $4",
+	    .nargs = 4,
+	    .types = {INT4OID, INT2OID, INT4OID, INT8OID}};
+	Datum values[4] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
+	                   Int32GetDatum(pe_resend_gap), Int64GetDatum(load->versions[0])};
+	HashedKey *keys;
+
+	pe_statement_run(&others, values, NULL, true, 0);
+	if (SPI_processed == 0)
+		return;
+	keys = palloc(load->count * sizeof(HashedKey));
+	for (int i = 0; i < load->count; i++)
+		keys[i] = (HashedKey){hash_of(load->keys[i]), i};
+	qsort(keys, load->count, sizeof(HashedKey), compare_hashes);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool isnull;
+
+		take_request(keys, load->count, SPI_getbinval(row, desc, 2, &isnull),
+		             DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)), past);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	release_superseded(slot, load, past);
+}

@@ -1,0 +1,77 @@
+# Two values of one profile keep their distance on the wire, whenever they were queued: what counts is when the first
+# was sent. Chunks are put into the queue without a time to wait for, as after an outage.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Queue;
+use StandIn;
+
+my $GAP = 6;
+
+my $platform = StandIn->new;
+my $node     = PostgreSQL::Test::Cluster->new('gap');
+$node->init;
+$platform->install($node);
+$node->append_conf('postgresql.conf',
+	"shared_preload_libraries = 'profenrich'\nprofenrich.poll_interval = 1\nprofenrich.resend_gap = $GAP\n");
+$node->start;
+my $id   = set_up_enrichment($node, $platform, 'churn');
+my $done = "SELECT pending = 0 FROM profenrich.enrichment_status WHERE enrichment = 'churn'";
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# Of the values of one profile, the shortest time between two on the platform, in ms.
+sub shortest_gap
+{
+	$platform->journal_into($node, 'journal');
+	return sql('SELECT min(at_ms - before) FROM (SELECT at_ms, lag(at_ms) OVER (PARTITION BY identity ORDER BY seq) AS before FROM journal) j');
+}
+
+enqueue($node, $id, 1, 300);
+wait_until($node, $done, 'the first values are delivered');
+is(sql("SELECT sum(cardinality(key_hashes)) FROM profenrich.sent"), 300, 'and noted');
+enqueue($node, $id, 201, 400);
+wait_until($node, "SELECT count(*) = 16 AND bool_and(not_before > now()) AND sum(key_count) = 100 FROM profenrich.outbox",
+	'of the next, those wait whose profiles were just sent');
+is(sql("SELECT state FROM profenrich.enrichment_status"), 'waiting', 'which the status says');
+is($platform->accepted, 400, 'the others went at once');
+
+# Superseded while they wait.
+enqueue($node, $id, 201, 250);
+wait_until($node, $done, 'all are delivered in the end');
+compare_with_journal($node, $platform, $id, 'churn', 0);
+cmp_ok(shortest_gap(), '>=', 1000 * $GAP - 200, 'with the gap between two values of a profile');
+is(sql("SELECT accepted, superseded FROM profenrich.enrichment_status"), '500|50', 'and the counters add up');
+
+# Sent in vain: nobody knows what has arrived.
+$platform->fault(path => '/collection/', action => { cut => 'after_accept', reset => JSON::PP::true });
+enqueue($node, $id, 401, 420);
+wait_until($node, "SELECT count(DISTINCT shard) = 16 FROM profenrich.delivery_log WHERE outcome = 'unknown'", 'no answer, from any shard');
+sql("SELECT profenrich.pause('churn')");
+wait_until($node, "SELECT count(DISTINCT h) = 20 FROM profenrich.sent, unnest(key_hashes) h
+	WHERE version = (SELECT max(version) FROM profenrich.profile_score)", 'a send without an outcome is noted, too');
+is(sql("SELECT sum(key_count) FROM profenrich.outbox"), 20, 'and all stays queued');
+$platform->clear_faults;
+sql("SELECT profenrich.resume('churn')");
+wait_until($node, $done, 'delivered');
+enqueue($node, $id, 401, 420);
+wait_until($node, $done, 'and their next values, after a while');
+$platform->journal_into($node, 'journal');
+cmp_ok(sql("SELECT min(at_ms - before) FROM (SELECT entity, at_ms, lag(at_ms) OVER w AS before, lag(entity) OVER w AS former FROM journal
+		WINDOW w AS (PARTITION BY identity ORDER BY seq)) j
+	WHERE former -> '_acme' -> 'churn' -> 'score' <> entity -> '_acme' -> 'churn' -> 'score'"), '>=', 1000 * $GAP - 200, 'with the gap');
+
+# What is past the gap is forgotten.
+sql("UPDATE profenrich.sent SET sent_at = now() - interval '1 day'");
+enqueue($node, $id, 1, 20);
+wait_until($node, $done, 'delivered');
+is(sql("SELECT count(*) FILTER (WHERE sent_at < now() - interval '1 hour' AND shard IN (SELECT i % 16 FROM generate_series(1, 20) i)) FROM profenrich.sent"),
+	0, 'old requests are forgotten');
+
+$node->stop;
+$platform->stop;
+done_testing();
