@@ -10,11 +10,10 @@
 /*
  * Slots of one server that hold keys. Far more than requests in flight, because those
  * of one enrichment in trouble may hold theirs for minutes; a bound, because each
- * holds up to 500 keys. Each enrichment may have a few all the same: else four in
+ * holds up to 500 keys. Each enrichment may have one all the same: else four in
  * trouble, with sixteen shards each, would keep all others out.
  */
-#define MAX_LOADED    64
-#define ALWAYS_LOADED 4
+#define MAX_LOADED 64
 
 static void
 earliest(int64_t *when, int64_t candidate)
@@ -126,7 +125,7 @@ may_load(const enrichment *e, int64_t now, int64_t *until)
 
 	if (e->loaded == 0)
 		return true;
-	if (v->loaded >= MAX_LOADED && e->loaded >= ALWAYS_LOADED)
+	if (v->loaded >= MAX_LOADED)
 		return false;
 	ready = pe_throttle_ready(&v->throttle, now, 1);
 	if (ready > now)
