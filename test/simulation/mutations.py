@@ -96,6 +96,8 @@ MUTATIONS = [
      "\tv->id = 1000 + id;\n\tv->next = sender->servers;\n\tsender->servers = v;\n\tl->server = v;"),
     ("places of loaded chunks are not given back", "sender.c",
      "e->link->server->loaded--;\n\te->loaded--;", ""),
+    ("enrichments take no turns", "sender_plan.c",
+     "if (action->kind == PE_DO_SEND)\n\t\t\t\t\t\tserve_last(sender, e);", ""),
     # Permission.
     ("two slots serve one shard", "sender.c",
      "e->slots[i].public.shard = i;", "e->slots[i].public.shard = i == 1 ? 0 : i;"),

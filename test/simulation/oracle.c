@@ -376,13 +376,13 @@ oracle_crashed(world *w)
 
 /* ---- the end ---------------------------------------------------------------------------- */
 
-/* Of a record that spoils what it is in nobody knows when it is given up. */
+/* Of a record that spoils what it is in, or all that is sick, nobody knows when it is given up. */
 static bool
 is_spoilt(const world *w, int e, int k)
 {
 	const record *r = &w->platform.records[e][k];
 
-	return r->bad || r->faulty || r->huge;
+	return r->bad || r->faulty || r->huge || w->platform.sick[e];
 }
 
 static long

@@ -139,6 +139,8 @@ turned_away(world *w, flight *f)
 	}
 	if (chance(w, sky->lost))
 		r->transport = PE_UNREACHABLE;
+	else if (w->platform.sick[f->enrichment])
+		r->http_status = chance(w, 500) ? 500 : 503;
 	else if (chance(w, sky->configuration) && chance(w, 300))
 		r->transport = PE_UNTRUSTED;
 	else if (chance(w, sky->busy))

@@ -260,6 +260,7 @@ make_enrichment(world *w, int e)
 	                            .retract_absent = chance(w, 500),
 	                            .link = roll(w, 2 * w->servers),
 	                            .probe_at = PE_NEVER};
+	w->platform.sick[e] = w->enrichments > 1 && chance(w, 150);
 	for (int k = 0; k < w->keys; k++)
 	{
 		record *r = &w->platform.records[e][k];

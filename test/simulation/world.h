@@ -154,6 +154,7 @@ typedef struct platform
 {
 	weather weather[MAX_SERVERS];
 	bool wrong_schema[MAX_ENRICHMENTS];
+	bool sick[MAX_ENRICHMENTS]; /* for good: none of its requests succeeds, while its server is well */
 	record records[MAX_ENRICHMENTS][MAX_KEYS];
 	flight flights[MAX_FLIGHTS];
 	int flight_count; /* highest used + 1 */
