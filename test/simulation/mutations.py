@@ -34,6 +34,8 @@ MUTATIONS = [
     ("a reply with another number of entries counts as accepted", "outcome.c",
      "? PE_OUTCOME_MIXED : PE_OUTCOME_MISCOUNTED;",
      "? PE_OUTCOME_MIXED : PE_OUTCOME_ACCEPTED;"),
+    ("entries in another order count for the messages of their places", "outcome.c",
+     "result->entry_count == message_count && !result->reordered", "result->entry_count == message_count"),
     ("a 207 counts as accepted, whatever its entries say", "outcome.c",
      "? PE_OUTCOME_MIXED : PE_OUTCOME_MISCOUNTED;",
      "? PE_OUTCOME_ACCEPTED : PE_OUTCOME_MISCOUNTED;"),

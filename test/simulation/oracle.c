@@ -65,7 +65,7 @@ meaning(const flight *f)
 		return r->body_sent ? SAYS_NOTHING : SAYS_NOT_SENT;
 	if (r->http_status >= 300)
 		return meaning_of(r->http_status);
-	if (!r->readable || r->entry_count != f->count)
+	if (!r->readable || r->reordered || r->entry_count != f->count)
 		return SAYS_NOTHING;
 	return SAYS_EACH;
 }

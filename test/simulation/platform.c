@@ -208,6 +208,8 @@ damage_reply(world *w, flight *f)
 	}
 	else if (chance(w, sky->garbage))
 		r->readable = false;
+	else if (chance(w, sky->miscount) && !f->alone && chance(w, 300))
+		r->reordered = true;
 	else if (chance(w, sky->miscount) && !f->alone)
 		r->entry_count = f->count > 1 && chance(w, 700) ? f->count - 1 : f->count + 1;
 }
