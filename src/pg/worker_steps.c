@@ -95,7 +95,7 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	for (int i = 0; i < PE_SHARDS; i++)
 	{
 		/* Chunks whose time has come since are behind: they must not wait for the end of a backlog. */
-		enrichment->after_chunk[i] = 0;
+		enrichment->from_start[i] = true;
 		if (target->shards & (1 << i))
 			pe_sender_has_work(worker->sender, target->enrichment_id, i);
 	}
@@ -149,12 +149,15 @@ do_load(PeWorker *worker, const pe_action *action)
 	              !pe_batch_deciding(slot->enrichment);
 
 	drop_load(enrichment, slot->shard);
+	if (enrichment->from_start[slot->shard])
+		enrichment->after_chunk[slot->shard] = 0;
 	if (!pe_delivery_load(worker->context, slot, chunks, enrichment->after_chunk[slot->shard], &load, &kind,
 	                      past))
 	{
 		pe_sender_load_failed(worker->sender, slot, pe_worker_now());
 		return;
 	}
+	enrichment->from_start[slot->shard] = false;
 	if (pe_sender_loaded(worker->sender, slot, pe_worker_now(), kind, load != NULL ? load->count : 0, past) ==
 	    PE_OK)
 		enrichment->loads[slot->shard] = load;

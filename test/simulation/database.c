@@ -288,7 +288,7 @@ scan_target(world *w, int e, int64_t *next_scan)
 		queue *q = queue_of(w, e, s);
 		bool due = false;
 
-		q->after = 0;
+		q->from_start = true;
 		for (int i = 0; i < q->count && !due; i++)
 			due = q->chunks[i].not_before <= wall(w);
 		if (due)
@@ -348,6 +348,9 @@ load_chunk(world *w, const pe_slot *slot, loaded *l, pe_key_past *past)
 {
 	queue *q = queue_of(w, slot->enrichment, slot->shard);
 
+	if (q->from_start)
+		q->after = 0;
+	q->from_start = false;
 	for (int pass = 0; pass < 2; pass++, q->after = 0)
 		for (int i = 0; i < q->count; i++)
 		{

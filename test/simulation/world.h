@@ -60,7 +60,8 @@ typedef struct queue /* an enrichment's chunks of one shard, by id */
 	chunk *chunks;
 	int count;
 	int room;
-	int64_t after; /* the worker's: where it goes on looking */
+	int64_t after;   /* the worker's: where it goes on looking, */
+	bool from_start; /* but once from the start */
 } queue;
 
 typedef struct refresh /* a transaction in progress */

@@ -65,6 +65,14 @@ cmp_ok(sql("SELECT min(at_ms - before) FROM (SELECT entity, at_ms, lag(at_ms) OV
 		WINDOW w AS (PARTITION BY identity ORDER BY seq)) j
 	WHERE former -> '_acme' -> 'churn' -> 'score' <> entity -> '_acme' -> 'churn' -> 'score'"), '>=', 1000 * $GAP - 200, 'with the gap');
 
+# A profile that was retracted has no value to tell when it may come back; its tombstone does.
+sql("SELECT profenrich.pause('churn')");
+enqueue($node, $id, 900, 900);
+sql("UPDATE profenrich.profile_score SET retracted = true, value = NULL, changed_at = now() + interval '1 hour' WHERE profile_key = 'K-900';
+	SELECT profenrich.resume('churn')");
+wait_until($node, $done, 'a retraction is delivered');
+is(sql("SELECT hash FROM profenrich.profile_score WHERE profile_key = 'K-900'"), -1, 'its tombstone is marked, until the resend gap has passed');
+
 # What is past the gap is forgotten.
 sql("UPDATE profenrich.sent SET sent_at = now() - interval '1 day'");
 enqueue($node, $id, 1, 20);
