@@ -10,6 +10,7 @@
  *  - there is one worker at a time, so the epoch that fences older ones is not there;
  *  - chunks are of fewer keys, and a shard's due retries fit into one load;
  *  - sent remembers for each key when it last went out, the table does so by request;
+ *  - all is streamed, and what refresh holds back (hysteresis, gates, consent) has no part in it;
  *  - nothing is written to the log.
  */
 #include "world.h"
