@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -31,6 +32,7 @@
 #include "pg/gate.h"
 #include "pg/guc.h"
 #include "pg/json_shape.h"
+#include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
 #include "pg/report.h"
@@ -323,6 +325,22 @@ put_limits(PeRow *row, const DeliveryPlan *plan)
 	          "the platform's queries get slow");
 }
 
+/* Batches that this database began within the last day in the sandbox, whichever enrichment they were of. */
+static int64
+batches_begun(const PeServer *server)
+{
+	Oid types[] = {TEXTOID, TEXTOID};
+	Datum values[] = {CStringGetTextDatum(server->org_id != NULL ? server->org_id : ""),
+	                  CStringGetTextDatum(server->sandbox)};
+	bool isnull;
+
+	pe_owner_execute(
+	    "SELECT count(*) FROM profenrich.batch_job JOIN profenrich.enrichment_target t USING (enrichment_id) "
+	    "WHERE created_at > now() - interval '1 day' AND t.org_id = $1 AND t.sandbox = $2",
+	    2, types, values, NULL, false, 1);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
 static void
 put_delivery(PeRow *row, const DeliveryPlan *plan)
 {
@@ -335,6 +353,7 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	pe_delivery_mode mode =
 	    pe_delivery_mode_choose(plan->refresh->enrichment->mode, &bounds, plan->records, seconds, &why);
 	bool batch = mode == PE_MODE_BATCH;
+	int64 begun = batches_begun(server);
 
 	pe_throttle_init(&throttle, &limits, 0);
 	put_count(row, "messages", plan->records, true, "one for each profile that changed or is retracted");
@@ -352,8 +371,9 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	         psprintf("to stream them at %g messages and %g requests a second of server \"%s\"",
 	                  throttle.limits.messages_per_second, throttle.limits.requests_per_second,
 	                  server->name));
-	put_count(row, "batches", batch ? 1 : 0, true,
-	          psprintf("of %d a day for all that feeds the sandbox", pe_batch_budget));
+	put_count(row, "batches", batch ? 1 : 0, !batch || begun < pe_batch_budget,
+	          psprintf("of %d a day for all that feeds the sandbox; " INT64_FORMAT " begun here within a day",
+	                   pe_batch_budget, begun));
 }
 
 /* plan(enrichment) -> (item, value, ok, detail) */
