@@ -14,7 +14,7 @@
 static void *
 dataset_alloc(pe_dataset *dataset, size_t bytes)
 {
-	void *ptr = pe_alloc(dataset->env, bytes);
+	void *ptr = pe_alloc_large(dataset->env, bytes, 1);
 
 	if (ptr != NULL)
 		dataset->bytes += bytes;

@@ -18,6 +18,10 @@
  */
 #define PE_SLOT_MISSING 0
 
+/* An array of count items that is not zeroed, on large pages where it is large; NULL as pe_calloc. large.c.
+ */
+extern void *pe_alloc_large(const pe_env *env, size_t count, size_t size);
+
 /* ---- dataset -------------------------------------------------------------------------- */
 
 /* The distinct texts of one categorical feature: an open-addressing hash over one text arena. */

@@ -7,7 +7,7 @@
 
 #define KEPT_BYTES       24 /* a row's target, weight and hash */
 #define LIST_BYTES       8  /* train and holdout lists */
-#define BOOST_BYTES      40 /* margin, gradient pair, two row lists, two lists of entries */
+#define BOOST_BYTES      44 /* margin, gradient pair, two row lists, two lists of entries, place of the leaf */
 #define EVALUATE_BYTES   72 /* of a held-out row: margins, targets, weights, sorts */
 #define DISTRIBUTE_BYTES 24 /* of every row when few are held out: margin, prediction, sort */
 #define SMALL            2000000
@@ -67,7 +67,7 @@ rows_memory(const pe_options *options, int n_features, double rows)
 
 /*
  * Trees while they grow: 37 bytes a node in arrays that grow by a quarter, one of them
- * copied at a time; and the leaves of the tree at hand in an array that doubles. A leaf
+ * copied at a time; and the leaves of the tree at hand in arrays that double, with sums by thread. A leaf
  * has a row at least; very deep trees without max_leaves are announced as if each had one.
  */
 static double
@@ -79,7 +79,8 @@ nodes_memory(const pe_options *options, double rows)
 	pe_options_shape(options, &max_depth, &max_leaves);
 	leaves = fmin(max_leaves > 0 ? fmin(max_leaves, rows) : rows, ldexp(1, max_depth));
 	lists = max_leaves > 0 ? 2 : 1;
-	return (leaves * 2 * options->trees + 2048) * 37 * 1.6 + (leaves * 3 + 64) * 200 * lists;
+	return (leaves * 2 * options->trees + 2048) * 37 * 1.6 +
+	       (leaves * 3 + 64) * (200 * lists + 16.0 * options->threads);
 }
 
 /* Independent of the number of rows. */

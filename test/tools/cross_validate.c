@@ -8,6 +8,7 @@
  * FILE is tab separated. Its head names the columns: fold, target (for affinity a text),
  * perhaps weight, then features as NAME:n or NAME:c for numbers and categories; an empty
  * cell is missing. Rows of fold -1 are only trained on. Prints figures, one "name value" a line.
+ * predictions=OUT among the options writes a line of target and prediction for each predicted row.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -294,11 +295,25 @@ print_figures(const table *t, pe_task task, const pe_options *options, const out
 	       e.deviance);
 }
 
+static void
+write_predictions(const outcome *o, const char *path)
+{
+	FILE *file = fopen(path, "w");
+
+	if (file == NULL)
+		die("the predictions cannot be written");
+	for (size_t i = 0; i < o->n; i++)
+		fprintf(file, "%.17g\t%.17g\n", o->targets[i], o->predictions[i]);
+	if (fclose(file) != 0)
+		die("the predictions cannot be written");
+}
+
 int
 main(int argc, char **argv)
 {
 	static table t;
 	static outcome o;
+	const char *predictions = NULL;
 	double seconds = 0;
 	pe_options options;
 	pe_task task;
@@ -315,7 +330,10 @@ main(int argc, char **argv)
 		if (equals == NULL)
 			die("an option is no NAME=VALUE");
 		*equals = '\0';
-		check(pe_options_set(&options, argv[i], equals + 1, &err));
+		if (strcmp(argv[i], "predictions") == 0)
+			predictions = equals + 1;
+		else
+			check(pe_options_set(&options, argv[i], equals + 1, &err));
 	}
 	read_table(&t, argv[3]);
 	o.predictions = calloc(t.rows, sizeof(double));
@@ -334,5 +352,7 @@ main(int argc, char **argv)
 	}
 	printf("rows %zu\nseconds %.2f\n", o.n, seconds);
 	print_figures(&t, task, &options, &o);
+	if (predictions != NULL)
+		write_predictions(&o, predictions);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /*
  * The loops that training of trees spends its time in: columns in groups against columns
- * alone, rounded sums that never run over, sorting of rows, the logistic function.
+ * alone, rounded sums that never run over, sorting of rows, the leaves' rows, the logistic function.
  */
 #include "model/trees/boost.h"
 #include "model_data.h"
@@ -85,7 +85,6 @@ make_grower(grown *g, const table *t, int threads, uint32_t capacity)
 	                        .bins = &t->bins,
 	                        .forest = &g->forest,
 	                        .pairs = g->pairs,
-	                        .rows = g->rows,
 	                        .capacity = capacity,
 	                        .err = &err};
 	IS_INT(pe_grower_create(&g->grower), PE_OK, "a grower on %d threads", threads);
@@ -192,6 +191,71 @@ sums(int threads, bool rounded, bool extreme)
 	OK(worst < 2.5, "rounding evens out: %.2f units for the root of the rows", worst);
 	pe_free(&env, cells);
 	pe_free(&env, expected);
+	free_grower(&g);
+	free_table(&t);
+}
+
+/* Rows scattered over leaves, as a tree leaves them: each finds its leaf, sums are exact, values arrive. */
+static void
+leaves(int threads, int n_leaves)
+{
+	enum
+	{
+		ROWS = 30000
+	};
+	uint64_t state = 11;
+	int size = 7, wrong = 0;
+	uint32_t *owners, begin = 0;
+	pe_cell *sums;
+	double *margins;
+	table t;
+	grown g;
+
+	make_table(&t, &size, 1, ROWS, &state);
+	make_grower(&g, &t, threads, ROWS);
+	pe_leaves_free(&g.grower);
+	g.grower.places = NULL;
+	g.options.max_leaves = n_leaves;
+	IS_INT(pe_leaves_create(&g.grower), PE_OK, "room for %d leaves", n_leaves);
+	owners = pe_calloc(&env, ROWS, sizeof(*owners));
+	sums = pe_calloc(&env, (size_t) n_leaves, sizeof(*sums));
+	margins = pe_calloc(&env, ROWS, sizeof(*margins));
+	g.model->values = pe_calloc(&env, (size_t) n_leaves, sizeof(double));
+	g.grower.closed = pe_calloc(&env, (size_t) n_leaves, sizeof(pe_leaf));
+	g.grower.n_closed = g.grower.closed_capacity = (uint32_t) n_leaves;
+	for (uint32_t row = 0; row < ROWS; row++)
+	{
+		owners[row] = (uint32_t) (data_uniform(&state) * n_leaves);
+		g.pairs[row] = (pe_pair){(int32_t) ((data_uniform(&state) - 0.5) * (1 << 30)), 1 + (int32_t) row};
+		sums[owners[row]].g += g.pairs[row].g;
+		sums[owners[row]].h += g.pairs[row].h;
+	}
+	for (int leaf = 0; leaf < n_leaves; leaf++)
+	{
+		uint32_t end = begin;
+
+		for (uint32_t row = 0; row < ROWS; row++)
+			if (owners[row] == (uint32_t) leaf)
+				g.grower.entries[end++] = row;
+		g.model->values[leaf] = leaf + 0.5;
+		/* Leaves are closed in any order. */
+		g.grower.closed[(leaf * 7 + 3) % n_leaves] =
+		    (pe_leaf){.begin = begin, .count = end - begin, .node = (uint32_t) leaf};
+		begin = end;
+	}
+	IS_INT(pe_leaves_settle(&g.grower, g.rows, ROWS), PE_OK, "settled on %d threads", threads);
+	for (int i = 0; i < n_leaves; i++)
+		wrong += g.grower.closed[i].sum.g != sums[g.grower.closed[i].node].g ||
+		         g.grower.closed[i].sum.h != sums[g.grower.closed[i].node].h;
+	IS_INT(wrong, 0, "exact sums of %d leaves", n_leaves);
+	OK(pe_leaves_add_values(&g.grower, g.rows, ROWS, margins), "values are added");
+	for (uint32_t row = 0; row < ROWS; row++)
+		wrong += margins[row] != owners[row] + 0.5;
+	IS_INT(wrong, 0, "each row has its leaf's value");
+	pe_free(&env, owners);
+	pe_free(&env, sums);
+	pe_free(&env, margins);
+	pe_free(&env, g.model->values);
 	free_grower(&g);
 	free_table(&t);
 }
@@ -334,6 +398,9 @@ main(void)
 		sums(threads, true, false);
 		sums(threads, true, true);
 	}
+	leaves(1, 31);
+	leaves(3, 256);
+	leaves(2, 300);
 	sigmoids();
 	walks("max_depth=6", "seed=1");
 	walks("max_depth=24", "min_child_weight=0.01");

@@ -300,7 +300,7 @@ turn_work(void *ctx, uint32_t item, int thread)
 static pe_status
 turn(pe_fit *fit, pe_bins *bins)
 {
-	if ((bins->turned = pe_alloc(fit->env, (size_t) bins->rows * bins->n_groups)) == NULL)
+	if ((bins->turned = pe_alloc_large(fit->env, bins->rows, bins->n_groups)) == NULL)
 		return pe_fail_memory(fit->err);
 	if (!pe_team_run(fit->pool, turn_work, bins, (uint32_t) ((bins->rows + CHUNK_ROWS - 1) / CHUNK_ROWS)))
 		return pe_fail(fit->err, PE_CANCELLED, "training was cancelled");
@@ -312,10 +312,8 @@ pe_bins_fill(pe_fit *fit, pe_bins *bins)
 {
 	pe_dataset *dataset = fit->dataset;
 	fill_job job = {.fit = fit, .bins = bins};
-	size_t bytes;
 
-	if (__builtin_mul_overflow((size_t) bins->rows, bins->stride, &bytes) ||
-	    (bins->matrix = pe_alloc(fit->env, bytes)) == NULL)
+	if ((bins->matrix = pe_alloc_large(fit->env, bins->rows, bins->stride)) == NULL)
 		return pe_fail_memory(fit->err);
 	job.chunk_rows = 1u << dataset->block_shift;
 	if (job.chunk_rows > CHUNK_ROWS)

@@ -95,11 +95,12 @@ one_tree(pe_boost *b, uint32_t tree)
 	if (!pe_boost_gradients(b))
 		return cancelled(b->fit->err);
 	pe_boost_draw_rows(b, tree);
-	status = pe_grow_tree(&b->grower, b->n_sampled);
+	status = pe_grow_tree(&b->grower, b->sampled, b->n_sampled);
 	if (status != PE_OK)
 		return status;
 	if (!pe_boost_renew_leaves(b) ||
-	    !pe_grower_add_values(&b->grower, b->n_sampled, pe_boost_margins(b, b->class)) || !walk_rest(b))
+	    !pe_leaves_add_values(&b->grower, b->sampled, b->n_sampled, pe_boost_margins(b, b->class)) ||
+	    !walk_rest(b))
 		return cancelled(b->fit->err);
 	return PE_OK;
 }
@@ -242,10 +243,10 @@ allocate(pe_boost *b)
 	b->forest.model = b->fit->model;
 	b->fit->model->roots =
 	    pe_calloc(env, (size_t) b->fit->options->trees * b->n_margins + 1, sizeof(uint32_t));
-	b->margins = pe_alloc(env, rows * b->n_margins * sizeof(*b->margins));
-	b->pairs = pe_calloc(env, rows, sizeof(*b->pairs));
-	b->rows = pe_alloc(env, n_train * sizeof(*b->rows));
-	b->sampled = pe_alloc(env, n_train * sizeof(*b->sampled));
+	b->margins = pe_alloc_large(env, rows * b->n_margins, sizeof(*b->margins));
+	b->pairs = pe_alloc_large(env, rows, sizeof(*b->pairs));
+	b->rows = pe_alloc_large(env, n_train, sizeof(*b->rows));
+	b->sampled = pe_alloc_large(env, n_train, sizeof(*b->sampled));
 	b->partial = pe_alloc(env, 2 * (pe_boost_chunks(n_train) + 1) * sizeof(*b->partial));
 	if (b->fit->model->roots == NULL || b->margins == NULL || b->pairs == NULL || b->rows == NULL ||
 	    b->sampled == NULL || b->partial == NULL)
@@ -256,7 +257,6 @@ allocate(pe_boost *b)
 	b->grower.bins = &b->bins;
 	b->grower.forest = &b->forest;
 	b->grower.pairs = b->pairs;
-	b->grower.rows = b->sampled;
 	b->grower.capacity = n_train;
 	b->grower.err = b->fit->err;
 	b->grower.rules.options = b->fit->options;

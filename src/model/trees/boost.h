@@ -24,7 +24,7 @@ typedef struct pe_boost
 	int class;           /* whose tree is grown; 0 without classes */
 	double *margins;     /* [n_margins][rows of the dataset] */
 	double *normalisers; /* classes: by row, the logarithm of the sum of exp(margin) */
-	double *residuals;   /* quantiles: by place in sampled */
+	double *residuals;   /* quantiles: by place among the tree's entries */
 	double *residual_weights;
 	pe_pair *pairs;
 	uint32_t *rows; /* that trees are grown on, then those kept for early stopping */

@@ -11,7 +11,7 @@
 #include "model/trees/trees.h"
 
 #define SLOT_BUDGET       (64u << 20)
-#define GROUPS_AN_ITEM    4
+#define GROUPS_AN_ITEM    2
 #define BATCH             16      /* small leaves that are split at once */
 #define ALONE_MANY_LEAVES 1500000 /* additions; about a millisecond */
 #define ALONE_ONE_LEAF    65536   /* when there is no other leaf to give to the other threads */
@@ -661,43 +661,15 @@ pe_grower_sum(pe_grower *grower, const uint32_t *rows, uint32_t count, pe_cell *
 	return !pe_team_poll(grower->pool, 0);
 }
 
-/* By their rows, so that a row's leaf can be searched; a heap, as it needs no memory. */
-static void
-sort_closed(pe_leaf *leaves, uint32_t count)
-{
-	for (uint32_t top = count / 2, end = count; end > 1;)
-	{
-		uint32_t at, child;
-		pe_leaf leaf;
-
-		if (top > 0)
-			leaf = leaves[--top];
-		else
-		{
-			leaf = leaves[--end];
-			leaves[end] = leaves[0];
-		}
-		for (at = top; (child = 2 * at + 1) < end; at = child)
-		{
-			if (child + 1 < end && leaves[child + 1].begin > leaves[child].begin)
-				child++;
-			if (leaves[child].begin <= leaf.begin)
-				break;
-			leaves[at] = leaves[child];
-		}
-		leaves[at] = leaf;
-	}
-}
-
 /* The leaves' values, from the unrounded gradients of their rows. */
 static pe_status
-settle_values(pe_grower *grower, uint32_t count)
+settle_values(pe_grower *grower, const uint32_t *rows, uint32_t count)
 {
 	pe_model *model = grower->forest->model;
+	pe_status status = pe_leaves_settle(grower, rows, count);
 
-	sort_closed(grower->closed, grower->n_closed);
-	if (!pe_partition_leave(grower, grower->rows, count))
-		return cancelled(grower->err);
+	if (status != PE_OK)
+		return status;
 	for (uint32_t i = 0; i < grower->n_closed; i++)
 		model->values[grower->closed[i].node] =
 		    grower->options->learning_rate * pe_leaf_weight(&grower->rules, &grower->closed[i]);
@@ -706,7 +678,7 @@ settle_values(pe_grower *grower, uint32_t count)
 }
 
 static pe_status
-begin_tree(pe_grower *grower, uint32_t count)
+begin_tree(pe_grower *grower, const uint32_t *rows, uint32_t count)
 {
 	pe_leaf root = {.count = count, .lowest = -INFINITY, .highest = INFINITY};
 	pe_cell *cells;
@@ -720,7 +692,7 @@ begin_tree(pe_grower *grower, uint32_t count)
 	root.node = add_node(grower->forest, count);
 	root.slot = take_slot(grower);
 	cells = slot_cells(grower, root.slot);
-	if (!pe_grower_sum(grower, grower->rows, count, cells))
+	if (!pe_grower_sum(grower, rows, count, cells))
 		return cancelled(grower->err);
 	groups = pe_histogram_groups(grower->histogram, &n_groups);
 	root.sum = sum_of_cells(grower, grower->active[0], cells);
@@ -732,9 +704,9 @@ begin_tree(pe_grower *grower, uint32_t count)
 }
 
 pe_status
-pe_grow_tree(pe_grower *grower, uint32_t count)
+pe_grow_tree(pe_grower *grower, const uint32_t *rows, uint32_t count)
 {
-	pe_status status = begin_tree(grower, count);
+	pe_status status = begin_tree(grower, rows, count);
 	batch all;
 
 	while (status == PE_OK && grower->n_open > 0)
@@ -750,7 +722,7 @@ pe_grow_tree(pe_grower *grower, uint32_t count)
 
 		status = close_leaf(grower, &leaf);
 	}
-	return status == PE_OK ? settle_values(grower, count) : status;
+	return status == PE_OK ? settle_values(grower, rows, count) : status;
 }
 
 pe_status
@@ -771,8 +743,8 @@ pe_grower_create(pe_grower *grower)
 	grower->cells = pe_alloc(grower->env, grower->n_slots * slot_bytes);
 	grower->histogram = pe_histogram_create(grower->env, grower->pool, bins,
 	                                        grower->capacity <= PE_EXACT_ROWS ? grower->pairs : NULL);
-	grower->entries = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
-	grower->scratch = pe_alloc(grower->env, grower->capacity * sizeof(pe_entry));
+	grower->entries = pe_alloc_large(grower->env, grower->capacity, sizeof(pe_entry));
+	grower->scratch = pe_alloc_large(grower->env, grower->capacity, sizeof(pe_entry));
 	grower->free_slots = pe_alloc(grower->env, grower->n_slots * sizeof(int));
 	grower->group_splits = pe_calloc(grower->env, bins->n_groups, 2 * sizeof(pe_split));
 	grower->active = pe_calloc(grower->env, bins->n_columns, sizeof(int));
@@ -784,7 +756,7 @@ pe_grower_create(pe_grower *grower)
 	for (int i = 0; i < grower->n_slots; i++)
 		grower->free_slots[i] = i;
 	grower->n_free = grower->n_slots;
-	return PE_OK;
+	return pe_leaves_create(grower);
 }
 
 void
@@ -800,4 +772,5 @@ pe_grower_free(pe_grower *grower)
 	pe_free(grower->env, grower->is_active);
 	pe_free(grower->env, grower->open);
 	pe_free(grower->env, grower->closed);
+	pe_leaves_free(grower);
 }

@@ -17,7 +17,7 @@
 
 #include "model/trees/trees.h"
 
-#define CHUNK_ROWS  2048
+#define CHUNK_ROWS  1024
 #define TILE_GROUPS 128 /* 264 kB of words */
 #define AHEAD       32  /* rows prefetched before they are needed */
 #define CODES       256

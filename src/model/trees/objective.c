@@ -93,11 +93,32 @@ fill_pairs(pe_boost *b, uint32_t item, slope_rule rule)
 
 #define LOGISTIC_ROWS 256 /* at a time */
 
+/* Pairs of the logistic loss from probabilities; all rows are in the block. */
+static inline void
+put_logistic_pairs(pe_boost *b, const pe_block *block, const uint32_t *rows, uint32_t n, const double *p)
+{
+	uint32_t mask = (1u << b->fit->dataset->block_shift) - 1;
+	const double *targets = block->targets, *weights = block->weights;
+	double scale_g = b->scale_g, scale_h = b->scale_h;
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		double weight = weights != NULL ? weights[rows[i] & mask] : 1.0;
+		double g = p[i] - targets[rows[i] & mask], h = p[i] * (1 - p[i]);
+		pe_pair pair = {to_fixed(g * weight * scale_g), to_fixed(h * weight * scale_h)};
+
+		if (pair.h < 1)
+			pair.h = 1;
+		b->pairs[rows[i]] = pair;
+	}
+}
+
 /* The same for the logistic loss, whose exponentials are taken together. */
 static void
 fill_logistic_pairs(pe_boost *b, uint32_t item)
 {
 	const pe_dataset *dataset = b->fit->dataset;
+	unsigned shift = dataset->block_shift;
 	const double *margins = pe_boost_margins(b, b->class);
 	uint32_t end = pe_boost_chunk_end(item, b->n_fit);
 	double gathered[LOGISTIC_ROWS] = {0}, p[LOGISTIC_ROWS];
@@ -107,19 +128,12 @@ fill_logistic_pairs(pe_boost *b, uint32_t item)
 		const uint32_t *rows = b->rows + begin;
 
 		n = end - begin < LOGISTIC_ROWS ? end - begin : LOGISTIC_ROWS;
+		while (rows[n - 1] >> shift != rows[0] >> shift)
+			n--; /* to the end of the block */
 		for (uint32_t i = 0; i < n; i++)
 			gathered[i] = margins[rows[i]];
 		pe_sigmoids(gathered, p, (n + 3) / 4 * 4);
-		for (uint32_t i = 0; i < n; i++)
-		{
-			double weight = pe_dataset_weight(dataset, rows[i]);
-			double g = p[i] - pe_dataset_target(dataset, rows[i]), h = p[i] * (1 - p[i]);
-			pe_pair pair = {to_fixed(g * weight * b->scale_g), to_fixed(h * weight * b->scale_h)};
-
-			if (pair.h < 1)
-				pair.h = 1;
-			b->pairs[rows[i]] = pair;
-		}
+		put_logistic_pairs(b, &dataset->blocks[rows[0] >> shift], rows, n, p);
 	}
 }
 
@@ -387,7 +401,7 @@ renew_by_quantile(pe_boost *b, const pe_leaf *leaf)
 
 	for (uint32_t i = 0; i < leaf->count; i++)
 	{
-		uint32_t row = b->sampled[leaf->begin + i];
+		uint32_t row = (uint32_t) b->grower.entries[leaf->begin + i];
 
 		keys[i] = pe_dataset_target(b->fit->dataset, row) - b->margins[row];
 		weights[i] = pe_dataset_weight(b->fit->dataset, row);

@@ -1,7 +1,7 @@
 /*
  * partition.c
- *		The rows of a tree: brought into reading order with their gradients, sorted left and
- *		right by a split, and handed back by leaf.
+ *		The rows of a tree: brought together with their gradients, and sorted left and right
+ *		by a split.
  *
  * A row travels as one word: its number with the gradients that histograms sum, rounded
  * to 16 bits. Rounding goes up or down by a draw from the row's number and the tree's,
@@ -10,7 +10,7 @@
  */
 #include "model/trees/trees.h"
 
-#define CHUNK_ROWS       8192
+#define CHUNK_ROWS       2048 /* few enough that threads end together */
 #define PARTITION_CHUNKS 1024
 
 /* ---- rounding ------------------------------------------------------------------------- */
@@ -196,97 +196,4 @@ pe_partition_shared(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left)
 	job.n_left = sum;
 	*n_left = sum;
 	return pe_team_run(grower->pool, place_chunk, &job, chunks);
-}
-
-/* ---- the leaves of a finished tree ---------------------------------------------------- */
-
-/* The last of the leaves, which lie in the order of their rows, that begins at or before position. */
-static uint32_t
-leaf_at(const pe_grower *grower, uint32_t position)
-{
-	uint32_t low = 0, high = grower->n_closed;
-
-	while (high - low > 1)
-	{
-		uint32_t middle = low + (high - low) / 2;
-
-		if (grower->closed[middle].begin <= position)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-typedef struct leave_job
-{
-	pe_grower *grower;
-	uint32_t *rows;
-	uint32_t count;
-	double *margins;
-} leave_job;
-
-static void
-leave_work(void *ctx, uint32_t item, int thread)
-{
-	leave_job *job = ctx;
-	pe_grower *grower = job->grower;
-	uint32_t begin = item * CHUNK_ROWS;
-	uint32_t end = job->count - begin < CHUNK_ROWS ? job->count : begin + CHUNK_ROWS;
-
-	for (uint32_t at = leaf_at(grower, begin), i = begin; i < end; at++)
-	{
-		pe_leaf *leaf = &grower->closed[at];
-		uint32_t stop = leaf->begin + leaf->count < end ? leaf->begin + leaf->count : end;
-		int64_t g = 0, h = 0;
-
-		for (; i < stop; i++)
-		{
-			uint32_t row = (uint32_t) grower->entries[i];
-
-			job->rows[i] = row;
-			g += grower->pairs[row].g;
-			h += grower->pairs[row].h;
-		}
-		/* Other threads have other rows of the leaf; integers add up the same in any order. */
-		__atomic_fetch_add(&leaf->sum.g, g, __ATOMIC_RELAXED);
-		__atomic_fetch_add(&leaf->sum.h, h, __ATOMIC_RELAXED);
-	}
-}
-
-bool
-pe_partition_leave(pe_grower *grower, uint32_t *rows, uint32_t count)
-{
-	leave_job job = {grower, rows, count, NULL};
-
-	for (uint32_t i = 0; i < grower->n_closed; i++)
-		grower->closed[i].sum = (pe_cell){0, 0};
-	return pe_team_run(grower->pool, leave_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS);
-}
-
-static void
-margin_work(void *ctx, uint32_t item, int thread)
-{
-	leave_job *job = ctx;
-	const pe_grower *grower = job->grower;
-	uint32_t begin = item * CHUNK_ROWS;
-	uint32_t end = job->count - begin < CHUNK_ROWS ? job->count : begin + CHUNK_ROWS;
-
-	for (uint32_t at = leaf_at(grower, begin), i = begin; i < end; at++)
-	{
-		const pe_leaf *leaf = &grower->closed[at];
-		uint32_t stop = leaf->begin + leaf->count < end ? leaf->begin + leaf->count : end;
-		double value = grower->forest->model->values[leaf->node];
-
-		for (; i < stop; i++)
-			job->margins[job->rows[i]] += value;
-	}
-}
-
-bool
-pe_grower_add_values(pe_grower *grower, uint32_t count, double *margins)
-{
-	leave_job job = {grower, grower->rows, count, margins};
-
-	return pe_team_run(grower->pool, margin_work, &job, (count + CHUNK_ROWS - 1) / CHUNK_ROWS);
 }

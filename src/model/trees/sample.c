@@ -12,6 +12,13 @@
 #define EARLY_STOPPING_SHARE 0.1
 #define SIZE_SHIFT           15 /* |g| is at most 2^30 */
 
+static void
+sample_all(pe_boost *b)
+{
+	memcpy(b->sampled, b->rows, (b->n_fit + b->n_early) * sizeof(*b->rows));
+	b->n_sampled = b->n_fit;
+}
+
 pe_status
 pe_boost_split_early(pe_boost *b)
 {
@@ -29,6 +36,7 @@ pe_boost_split_early(pe_boost *b)
 			b->rows[b->n_fit++] = rows->train[i];
 	}
 	b->n_early = rows->n_train - b->n_fit;
+	sample_all(b);
 	if (b->fit->options->early_stopping > 0 && (b->n_early == 0 || b->n_fit == 0))
 	{
 		pe_fail(b->fit->err, PE_INVALID_DATA, "too few rows to set some aside for early_stopping");
@@ -123,14 +131,11 @@ pe_boost_draw_rows(pe_boost *b, uint32_t tree)
 	uint32_t round = tree / (uint32_t) b->n_margins;
 	bool by_gradient = options->goss && round >= 1 / options->learning_rate;
 
-	b->n_sampled = 0;
-	if (by_gradient || options->row_sample < 1)
-		draw_rows(b, tree, by_gradient);
-	if (b->n_sampled == 0) /* all, or so few that none was drawn */
-	{
-		memcpy(b->sampled, b->rows, (b->n_fit + b->n_early) * sizeof(*b->rows));
-		b->n_sampled = b->n_fit;
-	}
+	if (!by_gradient && options->row_sample >= 1)
+		return; /* all of them, as they are from the start */
+	draw_rows(b, tree, by_gradient);
+	if (b->n_sampled == 0) /* so few that none was drawn */
+		sample_all(b);
 }
 
 /* ---- columns -------------------------------------------------------------------------- */

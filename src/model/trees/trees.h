@@ -178,8 +178,7 @@ typedef struct pe_grower
 	pe_forest *forest;
 	pe_split_rules rules;
 	const pe_pair *pairs;
-	uint32_t *rows;    /* the tree's rows, ascending at the start, by leaf at the end */
-	uint32_t capacity; /* the most of them; up to PE_EXACT_ROWS nothing is rounded */
+	uint32_t capacity; /* the most rows of a tree; up to PE_EXACT_ROWS nothing is rounded */
 	pe_entry *entries; /* the rows while the tree grows */
 	pe_entry *scratch; /* as many */
 	int *active;       /* the tree's columns */
@@ -200,15 +199,19 @@ typedef struct pe_grower
 	pe_leaf *closed; /* leaves that stay, at the end in the order of their rows */
 	uint32_t n_closed;
 	uint32_t closed_capacity;
+	/* When the tree is done, by row of the dataset: the place of its leaf in closed. */
+	bool narrow; /* no tree has more than 256 leaves: a byte is enough */
+	uint8_t *places;
+	uint32_t *wide_places;
+	pe_cell *leaf_sums; /* [threads][leaf_sums_capacity] */
+	uint32_t leaf_sums_capacity;
 	pe_error *err;
 } pe_grower;
 
 extern pe_status pe_grower_create(pe_grower *grower);
 extern void pe_grower_free(pe_grower *grower);
-/* Grow one tree over rows[0 .. count - 1]; its leaves are then in closed, with exact sums. */
-extern pe_status pe_grow_tree(pe_grower *grower, uint32_t count);
-/* Add the values of the tree's leaves to the margins of its rows. */
-extern bool pe_grower_add_values(pe_grower *grower, uint32_t count, double *margins);
+/* Grow one tree over these rows, which ascend; its leaves are then in closed, with exact sums. */
+extern pe_status pe_grow_tree(pe_grower *grower, const uint32_t *rows, uint32_t count);
 /* The cells of all columns over these rows. */
 extern bool pe_grower_sum(pe_grower *grower, const uint32_t *rows, uint32_t count, pe_cell *cells);
 
@@ -218,8 +221,14 @@ extern bool pe_partition_enter(pe_grower *grower, const uint32_t *rows, uint32_t
 /* Sort a leaf's entries into left and right, keeping the order; by one thread or by all. */
 extern uint32_t pe_partition_alone(pe_grower *grower, const pe_leaf *leaf);
 extern bool pe_partition_shared(pe_grower *grower, const pe_leaf *leaf, uint32_t *n_left);
-/* Back to rows, with the exact sums of the closed leaves. */
-extern bool pe_partition_leave(pe_grower *grower, uint32_t *rows, uint32_t count);
+
+/* leaves.c: a finished tree's leaves, and the rows in them. */
+extern pe_status pe_leaves_create(pe_grower *grower);
+extern void pe_leaves_free(pe_grower *grower);
+/* Find each row's leaf, and the leaves' exact sums; closed is in the order of its rows from then on. */
+extern pe_status pe_leaves_settle(pe_grower *grower, const uint32_t *rows, uint32_t count);
+/* Add the values of the leaves to the margins of their rows. */
+extern bool pe_leaves_add_values(pe_grower *grower, const uint32_t *rows, uint32_t count, double *margins);
 
 /* walk.c: the values of grown trees for rows that they were not grown on. */
 typedef struct pe_walker pe_walker;
