@@ -4,6 +4,9 @@
 usage: trees_oracle.py sets DATA OUT     the public sets, with the folds of their reference table
        trees_oracle.py amounts OUT       generated sets, and OUT/theirs.tsv: task, file, figure, the
                                          better peer's value on the held-out rows, our options
+       trees_oracle.py calibrated FILE  log-loss of predictions (lines of target and prediction) after Platt
+                                         scaling, fitted on four fifths of them and judged on the other, in turn
+       trees_oracle.py peers OUT        the same, and the plain one, of the two peers on the sets that are in OUT
 """
 import sys
 
@@ -46,6 +49,53 @@ def sets(data, out):
     folds = np.r_[np.full(len(parts[0]), -1), np.zeros(len(parts[1]), int)]
     features = higgs.drop(columns=0).rename(columns=lambda name: f"x{name}")
     write(f"{out}/higgs.tsv", features, higgs[0].astype(int), folds)
+
+
+def calibrated_loss(target, prediction):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    bounded = np.clip(prediction, 1e-12, 1 - 1e-12)
+    margin = np.log(bounded / (1 - bounded))[:, None]
+    # Other folds than those that the predictions come from.
+    part = np.arange(len(target), dtype=np.uint64) * 2246822519 % 4294967296 // 65536 % 5
+    scaled = np.empty(len(target))
+    for k in range(5):
+        model = LogisticRegression(C=1e6, max_iter=1000).fit(margin[part != k], target[part != k])
+        scaled[part == k] = model.predict_proba(margin[part == k])[:, 1]
+    return log_loss(target, scaled)
+
+
+def calibrated(file):
+    target, prediction = np.loadtxt(file).T
+    print(f"{calibrated_loss(target, prediction):.4f}")
+
+
+def peers(out):
+    import glob
+    import xgboost
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import log_loss
+    settings = {"tree_method": "hist", "max_depth": 6, "eta": 0.1, "objective": "binary:logistic", "nthread": 2}
+    for path in sorted(glob.glob(f"{out}/*.tsv")):
+        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], low_memory=False)
+        target, folds = table.pop("target").to_numpy(), table.pop("fold").to_numpy()
+        texts = [name for name in table if name.endswith(":c")]
+        table[texts] = table[texts].fillna("").astype(str)
+        matrix = pd.get_dummies(table, columns=texts).to_numpy("float32")
+        figures = []
+        for peer in "xgb", "hist":
+            prediction = np.full(len(target), np.nan)
+            for k in range(folds.max() + 1):
+                before, after = folds != k, folds == k
+                if peer == "xgb":
+                    model = xgboost.train(settings, xgboost.DMatrix(matrix[before], target[before]), 100)
+                    prediction[after] = model.predict(xgboost.DMatrix(matrix[after]))
+                else:
+                    model = HistGradientBoostingClassifier(max_iter=100, early_stopping=False)
+                    prediction[after] = model.fit(matrix[before], target[before]).predict_proba(matrix[after])[:, 1]
+            shown = folds >= 0
+            figures += [peer, log_loss(target[shown], prediction[shown]), calibrated_loss(target[shown], prediction[shown])]
+        print(path.split("/")[-1], *(f"{x:.4f}" if isinstance(x, float) else x for x in figures), flush=True)
 
 
 def amounts(out):
@@ -106,4 +156,4 @@ def amounts(out):
 
 
 if __name__ == "__main__":
-    {"sets": sets, "amounts": amounts}[sys.argv[1]](*sys.argv[2:])
+    {"sets": sets, "amounts": amounts, "calibrated": calibrated, "peers": peers}[sys.argv[1]](*sys.argv[2:])
