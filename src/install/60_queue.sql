@@ -5,11 +5,11 @@
 CREATE SEQUENCE @extschema@.run_id_seq AS bigint;
 COMMENT ON SEQUENCE @extschema@.run_id_seq IS 'numbers refreshes; a value''s version is the run that queued it';
 
--- One row for each refresh, and for each retract, redrive or resend that queued keys.
+-- One row for each refresh, and for each retract, redrive, resend or forget that queued keys.
 CREATE TABLE @extschema@.run (
 	run_id			bigint PRIMARY KEY DEFAULT pg_catalog.nextval('@extschema@.run_id_seq'),
 	enrichment_id	integer NOT NULL REFERENCES @extschema@.enrichment ON DELETE CASCADE,
-	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release')),
+	kind			text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release', 'forget')),
 	started_at		timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	finished_at		timestamptz,
 	run_by			regrole NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE @extschema@.profile_score (
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE @extschema@.profile_score IS 'the newest value of each enrichment and profile, and the run that queued it';
 COMMENT ON COLUMN @extschema@.profile_score.version IS 'run that queued this value: a chunk of an older run skips the key';
-COMMENT ON COLUMN @extschema@.profile_score.hash IS 'hash of the canonical value; a refresh sends only what changed it. Of a retracted profile: 0, or -1 once that was accepted';
+COMMENT ON COLUMN @extschema@.profile_score.hash IS 'hash of the canonical value; a refresh sends only what changed it. Of a retracted profile: 0, or -1 once that was accepted; of a forgotten one -2';
 COMMENT ON COLUMN @extschema@.profile_score.not_before IS 'the value waits until then, as its chunk does; null: sent at once';
 COMMENT ON COLUMN @extschema@.profile_score.value IS 'object of attribute to value, nulls left out; null when retracted';
 COMMENT ON COLUMN @extschema@.profile_score.retracted IS 'the profile left the source: its record is sent without attributes';

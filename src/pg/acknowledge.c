@@ -220,7 +220,8 @@ count_replaced(const AcknowledgeArg *arg, const Columns *columns)
 /*
  * A retracted profile that the platform has accepted: its tombstone goes, but not
  * before the resend gap has passed. Until then it is only marked, so that a refresh
- * that brings the profile back knows to wait, and deletes it when it is old enough. A
+ * that brings the profile back knows to wait, and deletes it when it is old enough; no
+ * refresh brings a forgotten one back (PE_TOMBSTONE_FORGOTTEN, -2), which goes at once. A
  * row that a refresh has in hand is left alone: it is getting a new value.
  */
 static void
@@ -232,7 +233,8 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 	" WHERE s.retracted AND s.version = k.version"
 	static PeStatement drop = {
 	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES
-	           " AND greatest(s.changed_at, s.not_before) + $4 * interval '1 second' <= clock_timestamp()"
+	           " AND (s.hash = -2 OR"
+	           " greatest(s.changed_at, s.not_before) + $4 * interval '1 second' <= clock_timestamp())"
 	           " FOR UPDATE OF s SKIP LOCKED)",
 	    .nargs = 4,
 	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT4OID}};

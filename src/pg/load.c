@@ -22,7 +22,9 @@
 
 #include "pg/compat.h"
 #include "pg/load.h"
+#include "pg/load_forgotten.h"
 #include "pg/progress.h"
+#include "pg/suppression.h"
 
 void
 load_check_session(const char *function)
@@ -137,10 +139,14 @@ fill_aside(LoadTarget *target, LoadPlan *plan, List *files)
 		filled[plan->columns[i].attnum - 1] = true;
 	writer =
 	    load_writer_open(target->aside_relid, filled, !target->checked, date, DateADTGetDatum(target->date));
+	load_writer_leave_out(writer, load_forgotten_open(plan));
 	error_context_stack = &callback;
 	run_reader(target, files, NULL, NULL, plan, writer);
 	error_context_stack = callback.previous;
 	rows = load_writer_rows(writer);
+	if (load_writer_left_out(writer) > 0)
+		ereport(NOTICE, (errmsg(INT64_FORMAT " rows of forgotten profiles were left out",
+		                        load_writer_left_out(writer))));
 	load_writer_close(writer);
 	CommandCounterIncrement();
 	return rows;
@@ -178,13 +184,15 @@ void
 load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
            LoadOrigin *origin)
 {
-	LoadTarget *target = load_target_open(into_table, date);
+	LoadTarget *target;
 	LoadMapping *mapping;
 	LoadFields *fields = load_fields_create();
 	LoadPlan *plan;
 	ListCell *cell;
 	int guc_level;
 
+	pe_suppression_hold();
+	target = load_target_open(into_table, date);
 	foreach (cell, files)
 		origin->bytes += (int64) ((LoadFile *) lfirst(cell))->size;
 	origin->files = list_length(files);

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "pg/load_forgotten.h"
 #include "pg/load_writer.h"
 
 struct LoadWriter
@@ -41,6 +42,8 @@ struct LoadWriter
 	bool generate; /* there are generated columns */
 	CommandId command;
 	int64 rows;
+	const LoadForgotten *forgotten; /* NULL: nobody */
+	int64 left_out;
 };
 
 static void
@@ -134,17 +137,49 @@ complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
 }
 
 void
+load_writer_leave_out(LoadWriter *writer, const LoadForgotten *forgotten)
+{
+	writer->forgotten = forgotten;
+}
+
+int64
+load_writer_left_out(const LoadWriter *writer)
+{
+	return writer->left_out;
+}
+
+/* Moves the rows of forgotten profiles behind the others; how many others there are. */
+static int
+sort_out_forgotten(LoadWriter *writer, int rows)
+{
+	int kept = 0;
+
+	for (int i = 0; i < rows; i++)
+	{
+		TupleTableSlot *slot = writer->slots[i];
+
+		if (load_forgotten_row(writer->forgotten, slot))
+			continue;
+		writer->slots[i] = writer->slots[kept];
+		writer->slots[kept++] = slot;
+	}
+	writer->left_out += rows - kept;
+	return kept;
+}
+
+void
 load_writer_flush(LoadWriter *writer, int rows)
 {
 	MemoryContext caller = MemoryContextSwitchTo(writer->batch);
 	ExprContext *context = GetPerTupleExprContext(writer->estate);
+	int kept = writer->forgotten != NULL ? sort_out_forgotten(writer, rows) : rows;
 
-	for (int i = 0; i < rows; i++)
+	for (int i = 0; i < kept; i++)
 		complete_row(writer, writer->slots[i], context);
-	if (rows > 0)
-		table_multi_insert(writer->rel, writer->slots, rows, writer->command, TABLE_INSERT_SKIP_FSM,
+	if (kept > 0)
+		table_multi_insert(writer->rel, writer->slots, kept, writer->command, TABLE_INSERT_SKIP_FSM,
 		                   writer->bulk);
-	writer->rows += rows;
+	writer->rows += kept;
 	for (int i = 0; i < rows; i++)
 	{
 		TupleTableSlot *slot = writer->slots[i];

@@ -31,6 +31,11 @@ extern LoadWriter *load_writer_open(Oid relid, const bool *filled, bool trusted,
 extern TupleTableSlot *load_writer_slot(LoadWriter *writer, int i);
 extern MemoryContext load_writer_memory(LoadWriter *writer);
 
+/* From now on rows of forgotten profiles are left out; forgotten may be NULL. */
+struct LoadForgotten;
+extern void load_writer_leave_out(LoadWriter *writer, const struct LoadForgotten *forgotten);
+extern int64 load_writer_left_out(const LoadWriter *writer);
+
 /* Insert the first rows slots, and forget their memory. */
 extern void load_writer_flush(LoadWriter *writer, int rows);
 extern int64 load_writer_rows(const LoadWriter *writer);

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "pg/owner.h"
+#include "pg/suppression.h"
 
 /*
  * $1 enrichment, $2 key. A dead letter, retry or chunk counts for the version of the
@@ -36,7 +37,8 @@
 	" CASE WHEN x.state = 'accepted' THEN (SELECT min(l.at) FROM (SELECT d.at FROM profenrich.delivery_log"  \
 	"   d WHERE d.at >= greatest(x.changed_at, x.not_before) AND d.enrichment_id = x.enrichment_id"          \
 	"   AND d.shard = x.shard AND d.accepted > 0 LIMIT 2) l HAVING count(*) = 1) END"                        \
-	" FROM (SELECT n.name, n.enrichment_id, s.version, s.changed_at, s.not_before, s.retracted, s.value,"    \
+	", x.namespace FROM (SELECT n.name, n.namespace, n.enrichment_id, s.version, s.changed_at, "             \
+	"s.not_before, s.retracted, s.value,"                                                                    \
 	"   jsonb_build_object(n.namespace, jsonb_build_array(jsonb_build_object('id', $2, 'primary', true)))"   \
 	"     AS identity, k.shard, o.enqueued_at, o.not_before AS chunk_not_before, r.next_at,"                 \
 	"   r.error AS retry_error, d.reason AS dead_reason,"                                                    \
@@ -57,6 +59,15 @@
 	"   LEFT JOIN LATERAL (SELECT c.* FROM profenrich.outbox c WHERE c.enrichment_id = n.enrichment_id"      \
 	"     AND c.shard = k.shard AND c.version = s.version AND $2 = ANY (c.profile_keys) LIMIT 1) o ON true"  \
 	"   WHERE n.name = $1) x JOIN profenrich.enrichment_status e ON e.enrichment = x.name"
+
+static bool
+is_forgotten(Datum namespace_code, Datum key)
+{
+	const char *code = TextDatumGetCString(namespace_code);
+	const char *id = TextDatumGetCString(key);
+
+	return pe_suppression_has(pe_suppression_load(), code, strlen(code), id, strlen(id));
+}
 
 PG_FUNCTION_INFO_V1(pe_profile_status);
 
@@ -79,9 +90,16 @@ pe_profile_status(PG_FUNCTION_ARGS)
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("enrichment \"%s\" does not exist", name),
 		                errhint("profenrich.enrichment_status lists them.")));
-	columns = palloc(sizeof(Datum) * desc->natts);
-	nulls = palloc(sizeof(bool) * desc->natts);
+	columns = palloc(sizeof(Datum) * (desc->natts + 1)); /* the last is the namespace */
+	nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, columns, nulls);
+	if (strcmp(TextDatumGetCString(columns[0]), "no value") == 0 &&
+	    is_forgotten(columns[desc->natts], values[1]))
+	{
+		columns[0] = CStringGetTextDatum("forgotten");
+		columns[1] =
+		    CStringGetTextDatum("it is on the list of the forgotten: profenrich.unforget() takes it off");
+	}
 	result = SPI_returntuple(heap_form_tuple(desc, columns, nulls), desc);
 	SPI_finish();
 	PG_RETURN_HEAPTUPLEHEADER(result);

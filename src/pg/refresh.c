@@ -28,6 +28,7 @@
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
+#include "pg/suppression.h"
 
 #define LOCK_POLL_MS    50
 #define DEFAULT_LOCK_MS 5000
@@ -196,6 +197,7 @@ begin_refresh(const char *name, const char *function)
 
 	PreventCommandIfReadOnly(function);
 	refuse_old_snapshot(function);
+	pe_suppression_hold();
 	refresh = palloc0(sizeof(Refresh));
 	refresh->started = GetCurrentTimestamp();
 	refresh->enrichment = pe_enrichment_load(name, true);

@@ -19,6 +19,7 @@
 #include "pg/owner.h"
 #include "pg/queue_control.h"
 #include "pg/refresh.h"
+#include "pg/resend.h"
 #include "pg/worker.h"
 
 static int64
@@ -48,23 +49,20 @@ tell_unknown_keys(const char *name, int32 enrichment_id, Datum keys)
 }
 
 static int64
-begin_run(int32 enrichment_id)
+begin_run(int32 enrichment_id, const char *kind)
 {
-	Oid types[2] = {INT4OID, OIDOID};
-	Datum values[2] = {Int32GetDatum(enrichment_id), ObjectIdGetDatum(GetUserId())};
+	Oid types[3] = {INT4OID, OIDOID, TEXTOID};
+	Datum values[3] = {Int32GetDatum(enrichment_id), ObjectIdGetDatum(GetUserId()),
+	                   CStringGetTextDatum(kind)};
 
-	pe_owner_execute("INSERT INTO profenrich.run (enrichment_id, kind, run_by) VALUES ($1, 'resend', $2)"
+	pe_owner_execute("INSERT INTO profenrich.run (enrichment_id, kind, run_by) VALUES ($1, $3, $2)"
 	                 " RETURNING run_id",
-	                 2, types, values, NULL, false, 0);
+	                 3, types, values, NULL, false, 0);
 	return single_number();
 }
 
-/*
- * What is still queued or retried goes out anyway, and is left alone: queueing it anew
- * would only delay it by the resend gap.
- */
 static int64
-queue_values(int32 enrichment_id, int64 run_id, Datum keys, bool all)
+queue_values(int32 enrichment_id, int64 run_id, const char *changes, const char *which, Datum keys)
 {
 	Oid types[5] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTARRAYOID};
 	Datum values[5] = {Int32GetDatum(enrichment_id), Int64GetDatum(run_id),
@@ -72,15 +70,10 @@ queue_values(int32 enrichment_id, int64 run_id, Datum keys, bool all)
 
 	pe_owner_execute(
 	    psprintf(
-	        "WITH pending AS MATERIALIZED (SELECT k.profile_key COLLATE \"C\" AS profile_key, o.version"
-	        "   FROM profenrich.outbox o, unnest(o.profile_keys) k(profile_key) WHERE o.enrichment_id = $1"
-	        "   UNION ALL SELECT profile_key, version FROM profenrich.retry WHERE enrichment_id = $1),"
-	        " chosen AS (UPDATE profenrich.profile_score s SET version = $2,"
-	        "   hash = CASE WHEN s.retracted THEN 0 ELSE s.hash END,"
+	        "WITH chosen AS (UPDATE profenrich.profile_score s SET version = $2%s%s,"
 	        "   not_before = CASE WHEN s.not_before > $3 THEN s.not_before"
 	        "     ELSE greatest($3, greatest(s.changed_at, s.not_before) + $4 * interval '1 second') END"
-	        "   WHERE s.enrichment_id = $1%s AND NOT EXISTS (SELECT FROM pending p"
-	        "     WHERE p.profile_key = s.profile_key AND p.version = s.version)"
+	        "   WHERE s.enrichment_id = $1%s"
 	        "   RETURNING s.profile_key, s.not_before, (hashtext(s.profile_key) & 15)::int2 AS shard),"
 	        " dead AS (DELETE FROM profenrich.dead_letter d USING chosen c"
 	        "   WHERE d.enrichment_id = $1 AND d.profile_key = c.profile_key),"
@@ -91,21 +84,44 @@ queue_values(int32 enrichment_id, int64 run_id, Datum keys, bool all)
 	        "   SELECT $1, shard, $2, array_agg(profile_key ORDER BY profile_key), not_before FROM numbered"
 	        "   GROUP BY shard, not_before, chunk ORDER BY chunk, shard)"
 	        " SELECT count(*) FROM chosen",
-	        all ? "" : " AND s.profile_key = ANY ($5)"),
-	    all ? 4 : 5, types, values, NULL, false, 0);
+	        changes[0] != '\0' ? ", " : "", changes, which),
+	    keys != 0 ? 5 : 4, types, values, NULL, false, 0);
 	return single_number();
 }
 
 static void
-end_run(int64 run_id, int64 changed)
+end_run(int64 run_id, const char *column, int64 count)
 {
 	Oid types[2] = {INT8OID, INT8OID};
-	Datum values[2] = {Int64GetDatum(run_id), Int64GetDatum(changed)};
+	Datum values[2] = {Int64GetDatum(run_id), Int64GetDatum(count)};
 
 	pe_owner_execute(
-	    "UPDATE profenrich.run SET finished_at = clock_timestamp(), changed = $2 WHERE run_id = $1", 2, types,
-	    values, NULL, false, 0);
+	    psprintf("UPDATE profenrich.run SET finished_at = clock_timestamp(), %s = $2 WHERE run_id = $1",
+	             column),
+	    2, types, values, NULL, false, 0);
 }
+
+int64
+pe_queue_again(int32 enrichment_id, const char *kind, const char *changes, const char *which, Datum keys)
+{
+	int64 run_id = begin_run(enrichment_id, kind);
+	int64 queued = queue_values(enrichment_id, run_id, changes, which, keys);
+
+	end_run(run_id, strcmp(kind, "resend") == 0 ? "changed" : "retracted", queued);
+	pe_wake_worker_at_commit();
+	return queued;
+}
+
+/*
+ * What is still queued or retried goes out anyway, and is left alone: queueing it anew
+ * would only delay it by the resend gap. The mark of a cleared profile waits again.
+ */
+#define NOT_PENDING                                                                                          \
+	" AND NOT EXISTS (SELECT FROM (SELECT k.profile_key COLLATE \"C\" AS profile_key, o.version"             \
+	" FROM profenrich.outbox o, unnest(o.profile_keys) k(profile_key) WHERE o.enrichment_id = $1"            \
+	" UNION ALL SELECT profile_key, version FROM profenrich.retry WHERE enrichment_id = $1) p"               \
+	" WHERE p.profile_key = s.profile_key AND p.version = s.version)"
+#define MARK_WAITS "hash = CASE WHEN s.retracted AND s.hash = -1 THEN 0 ELSE s.hash END"
 
 PG_FUNCTION_INFO_V1(pe_resend);
 
@@ -117,7 +133,7 @@ pe_resend(PG_FUNCTION_ARGS)
 	Datum keys = all ? (Datum) 0 : PG_GETARG_DATUM(1);
 	char *name;
 	int32 enrichment_id;
-	int64 run_id, queued;
+	int64 queued;
 
 	PreventCommandIfReadOnly("profenrich.resend()");
 	if (PG_ARGISNULL(0))
@@ -128,10 +144,8 @@ pe_resend(PG_FUNCTION_ARGS)
 	pe_refresh_lock(enrichment_id, name);
 	if (!all)
 		tell_unknown_keys(name, enrichment_id, keys);
-	run_id = begin_run(enrichment_id);
-	queued = queue_values(enrichment_id, run_id, keys, all);
-	end_run(run_id, queued);
+	queued = pe_queue_again(enrichment_id, "resend", MARK_WAITS,
+	                        all ? NOT_PENDING : " AND s.profile_key = ANY ($5)" NOT_PENDING, keys);
 	SPI_finish();
-	pe_wake_worker_at_commit();
 	PG_RETURN_INT64(queued);
 }

@@ -8,6 +8,7 @@
 
 #include "platform/identity_rules.h"
 #include "pg/consent.h"
+#include "pg/suppression.h"
 #include "pg/wire_row.h"
 #include "pg/wire_value.h"
 
@@ -17,6 +18,7 @@ struct PeWireRow
 	int key_column;
 	int consent_column; /* -1: nobody is asked */
 	FmgrInfo key_output;
+	PeSuppression *forgotten;
 	int ncolumns;
 	PeWireColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -34,6 +36,7 @@ pe_wire_row_open(const PeEnrichment *e, const PeSource *source)
 	fmgr_info(output, &row->key_output);
 	/* pe_enrichment_open_source put it last. */
 	row->consent_column = e->consent != NULL ? source->desc->natts - 1 : -1;
+	row->forgotten = pe_suppression_load();
 	row->ncolumns = e->nattributes;
 	for (int i = 0; i < e->nattributes; i++)
 	{
@@ -57,6 +60,10 @@ pe_wire_row_read(PeWireRow *row, TupleTableSlot *slot, char **key, StringInfo va
 		return "missing";
 	identity = OutputFunctionCall(&row->key_output, slot->tts_values[row->key_column]);
 	reason = pe_identity_refusal(row->enrichment->namespace_code, identity, strlen(identity));
+	if (reason == NULL &&
+	    pe_suppression_has(row->forgotten, row->enrichment->namespace_code,
+	                       strlen(row->enrichment->namespace_code), identity, strlen(identity)))
+		reason = "forgotten";
 	*key = reason == NULL ? identity : NULL;
 	if (reason == NULL && row->consent_column >= 0 &&
 	    (slot->tts_isnull[row->consent_column] || !DatumGetBool(slot->tts_values[row->consent_column])))

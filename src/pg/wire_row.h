@@ -21,7 +21,7 @@ extern PeWireRow *pe_wire_row_open(const PeEnrichment *e, const PeSource *source
 
 /*
  * Sets *key to the identity (in the current context), or to NULL when that is what
- * the platform would not take, and replaces value by the attributes as one JSON
+ * the platform would not take, or somebody forgotten, and replaces value by the attributes as one JSON
  * object, in the source's column order. Returns NULL, or why the platform would not
  * take the row: a short static text that serves as a counter's name.
  */

@@ -282,5 +282,5 @@ pe_wire_hash(const char *text, int length)
 {
 	int64 hash = (int64) hash_bytes_extended((const unsigned char *) text, length, 0);
 
-	return hash == PE_TOMBSTONE_WAITING || hash == PE_TOMBSTONE_ACCEPTED ? 1 : hash;
+	return hash <= PE_TOMBSTONE_WAITING && hash >= PE_TOMBSTONE_FORGOTTEN ? 1 : hash;
 }

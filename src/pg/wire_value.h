@@ -46,9 +46,13 @@ extern void pe_wire_column_init(PeWireColumn *wire, int column, const char *name
  */
 extern const char *pe_wire_append(StringInfo buffer, PeWireColumn *wire, Datum value);
 
-/* In place of a hash: a retracted profile whose record waits, and one whose record was accepted. */
-#define PE_TOMBSTONE_WAITING  INT64CONST(0)
-#define PE_TOMBSTONE_ACCEPTED INT64CONST(-1)
+/*
+ * In place of a hash: a retracted profile whose record waits, and one whose record was
+ * accepted. Of a forgotten profile nothing is left once it was accepted.
+ */
+#define PE_TOMBSTONE_WAITING   INT64CONST(0)
+#define PE_TOMBSTONE_ACCEPTED  INT64CONST(-1)
+#define PE_TOMBSTONE_FORGOTTEN INT64CONST(-2)
 
 /* Hash of the canonical text: what decides whether a value has changed. Never one of the above. */
 extern int64 pe_wire_hash(const char *text, int length);

@@ -3,7 +3,7 @@
 -- What changes in tables that 0.1.0 has, and what is dropped or changes its shape. All else comes from the parts.
 
 ALTER TABLE @extschema@.run DROP CONSTRAINT run_kind_check,
-	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release'));
+	ADD CONSTRAINT run_kind_check CHECK (kind IN ('refresh', 'retract', 'redrive', 'resend', 'release', 'forget'));
 ALTER TABLE @extschema@.snapshot_load ADD COLUMN exported_at timestamptz;
 ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
 	ADD COLUMN outcome text NOT NULL DEFAULT 'queued'
