@@ -116,15 +116,23 @@ SELECT * FROM profenrich.recommend_all('next_product', 'orders');
 SELECT * FROM profenrich.recommend_all('next_product', 'orders', 'nothing');
 SELECT * FROM profenrich.recommend_all('next_product', 'SELECT NULL::text AS k', 'k');
 
--- Rights: readers ask, analysts train, nobody else does anything.
+-- Rights: what a user may take is the owner's to know and to give away; readers see what is popular, nobody else anything.
 CREATE ROLE recommend_reader IN ROLE profenrich_reader;
 CREATE ROLE recommend_nobody;
 SET ROLE recommend_reader;
 SELECT count(*) FROM profenrich.recommend('next_product', 'c0001', 3);
+\echo :LAST_ERROR_SQLSTATE
+SELECT DISTINCT basis FROM profenrich.recommend('next_product', NULL, 3);
+SELECT count(*) FROM profenrich.similar_items('next_product', 'i05', 3), profenrich.item_popularity('next_product');
 SELECT count(*) > 0 AS seen FROM profenrich.recommendation_candidates;
 SELECT * FROM profenrich.recommend_all('next_product', 'orders', 'crm_id');
 SELECT * FROM profenrich.recommend_all('next_product');
 SELECT count(*) FROM profenrich.recommend_all('next_product', $$VALUES ('c0001'), ('c0002')$$, 'column1');
+RESET ROLE;
+CREATE FUNCTION next_of(crm_id text) RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS
+	$$SELECT count(*) FROM profenrich.recommend('next_product', crm_id, 3)$$;
+SET ROLE recommend_reader;
+SELECT next_of('c0001');
 SET ROLE recommend_nobody;
 SELECT * FROM profenrich.recommend('next_product', 'c0001', 3);
 RESET ROLE;
@@ -132,6 +140,6 @@ RESET ROLE;
 SELECT profenrich.drop_model('next_product'), profenrich.drop_model('again'), profenrich.drop_model('odd');
 DROP VIEW next_products;
 DROP TABLE orders;
-DROP FUNCTION uniform;
+DROP FUNCTION uniform, next_of;
 DROP ROLE recommend_reader, recommend_nobody;
 DROP EXTENSION profenrich CASCADE;

@@ -5,7 +5,7 @@ RETURNS TABLE (item text, score double precision, rank integer, basis text)
 LANGUAGE C STABLE PARALLEL SAFE COST 20000 ROWS 10
 AS 'MODULE_PATHNAME', 'pe_recommend';
 COMMENT ON FUNCTION @extschema@.recommend(text, text, integer, integer) IS
-	'the items that a user is likely to take next, best first, none that the user took; basis says whether the user''s history or mere popularity speaks for an item, which is all there is for a user the model does not know';
+	'the items that a user is likely to take next, best first, none that the user took; basis says whether the user''s history or mere popularity speaks for an item, which is all there is for a user the model does not know, and for NULL. Only the model''s owner may ask about users';
 
 CREATE FUNCTION @extschema@.recommend_all(model text, source text DEFAULT NULL, key text DEFAULT NULL, top integer DEFAULT 10,
 	version integer DEFAULT NULL)
@@ -13,7 +13,7 @@ RETURNS TABLE (key text, items text[], scores double precision[], basis text, mo
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 ROWS 10000
 AS 'MODULE_PATHNAME', 'pe_recommend_all';
 COMMENT ON FUNCTION @extschema@.recommend_all(text, text, text, integer, integer) IS
-	'recommend() for every key of a table, view or SELECT, read as the caller, a repeated key once; without a source for every user the model knows, which only its owner may ask for. basis: history, popularity or both';
+	'recommend() for every key of a table, view or SELECT, read as the caller, a repeated key once; without a source for every user the model knows. Only the model''s owner may ask. basis: history, popularity or both';
 
 CREATE FUNCTION @extschema@.similar_items(model text, item text, top integer DEFAULT 10, version integer DEFAULT NULL)
 RETURNS TABLE (item text, similarity double precision, rank integer)

@@ -66,6 +66,23 @@ item_text(const pe_recommender *recommender, uint32 item)
 	return PointerGetDatum(cstring_to_text_with_len(text, (int) length));
 }
 
+/*
+ * What a user may take next tells what the user took. Only who may change the model may
+ * ask about its users, however their keys became known: naming a key shows no right to
+ * read the rows that the model learnt from.
+ */
+static void
+check_may_ask(const PeModel *model)
+{
+	if (pe_model_rights(model->name, NULL) == PE_MODEL_OTHERS)
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		     errmsg("must be owner of model \"%s\" to ask about its users", model->name),
+		     errhint("Its owner can fill a table from recommend_all() for you to read, or make a SECURITY "
+		             "DEFINER function that asks. A user_key of NULL gets what is popular.")));
+}
+
 /* ---- recommend(model, user_key, top, version) ------------------------------------------ */
 
 PG_FUNCTION_INFO_V1(pe_recommend);
@@ -89,6 +106,7 @@ pe_recommend(PG_FUNCTION_ARGS)
 	{
 		text *key = PG_GETARG_TEXT_PP(1);
 
+		check_may_ask(model);
 		user = pe_recommender_find_user(model->recommender, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
 	}
 	env = pe_quiet_env(CurrentMemoryContext);
@@ -247,20 +265,12 @@ ask_for_source(Asking *asking)
 		                errhint("Leave rows without a key out of the source.")));
 }
 
-/*
- * Everybody that the version knows, in byte order. Who asks for the users of a source
- * shows that it may read them; these are of a table that the trainer could read.
- */
+/* Everybody that the version knows, in byte order. */
 static void
 ask_for_all(Asking *asking)
 {
 	const pe_recommender *recommender = asking->model->recommender;
 
-	if (pe_model_rights(asking->model->name, NULL) == PE_MODEL_OTHERS)
-		ereport(ERROR,
-		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-		         errmsg("must be owner of model \"%s\" to see all users that it knows", asking->model->name),
-		         errhint("Name a source and its key column: a table, view or SELECT that you may read.")));
 	for (uint32 user = 0; user < pe_recommender_users(recommender); user++)
 	{
 		size_t length;
@@ -280,6 +290,7 @@ recommend_all(FunctionCallInfo fcinfo, Asking *asking)
 		asking->key = text_argument(fcinfo, 2, "key");
 	asking->lasting = CurrentMemoryContext;
 	asking->model = model_argument(fcinfo, 4, asking->lasting);
+	check_may_ask(asking->model);
 	asking->items = palloc_extended(sizeof(text *) * Max(pe_recommender_items(asking->model->recommender), 1),
 	                                MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	asking->block =
