@@ -232,8 +232,7 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 	" JOIN profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"             \
 	" WHERE s.retracted AND s.version = k.version"
 	static PeStatement drop = {
-	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES
-	           " AND (s.hash = -2 OR"
+	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES " AND (s.hash = -2 OR"
 	           " greatest(s.changed_at, s.not_before) + $4 * interval '1 second' <= clock_timestamp())"
 	           " FOR UPDATE OF s SKIP LOCKED)",
 	    .nargs = 4,
@@ -638,6 +637,14 @@ drop_partitions_task(void *arg)
 	            false, 0);
 }
 
+static void
+trim_audit_task(void *arg)
+{
+	SPI_execute(psprintf("DELETE FROM profenrich.audit_log WHERE at < now() - interval '%d days'",
+	                     pe_audit_retention),
+	            false, 0);
+}
+
 void
 pe_delivery_keep_partitions(void)
 {
@@ -646,4 +653,6 @@ pe_delivery_keep_partitions(void)
 		(void) pe_delivery_step("making log partitions", make_partition_task, &ahead);
 	if (pe_delivery_end == PE_DELIVERY_GOES_ON)
 		(void) pe_delivery_step("dropping log partitions", drop_partitions_task, NULL);
+	if (pe_audit_retention > 0 && pe_delivery_end == PE_DELIVERY_GOES_ON)
+		(void) pe_delivery_step("trimming the audit log", trim_audit_task, NULL);
 }

@@ -14,6 +14,7 @@
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 
+#include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
 #include "pg/owner.h"
@@ -116,6 +117,8 @@ pe_create_enrichment(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 		        (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("enrichment \"%s\" already exists", d.e.name),
 		         errhint("profenrich.alter_enrichment changes it.")));
+	pe_audit("create_enrichment", d.e.name, "{\"server\": %s, \"namespace\": %s}", pe_audit_text(d.e.server),
+	         pe_audit_text(d.e.namespace_code));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -205,6 +208,21 @@ check_provisioned_change(const StoredRow *stored, const Definition *wanted)
 		                errhint("Create another enrichment for another sandbox.")));
 }
 
+/* The names of the arguments that were given, as members of a JSON array. */
+static char *
+changed_arguments(FunctionCallInfo fcinfo)
+{
+	static const char *const names[] = {"server",    "source",     "identity_column",
+	                                    "namespace", "attributes", "options"};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < lengthof(names); i++)
+		if (!PG_ARGISNULL(i + 1))
+			appendStringInfo(&text, "%s\"%s\"", text.len > 0 ? ", " : "", names[i]);
+	return text.data;
+}
+
 /* alter_enrichment: the arguments of create_enrichment, null keeps what is. */
 Datum
 pe_alter_enrichment(PG_FUNCTION_ARGS)
@@ -235,6 +253,7 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	    "UPDATE profenrich.enrichment SET owner = $2, server = $3, source = $4, identity_column = $5,"
 	    " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",
 	    DEFINITION_COUNT, definition_types, values, NULL, false, 0);
+	pe_audit("alter_enrichment", d.e.name, "{\"changed\": [%s]}", changed_arguments(fcinfo));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -275,6 +294,7 @@ pe_drop_enrichment(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(stored.enrichment_id);
 	pe_owner_execute("DELETE FROM profenrich.enrichment WHERE enrichment_id = $1", 1, types, values, NULL,
 	                 false, 0);
+	pe_audit("drop_enrichment", stored.d.e.name, "{\"force\": %s}", PG_GETARG_BOOL(1) ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -25,6 +25,7 @@
 
 #include "model/recommend/recommend.h"
 #include "platform/identity_rules.h"
+#include "pg/audit.h"
 #include "pg/enrichment_define.h"
 #include "pg/models.h"
 #include "pg/owner.h"
@@ -330,6 +331,7 @@ forget_namespace(Forget *forget)
 	foreach (cell, forget->ids)
 		added += pe_suppression_add(forget->namespace_code, lfirst(cell));
 	tell(forget, "list of the forgotten", added, "added, as hashes");
+	pe_audit("forget", forget->namespace_code, "{\"ids\": %d}", list_length(forget->ids));
 }
 
 static void

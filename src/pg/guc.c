@@ -32,6 +32,7 @@ int pe_batch_max_streaming = 3600;
 int pe_batch_budget = 90;
 int pe_batch_file_size = 8192;
 int pe_late_check_interval = 900;
+int pe_audit_retention = 730;
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -79,6 +80,9 @@ define_worker_settings(void)
 	                        "Time after which an idle worker looks into its queue.",
 	                        "A safety net: a worker is woken when something is queued.", &pe_poll_interval,
 	                        10, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("profenrich.audit_retention", "Days for which the audit log is kept.",
+	                        "0: for ever. A worker deletes what is older.", &pe_audit_retention, 730, 0,
+	                        36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("profenrich.log_retention", "Days for which the delivery log is kept.", NULL,
 	                        &pe_log_retention, 30, 1, 3650, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }

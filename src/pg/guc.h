@@ -22,9 +22,10 @@ extern int pe_ready_after;               /* profenrich.ready_after, in s; -1: by
 extern int pe_resend_gap;                /* profenrich.resend_gap, in seconds */
 
 /* The workers (launcher.c, worker.c). */
-extern char *pe_databases;   /* profenrich.databases; "" for all that have the extension */
-extern int pe_poll_interval; /* profenrich.poll_interval, in s */
-extern int pe_log_retention; /* profenrich.log_retention, in days */
+extern char *pe_databases;     /* profenrich.databases; "" for all that have the extension */
+extern int pe_poll_interval;   /* profenrich.poll_interval, in s */
+extern int pe_audit_retention; /* profenrich.audit_retention, in days; 0: for ever */
+extern int pe_log_retention;   /* profenrich.log_retention, in days */
 
 /* Delivery by batch (batch_delivery.c). */
 extern int pe_batch_min_keys;      /* profenrich.batch_min_keys */

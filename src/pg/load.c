@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/load.h"
 #include "pg/load_forgotten.h"
@@ -217,6 +218,8 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	pe_progress_publish("building indexes", (uint64) origin->rows, (uint64) origin->rows);
 	load_target_build_indexes(target);
 	load_publish(target, plan, origin);
+	pe_audit(origin->server != NULL ? "load_snapshot" : "load_snapshot_file", target->label,
+	         "{\"snapshot_date\": \"%s\", \"rows\": " INT64_FORMAT "}", load_date_text(date), origin->rows);
 	close_files(files);
 	pe_progress_end();
 }
@@ -299,6 +302,7 @@ pe_unload_snapshot(PG_FUNCTION_ARGS)
 	if (!OidIsValid(target->relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table %s does not exist", target->label)));
 	load_unpublish(target);
+	pe_audit("unload_snapshot", target->label, "{\"snapshot_date\": \"%s\"}", load_date_text(date));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

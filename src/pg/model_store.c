@@ -13,6 +13,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "pg/audit.h"
 #include "pg/models.h"
 #include "pg/owner.h"
 
@@ -227,6 +228,8 @@ pe_model_store(const PeNewVersion *version, char **checksum)
 	store_artifact(version_id, version->artifact, version->artifact_length);
 	if (deploy)
 		set_deployed(version->model, number);
+	pe_audit("train", version->model, "{\"version\": %d, \"task\": \"%s\", \"rows\": " INT64_FORMAT "}",
+	         number, pe_task_name(version->task), version->rows);
 	SPI_finish();
 	return number;
 }
@@ -286,6 +289,8 @@ pe_model_store_recalibrated(const PeRecalibrated *version)
 	store_artifact(version_id, version->artifact, version->artifact_length);
 	if (deploy)
 		set_deployed(version->model->name, number);
+	pe_audit("recalibrate", version->model->name, "{\"version\": %d, \"from\": %d}", number,
+	         version->model->version);
 	SPI_finish();
 	return number;
 }
@@ -344,6 +349,7 @@ pe_deploy(PG_FUNCTION_ARGS)
 		raise_no_such_version(name, version);
 	if (before != version)
 		set_deployed(name, version);
+	pe_audit("deploy", name, "{\"version\": %d}", version);
 	SPI_finish();
 	if (before == 0)
 		PG_RETURN_NULL();
@@ -385,6 +391,8 @@ pe_drop_model(PG_FUNCTION_ARGS)
 	dropped = SPI_processed;
 	if (PG_ARGISNULL(1))
 		pe_owner_execute("DELETE FROM profenrich.model WHERE name = $1", 1, types, values, NULL, false, 0);
+	pe_audit("drop_model", name, "{\"versions\": " UINT64_FORMAT ", \"all\": %s}", dropped,
+	         PG_ARGISNULL(1) ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_INT32((int32) dropped);
 }

@@ -12,6 +12,7 @@
 #include "platform/catalog.h"
 #include "platform/identity.h"
 #include "platform/profile.h"
+#include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
 #include "pg/report.h"
@@ -127,6 +128,7 @@ pe_create_identity_namespace(PG_FUNCTION_ARGS)
 	pe_enrichment_check_namespace(code);
 	connection = connect_as_caller(PG_GETARG_TEXT_PP(0));
 	pe_check(pe_identity_ensure(connection->platform, code, pe_to_utf8(name), &created, &err), &err);
+	pe_audit("create_identity_namespace", code, "{\"created\": %s}", created ? "true" : "false");
 	pe_connection_close(connection);
 	PG_RETURN_TEXT_P(cstring_to_text(created ? "created" : "found"));
 }

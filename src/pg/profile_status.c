@@ -24,10 +24,12 @@
 	"   WHEN 'no value' THEN 'it never was in the source, its row was skipped, or it was retracted and"      \
 	" that was accepted: profenrich.runs counts what was skipped'"                                           \
 	"   WHEN 'refused' THEN x.dead_reason"                                                                   \
-	"   WHEN 'accepted' THEN 'the platform took it, and may have dropped it later: ask platform_profile()'"  \
+	"   WHEN 'accepted' THEN CASE e.state WHEN 'held' THEN 'the platform took it; a newer refresh is held: " \
+	"'"                                                                                                      \
+	" || e.why ELSE 'the platform took it, and may have dropped it later: ask platform_profile()' END"       \
 	"   ELSE nullif(concat_ws('; ', CASE x.state WHEN 'waiting' THEN 'an earlier value may still be on its"  \
 	" way' WHEN 'retrying' THEN x.retry_error END,"                                                          \
-	"     CASE WHEN e.state NOT IN ('idle', 'sending', 'waiting', 'retrying')"                               \
+	"     CASE WHEN e.state NOT IN ('idle', 'sending', 'waiting', 'retrying', 'held')"                       \
 	"       THEN concat_ws(': ', 'state of the enrichment: ' || e.state, e.why)"                             \
 	"       WHEN x.state = 'queued' AND e.last_error_at > coalesce(e.last_success_at, '-infinity')"          \
 	"       THEN 'the last request failed: ' || e.last_error END), '') END,"                                 \

@@ -22,6 +22,7 @@
 #include "platform/identity.h"
 #include "platform/registry.h"
 #include "platform/xdm_shape.h"
+#include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
 #include "pg/enrichment_target.h"
@@ -454,6 +455,7 @@ pe_provision(PG_FUNCTION_ARGS)
 	}
 	error_context_stack = context.previous;
 	save(p);
+	pe_audit("provision", p->e->name, NULL);
 	pe_connection_close(p->connection);
 	return (Datum) 0;
 }
@@ -483,6 +485,7 @@ pe_adopt(PG_FUNCTION_ARGS)
 	    "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL, blocked_at = NULL,"
 	    " next_probe_at = NULL WHERE enrichment_id = $1 AND blocked = 'identity'",
 	    1, types, values, NULL, false, 0);
+	pe_audit("adopt", e->name, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
@@ -76,13 +77,15 @@ PG_FUNCTION_INFO_V1(pe_pause);
 Datum
 pe_pause(PG_FUNCTION_ARGS)
 {
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.pause()");
 	SPI_connect();
-	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(name);
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.enrichment SET paused = true WHERE enrichment_id = $1 AND NOT paused");
+	pe_audit("pause", name, NULL);
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_VOID();
@@ -94,17 +97,19 @@ PG_FUNCTION_INFO_V1(pe_resume);
 Datum
 pe_resume(PG_FUNCTION_ARGS)
 {
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.resume()");
 	SPI_connect();
-	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(name);
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.enrichment SET paused = false WHERE enrichment_id = $1 AND paused");
 	change(queue.enrichment_id, "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL,"
 	                            " blocked_at = NULL, next_probe_at = NULL WHERE enrichment_id = $1");
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.retry SET next_at = now() WHERE enrichment_id = $1 AND next_at > now()");
+	pe_audit("resume", name, NULL);
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_VOID();
@@ -119,13 +124,14 @@ PG_FUNCTION_INFO_V1(pe_redrive);
 Datum
 pe_redrive(PG_FUNCTION_ARGS)
 {
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PeQueue queue;
 	uint64 keys;
 	bool isnull;
 
 	PreventCommandIfReadOnly("profenrich.redrive()");
 	SPI_connect();
-	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(name);
 	change(queue.enrichment_id,
 	       "WITH dead AS (DELETE FROM profenrich.dead_letter WHERE enrichment_id = $1 RETURNING profile_key, "
 	       "shard, version),"
@@ -139,6 +145,7 @@ pe_redrive(PG_FUNCTION_ARGS)
 	       "   GROUP BY shard, version, part)"
 	       " SELECT count(*) FROM newest");
 	keys = (uint64) DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	pe_audit("redrive", name, "{\"queued\": " UINT64_FORMAT "}", keys);
 	SPI_finish();
 	pe_wake_worker_at_commit();
 	PG_RETURN_INT64((int64) keys);

@@ -23,6 +23,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#include "pg/audit.h"
 #include "pg/enrichment_define.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
@@ -512,6 +513,7 @@ pe_reconcile(PG_FUNCTION_ARGS)
 	SPI_connect();
 	reconcile_snapshot(fcinfo, &reconcile);
 	store_counts(&reconcile);
+	pe_audit("reconcile", reconcile.name, "{\"landed\": " INT64_FORMAT "}", reconcile.counts[LANDED]);
 	SPI_finish();
 	for (int i = 0; i < UNEXPECTED; i++)
 		sent += (double) reconcile.counts[i];

@@ -23,6 +23,7 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 
+#include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/gate.h"
 #include "pg/owner.h"
@@ -260,6 +261,10 @@ run_refresh(FunctionCallInfo fcinfo, bool released)
 	if (!refresh->enrichment->gate.on)
 		refuse_mass_retraction(refresh);
 	run_id = settle(refresh, released ? "release" : "refresh", released, held_because);
+	pe_audit(released ? "release" : "refresh", name,
+	         "{\"run_id\": " INT64_FORMAT ", \"changed\": " INT64_FORMAT ", \"retracted\": " INT64_FORMAT
+	         ", \"held\": %s}",
+	         run_id, refresh->nchanged, refresh->retracted, held ? "true" : "false");
 	tuplesort_end(refresh->sorted);
 	tell_user(refresh, held_because);
 	pe_progress_end();
@@ -302,6 +307,7 @@ pe_discard(PG_FUNCTION_ARGS)
 	need_held(refresh);
 	run_id = pe_gate_held_run(refresh->enrichment->enrichment_id);
 	pe_gate_settle(refresh->enrichment->enrichment_id, "discarded");
+	pe_audit("discard", name, "{\"run_id\": " INT64_FORMAT "}", run_id);
 	SPI_finish();
 	PG_RETURN_INT64(run_id);
 }
@@ -324,6 +330,8 @@ pe_retract(PG_FUNCTION_ARGS)
 		pe_gate_settle(refresh->enrichment->enrichment_id, "replaced");
 	(void) pe_refresh_write(refresh, "retract");
 	retracted = refresh->retracted;
+	pe_audit("retract", name, "{\"retracted\": " INT64_FORMAT ", \"all\": %s}", retracted,
+	         keys == NULL ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_INT64(retracted);
 }

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "pg/audit.h"
 #include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
@@ -146,6 +147,7 @@ pe_resend(PG_FUNCTION_ARGS)
 		tell_unknown_keys(name, enrichment_id, keys);
 	queued = pe_queue_again(enrichment_id, "resend", MARK_WAITS,
 	                        all ? NOT_PENDING : " AND s.profile_key = ANY ($5)" NOT_PENDING, keys);
+	pe_audit("resend", name, "{\"queued\": " INT64_FORMAT ", \"all\": %s}", queued, all ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_INT64(queued);
 }

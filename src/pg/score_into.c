@@ -29,6 +29,7 @@
 #include "utils/rls.h"
 #include "utils/varlena.h"
 
+#include "pg/audit.h"
 #include "pg/score.h"
 
 static const struct
@@ -230,6 +231,21 @@ find_or_make_table(const char *name, bool *is_new)
 	return RangeVarGetRelid(range, NoLock, false);
 }
 
+/* Into a table that the caller may insert into as a whole. */
+static uint64
+fill_table(const PeScoreRequest *request, Oid relid, bool is_new)
+{
+	Relation relation = table_open(relid, RowExclusiveLock);
+	uint64 rows;
+
+	if (is_plain(relation, is_new, request->reasons > 0))
+		rows = fill_blocks(request, relation, is_new);
+	else
+		rows = fill_by_insert(request, relid);
+	table_close(relation, NoLock);
+	return rows;
+}
+
 PG_FUNCTION_INFO_V1(pe_score_into);
 
 /* score_into(model, source, key, into_table, reasons, version, on_duplicate) -> rows written. */
@@ -247,7 +263,6 @@ pe_score_into(PG_FUNCTION_ARGS)
 	};
 	bool is_new;
 	Oid relid;
-	Relation relation;
 	uint64 rows;
 
 	pe_score_check_request(&request);
@@ -255,13 +270,12 @@ pe_score_into(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument into_table is required")));
 	PreventCommandIfReadOnly("score_into()");
 	relid = find_or_make_table(TextDatumGetCString(PG_GETARG_DATUM(3)), &is_new);
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
-		PG_RETURN_INT64((int64) fill_by_insert(&request, relid)); /* column privileges, or the error */
-	relation = table_open(relid, RowExclusiveLock);
-	if (is_plain(relation, is_new, request.reasons > 0))
-		rows = fill_blocks(&request, relation, is_new);
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK)
+		rows = fill_table(&request, relid, is_new);
 	else
-		rows = fill_by_insert(&request, relid);
-	table_close(relation, NoLock);
+		rows = fill_by_insert(&request, relid); /* column privileges, or the error */
+	pe_audit("score_into",
+	         quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid)),
+	         "{\"model\": %s, \"rows\": " UINT64_FORMAT "}", pe_audit_text(request.model), rows);
 	PG_RETURN_INT64((int64) rows);
 }

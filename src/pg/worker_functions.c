@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/worker.h"
 #include "pg/worker_internal.h"
@@ -91,6 +92,7 @@ pe_start_worker(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a standby does not send"),
 		                errhint("The worker starts when this server is promoted.")));
+	pe_audit("start_worker", NULL, NULL);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	slot = pe_worker_slot(shared, MyDatabaseId, true);
 	if (slot != NULL)
@@ -144,6 +146,7 @@ pe_stop_worker(PG_FUNCTION_ARGS)
 	PeWorkerSlot seen = {0};
 	bool was_running;
 
+	pe_audit("stop_worker", NULL, NULL);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	slot = pe_worker_slot(shared, MyDatabaseId, true);
 	if (slot != NULL)
