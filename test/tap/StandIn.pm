@@ -186,7 +186,19 @@ sub write_secret
 	chmod 0600, $path;
 	print {$file} map { "$_ = $parts{$_}\n" } grep { defined $parts{$_} } sort keys %parts;
 	close $file or die "$path: $!";
+	_secret_used("$parts{client_secret}\n") if defined $parts{client_secret};
 	return $path;
+}
+
+# Secrets that the tests used, to which the stand-in adds its tokens: test/run looks for them in the logs of all servers.
+sub _secret_used
+{
+	my ($lines) = @_;
+	return unless $ENV{PROFENRICH_SECRETS_USED};
+	open my $file, '>>', $ENV{PROFENRICH_SECRETS_USED} or die "$ENV{PROFENRICH_SECRETS_USED}: $!";
+	print {$file} $lines;
+	close $file or die "$ENV{PROFENRICH_SECRETS_USED}: $!";
+	return;
 }
 
 # CREATE SERVER and a user mapping for the current user; options given override, undef leaves one out.

@@ -281,7 +281,8 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def finish_request(self, connection, address):
         """In the connection's own thread: a client that stalls in its handshake stalls nobody else."""
-        self.world.count('connections')
+        if not self.control_only:
+            self.world.count('connections')
         fate = self.fate or (None if self.control_only else self.world.faults.connection())
         if fate == 'plain':
             connection.sendall(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n')
