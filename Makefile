@@ -25,7 +25,7 @@ DATA          = $(wildcard src/install/frozen/*.sql)
 REGRESS     = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 EXTRA_CLEAN = build
 
-PG_CPPFLAGS = -Isrc
+PG_CPPFLAGS = -Isrc -DPE_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS   = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
               -Wno-declaration-after-statement -ffp-contract=off -O2
 SHLIB_LINK  = -lcurl -ljson-c -lsnappy -lzstd -lz -llz4 -lm -lpthread
@@ -47,6 +47,7 @@ $(PURE_OBJS): override CPPFLAGS = -Isrc -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -DPE_V
 $(PURE_OBJS): override CFLAGS   = $(PURE_CFLAGS)
 $(OBJS): CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
+src/pg/version.o src/pg/worker.o src/platform/http_transfer.o: $(EXTENSION).control
 
 EXTRA_CLEAN += $(OBJS:.o=.d)
 

@@ -17,6 +17,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The version of the extension, which the Makefile reads from the control file. */
+#ifndef PE_VERSION
+#define PE_VERSION "dev"
+#endif
+
 /*
  * What a call ended with. The glue maps each to one SQLSTATE (pg/report.c), so a
  * code says what the user can do about it, not where in our code it happened.

@@ -92,6 +92,12 @@ set_multi(pe_http *client, int max_connections, pe_error *err)
 	return PE_OK;
 }
 
+void
+pe_http_versions(char *text, size_t size)
+{
+	snprintf(text, size, "%s", curl_version());
+}
+
 pe_status
 pe_http_open(const pe_env *env, const pe_http_config *config, pe_http **result, pe_error *err)
 {

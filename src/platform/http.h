@@ -109,6 +109,9 @@ typedef struct pe_http_response
 	pe_allocator allocator;
 } pe_http_response;
 
+/* The libraries underneath, as "libcurl/7.88.1 OpenSSL/3.0.15 ...". */
+void pe_http_versions(char *text, size_t size);
+
 /* env's allocator must live as long as the client; its tick is used by pe_http_perform. */
 pe_status pe_http_open(const pe_env *env, const pe_http_config *config, pe_http **client, pe_error *err);
 

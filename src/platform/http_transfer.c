@@ -14,10 +14,6 @@
 #include "platform/http_internal.h"
 #include "platform/utf8.h"
 
-#ifndef PE_VERSION
-#define PE_VERSION "dev"
-#endif
-
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87 or newer is needed: older ones block in a cancel until the name is resolved"
 #endif

@@ -58,6 +58,12 @@ test_good_replies(pe_http *client)
 	IS_INT(get(client, url_of("/ok"), 0, &response), PE_OK, "GET");
 	IS_INT(response.status, 200, "its status");
 	IS_STR(response.body, "hello", "its body");
+	{
+		char versions[200];
+
+		pe_http_versions(versions, sizeof(versions));
+		OK(strncmp(versions, "libcurl/", 8) == 0, "the libraries underneath: %s", versions);
+	}
 	IS_STR(response.content_type, "text/plain", "its content type");
 	IS_STR(response.request_id, "r-1", "its request id");
 	OK(pe_http_response_header(&response, "CONTENT-length", value, sizeof(value)) && strcmp(value, "5") == 0,
