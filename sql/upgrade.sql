@@ -92,7 +92,7 @@ ALTER EXTENSION profenrich UPDATE;
 
 -- What the upgrade makes otherwise than a fresh install does, and what to do about it. No rows, or it is not done.
 SELECT COALESCE(f.object, u.object) AS object, COALESCE(f.property, u.property) AS property,
-	f.value AS fresh_install, u.value AS after_upgrade,
+	left(f.value, 200) AS fresh_install, left(u.value, 200) AS after_upgrade,
 	CASE WHEN u.object IS NULL AND f.property = 'member' THEN 'say it in its part of src/install as a CREATE statement of its own'
 		WHEN u.object IS NULL THEN 'add the ALTER TABLE ... ADD (or the GRANT, COMMENT) to src/install/upgrade/0.1.0--0.2.0.sql, above "-- the parts"'
 		WHEN f.object IS NULL THEN 'add the DROP (or REVOKE) to src/install/upgrade/0.1.0--0.2.0.sql, above "-- the parts"'
@@ -103,7 +103,7 @@ SELECT COALESCE(f.object, u.object) AS object, COALESCE(f.property, u.property) 
 	ON (f.object, f.property, CASE WHEN f.property ~ '^grant' THEN f.value ELSE f.n::text END)
 	 = (u.object, u.property, CASE WHEN u.property ~ '^grant' THEN u.value ELSE u.n::text END)
  WHERE f.value IS DISTINCT FROM u.value OR f.object IS NULL OR u.object IS NULL
- ORDER BY 1, 2;
+ ORDER BY 1, 2 LIMIT 50;
 SELECT count(*) > 500 AS much_was_compared FROM fresh;
 
 -- The rows are still there, with what they had.

@@ -30,7 +30,7 @@ COMMENT ON FUNCTION @extschema@.workers() IS 'this database''s worker, from shar
 CREATE VIEW @extschema@.worker_status AS SELECT * FROM @extschema@.workers();
 COMMENT ON VIEW @extschema@.worker_status IS 'this database''s worker: whether it runs, and what it is doing';
 COMMENT ON COLUMN @extschema@.worker_status.pid IS 'its process; null when none runs';
-COMMENT ON COLUMN @extschema@.worker_status.state IS 'running, starting, halted (the database refuses its acknowledgements), stopped (by stop_worker) or none';
+COMMENT ON COLUMN @extschema@.worker_status.state IS 'running, starting, halted (the database refuses its acknowledgements), stopped (by stop_worker), no slot (max_worker_processes are in use), outdated (the extension is of another version than the library) or none';
 COMMENT ON COLUMN @extschema@.worker_status.launcher_pid IS 'process that starts workers; null unless profenrich is in shared_preload_libraries';
 COMMENT ON COLUMN @extschema@.worker_status.started_at IS 'when it started';
 COMMENT ON COLUMN @extschema@.worker_status.seen_at IS 'when it last said so; once a second';
@@ -154,7 +154,9 @@ COMMENT ON COLUMN @extschema@.enrichment_status.ready_at IS 'nothing is sent bef
 CREATE VIEW @extschema@.health_checks AS
 	SELECT 'worker' AS check_name, w.pid IS NOT NULL AND w.state OPERATOR(pg_catalog.=) 'running' AS ok,
 		COALESCE('state: ' OPERATOR(pg_catalog.||) w.state, 'no worker') AS detail,
-		CASE WHEN w.pid IS NULL THEN 'Call profenrich.start_worker(), or add profenrich to shared_preload_libraries.'
+		CASE WHEN w.state OPERATOR(pg_catalog.=) 'no slot' THEN 'No background worker slot is free: increase max_worker_processes.'
+			WHEN w.state OPERATOR(pg_catalog.=) 'outdated' THEN 'Run ALTER EXTENSION profenrich UPDATE.'
+			WHEN w.pid IS NULL THEN 'Call profenrich.start_worker(), or add profenrich to shared_preload_libraries.'
 			WHEN w.state OPERATOR(pg_catalog.=) 'halted' THEN 'The server''s log tells why acknowledgements fail.' END AS hint
 	FROM (SELECT) one LEFT JOIN @extschema@.worker_status w ON true
 	UNION ALL
@@ -189,7 +191,9 @@ CREATE VIEW @extschema@.health_checks AS
 	UNION ALL
 	SELECT 'delivery log', NOT d.any_row, CASE WHEN d.any_row THEN 'there are rows of days without a partition' ELSE 'each day has its partition' END,
 		'The worker makes partitions days ahead: the server''s log tells why it could not.'
-	FROM (SELECT EXISTS (SELECT FROM @extschema@.delivery_log_default) AS any_row) d;
+	FROM (SELECT EXISTS (SELECT FROM @extschema@.delivery_log_default) AS any_row) d
+	UNION ALL
+	SELECT s.check_name, s.ok, s.detail, s.hint FROM @extschema@.surroundings s;
 COMMENT ON VIEW @extschema@.health_checks IS 'what health() returns';
 
 CREATE FUNCTION @extschema@.health(OUT check_name text, OUT ok boolean, OUT detail text, OUT hint text)

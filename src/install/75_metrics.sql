@@ -1,12 +1,5 @@
 -- Figures for monitoring, in the shape that Prometheus reads. Nothing here counts a large table.
 
-CREATE FUNCTION @extschema@.version(OUT library text, OUT server text, OUT http text)
-RETURNS SETOF record
-LANGUAGE C STRICT STABLE PARALLEL SAFE ROWS 1
-AS 'MODULE_PATHNAME', 'pe_version';
-COMMENT ON FUNCTION @extschema@.version() IS
-	'versions of the loaded library, of the server it was built for, and of the libraries it speaks HTTPS with';
-
 -- The views read the tables as the extension's owner; "now" is the statement's, so that ages agree with each other.
 CREATE VIEW @extschema@.metric_values AS
 	SELECT 'profenrich_build_info' AS name,
@@ -151,9 +144,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION @extschema@.metrics_text() IS 'metrics() in the text format that Prometheus scrapes';
 
-REVOKE ALL ON FUNCTION @extschema@.version(), @extschema@.metrics(), @extschema@.metrics_text() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.version()
-	TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
+REVOKE ALL ON FUNCTION @extschema@.metrics(), @extschema@.metrics_text() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.metrics(), @extschema@.metrics_text()
 	TO profenrich_reader, profenrich_operator, profenrich_admin;
 GRANT SELECT ON @extschema@.metric_values TO profenrich_reader, profenrich_operator, profenrich_admin;

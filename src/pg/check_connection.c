@@ -16,6 +16,7 @@
 #include "platform/platform.h"
 #include "platform/registry.h"
 #include "platform/secret_file.h"
+#include "pg/guc.h"
 #include "pg/connection.h"
 #include "pg/report.h"
 #include "pg/rows.h"
@@ -215,4 +216,19 @@ pe_check_connection(PG_FUNCTION_ARGS)
 	if (connection != NULL)
 		pe_connection_close(connection);
 	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(pe_secret_directory_problem);
+
+/* secret_directory_problem(): why no secret file can be read here; null when one could. */
+Datum
+pe_secret_directory_problem(PG_FUNCTION_ARGS)
+{
+	pe_error err = {0};
+
+	if (pe_secret_directory == NULL || pe_secret_directory[0] == '\0')
+		PG_RETURN_TEXT_P(cstring_to_text("setting profenrich.secret_directory is empty"));
+	if (pe_secret_directory_check(pe_secret_directory, &err) != PE_OK)
+		PG_RETURN_TEXT_P(cstring_to_text(err.message));
+	PG_RETURN_NULL();
 }

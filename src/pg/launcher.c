@@ -52,7 +52,7 @@ typedef struct Child
 	char name[NAMEDATALEN];
 	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
 	bool listed;
-	bool absent; /* probed: no extension there */
+	bool absent; /* probed: no extension there, or one of another version */
 	int failures;
 	TimestampTz started;
 	TimestampTz next_start;
@@ -198,7 +198,7 @@ child_ended(Child *child, PeWorkerEnd end)
 
 	pfree(child->handle);
 	child->handle = NULL;
-	if (end == PE_WORKER_ABSENT)
+	if (end == PE_WORKER_ABSENT || end == PE_WORKER_OUTDATED)
 	{
 		child->absent = true;
 		child->failures = 0;
@@ -271,6 +271,14 @@ tend_child(PeWorkerShared *shared, Child *child, int *timeout)
 	LWLockRelease(&shared->lock);
 	child->handle = pe_worker_start(child->database, &no_slot);
 	child->started = now;
+	if (slot != NULL)
+	{
+		LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+		slot = pe_worker_slot(shared, child->database, false);
+		if (slot != NULL)
+			slot->no_slot = no_slot;
+		LWLockRelease(&shared->lock);
+	}
 	if (child->handle != NULL)
 		return true;
 	if (child->failures == 0)

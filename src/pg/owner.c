@@ -18,8 +18,9 @@
 
 #include "pg/owner.h"
 
-Oid
-pe_extension_owner(void)
+/* The extension's row: its owner, InvalidOid when it is not installed, and its version. */
+static Oid
+read_extension(char **version)
 {
 	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
 	Oid owner = InvalidOid;
@@ -32,14 +33,38 @@ pe_extension_owner(void)
 	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
+		bool is_null;
+		Datum value = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &is_null);
+
 		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+		if (version != NULL)
+			*version = is_null ? pstrdup("") : TextDatumGetCString(value);
+	}
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
+	return owner;
+}
+
+Oid
+pe_extension_owner(void)
+{
+	Oid owner = read_extension(NULL);
+
 	if (!OidIsValid(owner))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 		                errmsg("extension \"profenrich\" is not installed in this database"),
 		                errhint("Run CREATE EXTENSION profenrich.")));
 	return owner;
+}
+
+char *
+pe_extension_version(void)
+{
+	char *version = NULL;
+
+	(void) read_extension(&version);
+	return version;
 }
 
 int

@@ -11,6 +11,9 @@
 /* The role that owns the extension; raises when the extension is not installed. */
 extern Oid pe_extension_owner(void);
 
+/* The version of its SQL in this database, NULL when it is not installed. The library's is PE_VERSION. */
+extern char *pe_extension_version(void);
+
 /*
  * Runs one statement on our tables as the extension's owner, with a search_path of
  * pg_catalog alone (names must be qualified: profenrich.model). SPI must be

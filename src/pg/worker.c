@@ -163,6 +163,7 @@ become_sender(void)
 	Oid extension;
 	bool locked = false;
 	Oid owner = InvalidOid;
+	char *version = NULL;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -170,6 +171,7 @@ become_sender(void)
 	if (OidIsValid(extension))
 	{
 		owner = pe_extension_owner();
+		version = MemoryContextStrdup(TopMemoryContext, pe_extension_version());
 		locked = pe_delivery_take_lock(extension);
 	}
 	if (locked)
@@ -178,8 +180,19 @@ become_sender(void)
 	CommitTransactionCommand();
 	if (!OidIsValid(extension))
 		leave(PE_WORKER_ABSENT);
+	if (strcmp(version, PE_VERSION) != 0)
+	{
+		ereport(LOG,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("profenrich: nothing is sent for database %u, whose extension is of version %s while "
+		                "the library is of version %s",
+		                MyDatabaseId, version, PE_VERSION),
+		         errhint("Run ALTER EXTENSION profenrich UPDATE there.")));
+		leave(PE_WORKER_OUTDATED);
+	}
 	if (!locked)
 		leave(PE_WORKER_BUSY);
+	pfree(version);
 }
 
 /*

@@ -64,6 +64,11 @@ raise_ended(PeWorkerEnd end)
 			                errmsg("the worker does not see the extension in this database"),
 			                errhint("Commit CREATE EXTENSION first.")));
 			break;
+		case PE_WORKER_OUTDATED:
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			                errmsg("the extension in this database is of another version than the library"),
+			                errhint("Run ALTER EXTENSION profenrich UPDATE.")));
+			break;
 		case PE_WORKER_BUSY:
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("another worker sends for this database"),
 			                errhint("See profenrich.sender and pg_stat_activity.")));
@@ -188,9 +193,11 @@ pe_workers(PG_FUNCTION_ARGS)
 			return (Datum) 0;
 		memset(&seen, 0, sizeof(seen));
 	}
-	state = seen.pid != 0 ? (seen.ready ? (seen.halted ? "halted" : "running") : "starting")
-	        : seen.stop   ? "stopped"
-	                      : "none";
+	state = seen.pid != 0  ? (seen.ready ? (seen.halted ? "halted" : "running") : "starting")
+	        : seen.stop    ? "stopped"
+	        : seen.no_slot ? "no slot"
+	        : seen.end == PE_WORKER_OUTDATED ? "outdated"
+	                                         : "none";
 	values[0] = Int32GetDatum(seen.pid);
 	nulls[0] = seen.pid == 0;
 	values[1] = CStringGetTextDatum(state);

@@ -19,6 +19,7 @@ typedef enum PeWorkerEnd
 	PE_WORKER_DIED = 0, /* an error, a signal, or still to come */
 	PE_WORKER_ABSENT,   /* the extension is not there (any more) */
 	PE_WORKER_YIELDED,  /* somebody wants to drop, rename or copy the database */
+	PE_WORKER_OUTDATED, /* the SQL in the database is of another version than the library */
 	PE_WORKER_BUSY,     /* another sender holds the lock */
 	PE_WORKER_STOPPED   /* stop_worker() */
 } PeWorkerEnd;
@@ -28,10 +29,11 @@ typedef struct PeWorkerSlot
 	Oid database; /* InvalidOid: free */
 	int pid;      /* 0: no process */
 	int procno;
-	bool ready; /* holds the sender's lock */
-	bool probe; /* the launcher should look whether the extension is there */
-	bool stop;  /* stop_worker() was called; stays until start_worker() */
-	bool wake;  /* something was queued */
+	bool ready;   /* holds the sender's lock */
+	bool probe;   /* the launcher should look whether the extension is there */
+	bool stop;    /* stop_worker() was called; stays until start_worker() */
+	bool wake;    /* something was queued */
+	bool no_slot; /* the launcher found no free process for it */
 	PeWorkerEnd end;
 	TimestampTz started_at;
 	TimestampTz seen_at;

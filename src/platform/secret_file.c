@@ -253,6 +253,18 @@ open_directory(const pe_secret_request *request, int *descriptor, pe_error *err)
 	return PE_OK;
 }
 
+pe_status
+pe_secret_directory_check(const char *directory, pe_error *err)
+{
+	pe_secret_request request = {.directory = directory};
+	int fd = -1;
+	pe_status status = open_directory(&request, &fd, err);
+
+	if (status == PE_OK)
+		close(fd);
+	return status;
+}
+
 /* O_NONBLOCK: a FIFO put there must not hang us. */
 static pe_status
 open_secret(const pe_secret_request *request, int directory, int *descriptor, pe_error *err)

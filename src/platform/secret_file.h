@@ -32,6 +32,9 @@ typedef struct pe_secret_request
 /* A bare file name: not empty, no slash, no leading dot, no control character, at most 200 bytes. */
 bool pe_secret_name_ok(const char *name);
 
+/* May secret files be read from this directory: is it there, and writable by its owner only? */
+pe_status pe_secret_directory_check(const char *directory, pe_error *err);
+
 /*
  * Reads the secret into buffer, NUL-terminated. The file must be a regular one with
  * no permission for group and others, owned by the effective user, no link. Errors

@@ -139,6 +139,7 @@ static void
 test_files(void)
 {
 	static const char good[] = GOOD_ORG GOOD_HOSTS "client_secret = " SECRET "\n";
+	pe_error err = {0};
 	char path[512], link_path[512], large[PE_SECRET_FILE_MAX + 2];
 
 	put_file("good", good, 0600);
@@ -166,7 +167,10 @@ test_files(void)
 	expect_read("large", PE_CONFIGURATION, "too large");
 	chmod(directory, 0770);
 	expect_read("good", PE_CONFIGURATION, "writable by others");
+	IS_INT(pe_secret_directory_check(directory, &err), PE_CONFIGURATION, "the directory alone");
 	chmod(directory, 0700);
+	IS_INT(pe_secret_directory_check(directory, &err), PE_OK, "and corrected");
+	IS_INT(pe_secret_directory_check("/nowhere/at/all", &err), PE_CONFIGURATION, "one that is not there");
 	expect_read("good", PE_OK, NULL);
 }
 
