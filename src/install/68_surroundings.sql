@@ -15,7 +15,7 @@ COMMENT ON FUNCTION @extschema@.secret_directory_problem() IS
 
 CREATE VIEW @extschema@.surroundings AS
 	SELECT 'version' AS check_name, e.extversion OPERATOR(pg_catalog.=) v.library AS ok,
-		'extension ' OPERATOR(pg_catalog.||) e.extversion OPERATOR(pg_catalog.||) ', library ' OPERATOR(pg_catalog.||) v.library AS detail,
+		'extension ' OPERATOR(pg_catalog.||) e.extversion COLLATE pg_catalog."default" OPERATOR(pg_catalog.||) ', library ' OPERATOR(pg_catalog.||) v.library AS detail,
 		'The worker waits: restart the server after installing, then run ALTER EXTENSION profenrich UPDATE.' AS hint
 	FROM pg_catalog.pg_extension e CROSS JOIN @extschema@.version() v WHERE e.extname OPERATOR(pg_catalog.=) 'profenrich'
 	UNION ALL
