@@ -2,6 +2,7 @@
 
 -- The views read the tables as the extension's owner; "now" is the statement's, so that ages agree with each other.
 CREATE VIEW @extschema@.metric_values AS
+	WITH status AS MATERIALIZED (SELECT * FROM @extschema@.enrichment_status)
 	SELECT 'profenrich_build_info' AS name,
 		pg_catalog.jsonb_build_object('version', e.extversion, 'library', v.library) AS labels, 1::double precision AS value
 	FROM @extschema@.version() v CROSS JOIN pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'profenrich'
@@ -26,10 +27,10 @@ CREATE VIEW @extschema@.metric_values AS
 	WHERE m.value IS NOT NULL
 	UNION ALL
 	SELECT 'profenrich_enrichment_state', pg_catalog.jsonb_build_object('enrichment', e.enrichment, 'state', e.state), 1
-	FROM @extschema@.enrichment_status e
+	FROM status e
 	UNION ALL
 	SELECT m.name, pg_catalog.jsonb_build_object('enrichment', e.enrichment), m.value
-	FROM @extschema@.enrichment_status e CROSS JOIN LATERAL (VALUES
+	FROM status e CROSS JOIN LATERAL (VALUES
 		('profenrich_blocked', (e.state OPERATOR(pg_catalog.~~) 'blocked%')::integer::double precision),
 		('profenrich_queued_profiles', e.queued::double precision),
 		('profenrich_retrying_profiles', e.retrying::double precision),
@@ -81,7 +82,7 @@ COMMENT ON VIEW @extschema@.metric_values IS 'what metrics() returns, without he
 
 CREATE FUNCTION @extschema@.metrics(OUT name text, OUT labels jsonb, OUT value double precision, OUT help text, OUT type text)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 SET jit = off -- compiling takes longer than the query
 BEGIN ATOMIC
 	SELECT v.name, v.labels, v.value, d.help, d.type
 	FROM @extschema@.metric_values v JOIN (VALUES
@@ -125,7 +126,7 @@ END;
 COMMENT ON FUNCTION @extschema@.metrics() IS 'figures for monitoring: name, labels and value, with help and type as Prometheus has them';
 
 CREATE FUNCTION @extschema@.metrics_text() RETURNS text
-LANGUAGE sql STABLE PARALLEL RESTRICTED
+LANGUAGE sql STABLE PARALLEL RESTRICTED SET jit = off
 BEGIN ATOMIC
 	SELECT COALESCE(pg_catalog.string_agg(
 		'# HELP ' OPERATOR(pg_catalog.||) f.name OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) f.help OPERATOR(pg_catalog.||) E'\n'
