@@ -112,8 +112,8 @@ my $log = slurp_file($node->logfile);
 is(scalar(() = $log =~ /enrichment "watched" is blocked/g), 1, 'the log has one line for the block');
 unlike($log, qr/$StandIn::SECRET/, 'and no secret');
 
-# No process is free for a worker.
-$node->append_conf('postgresql.conf', "max_worker_processes = 1\n");
+# No process is free for a worker: the launchers of logical replication and of ours have both.
+$node->append_conf('postgresql.conf', "max_worker_processes = 2\n");
 $node->restart;
 is_unwell('worker', qr/max_worker_processes/, 'no background worker slot is free');
 $node->append_conf('postgresql.conf', "max_worker_processes = 8\n");
