@@ -331,6 +331,7 @@ set_limits(CURL *easy, pe_http_exchange *exchange, int total_timeout_ms)
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+	SET(CURLOPT_PIPEWAIT, 1L); /* one connection for all, where HTTP/2 is offered */
 	SET(CURLOPT_USERAGENT, "profenrich/" PE_VERSION);
 	SET(CURLOPT_HEADERFUNCTION, take_header);
 	SET(CURLOPT_HEADERDATA, exchange);
