@@ -54,7 +54,8 @@ sub start
 		open STDOUT, '>>', "$self->{state}/log";
 		open STDERR, '>>', "$self->{state}/log";
 		my @server = ('/usr/bin/python3', "$here/../platform/server", '--state', $self->{state},
-			'--with-parent', '--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ()));
+			'--with-parent', '--port', $self->{port} // 0, ($self->{options}{plain} ? '--plain' : ()),
+			($ENV{PROFENRICH_REQUESTS} ? ('--record', $ENV{PROFENRICH_REQUESTS}) : ()));
 		{ exec { $server[0] } @server }
 		POSIX::_exit(127);
 	}

@@ -29,6 +29,35 @@ def make_router():
     return router
 
 
+class Recorder:
+    """Requests as they were made, to be held against the published descriptions: NDJSON in a file of our own.
+
+    The first of each route, and then now and then one; of a long list of messages the first few."""
+    FIRST, EVERY, MESSAGES = 300, 20, 3
+
+    def __init__(self, directory):
+        os.makedirs(directory, exist_ok=True)
+        self.file = open(os.path.join(directory, '%d-%d.ndjson' % (os.getpid(), now_ms())), 'a')
+        self.seen = {}
+
+    def take(self, request, route, headers):
+        count = self.seen[(request.method, route)] = self.seen.get((request.method, route), 0) + 1
+        if count > self.FIRST and count % self.EVERY:
+            return
+        body = request.body.decode('utf-8', 'replace') if len(request.body) < MAX_BODY else ''
+        if len(body) > 20000 and '/collection/batch/' in request.path:
+            whole = json.loads(body)
+            whole['messages'] = whole['messages'][:self.MESSAGES]
+            body = json.dumps(whole)
+        elif 'json' not in (request.header('Content-Type') or ''):
+            body = body[:100]
+        shown = {k: 'Bearer x' if k.lower() == 'authorization' else v for k, v in headers.items()}
+        target = request.path + request.target[len(request.target.partition('?')[0]):]
+        self.file.write(json.dumps({'method': request.method, 'target': target, 'headers': shown,
+                                    'body': body if request.path != '/ims/token/v3' else ''}) + '\n')
+        self.file.flush()
+
+
 class Cut(Exception):
     """The connection ends here."""
 
@@ -236,6 +265,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                    'status': self.status, 'seconds': round(seconds, 6), 'headers': headers, 'id': request.id,
                                    'connection': self.client_address[1]})
             del world.requests[:-KEPT_REQUESTS]
+            # not those that were cut before their body was read
+            if world.recorder and (request.body or self.headers.get('Content-Length', '0') == '0'):
+                world.recorder.take(request, route, self.headers)
 
     def log_message(self, form, *arguments):
         pass
@@ -365,11 +397,13 @@ def main(arguments):
     parser.add_argument('--port', type=int, default=0, help='0: any free one')
     parser.add_argument('--with-parent', action='store_true', help='end when the process that started it ends')
     parser.add_argument('--plain', action='store_true', help='HTTP without TLS')
+    parser.add_argument('--record', metavar='DIR', help='where to write requests for test/contract')
     options = parser.parse_args(arguments)
     directory = os.path.realpath(options.state)
     os.makedirs(os.path.join(directory, 'snapshots'), exist_ok=True)
     world = World(directory)
     world.faults = Faults()
+    world.recorder = Recorder(options.record) if options.record else None
     world.profiles = profiles.Profiles(world.journal)
     listener = Listener(world, options.port, tls=not options.plain)
     controls = Listener(world, 0, tls=False, control_only=True)
