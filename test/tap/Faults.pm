@@ -11,6 +11,7 @@
 #   steps    [when, what] pairs: when this is so (see is_so), do that, called with the fault
 #   repeats  the most records that may arrive again; those of one request are $chunk
 #   backwards    an older value may arrive after a newer one: only after a reply that never came
+#   start    called before anything is queued; end: when the fault is done with
 #   dead     how many dead letters there must be in the end
 #   gone     the enrichment is dropped on the way: nothing is compared
 # Each begins with all keys queued, and half of them again with a newer value once the first are on their way.
@@ -18,6 +19,7 @@ package Faults;
 
 use strict;
 use warnings;
+use feature 'state';
 use Exporter 'import';
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -25,7 +27,7 @@ use Time::HiRes qw(time sleep);
 use Queue;
 use StandIn;
 
-our @EXPORT = qw(start_node run_faults over heal block_then check_oracle check_worker_memory check_logs within);
+our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then check_oracle check_worker_memory check_logs within);
 
 my $PATIENCE = 120;
 my $LARGEST_MEMORY = 64 * 1024;
@@ -48,11 +50,8 @@ sub start_node
 sub _row
 {
 	my ($fault) = @_;
-	my $lines = $fault->{node}->safe_psql('postgres', "SELECT s.state, s.pending, s.accepted, s.dead, coalesce(s.why, ''), coalesce(s.last_error, '')
-		FROM profenrich.enrichment_status s WHERE s.enrichment = '$fault->{enrichment}'");
-	my %row;
-	@row{qw(state pending accepted dead why last_error)} = split /\|/, $lines, -1;
-	return \%row;
+	my ($row) = grep { $_->{enrichment} eq $fault->{enrichment} } _all_rows($fault->{node});
+	return $row;
 }
 
 # Is it so? 'hit': a rule of the fault has hit; 'accepted': something has arrived; 'over': nothing is pending; any
@@ -100,7 +99,7 @@ sub block_then
 sub _set_up
 {
 	my ($node, $platform, $fault, $number) = @_;
-	my $name = sprintf '%s_%02d', $fault->{prefix} // 'f', $number;
+	my $name = sprintf 'f_%02d', $number;
 	my $via = $platform->url . "/via/$name";
 	my %options = (requests_per_second => 500, messages_per_second => 20000, ims_url => $via, collection_url => $via);
 	@{$fault}{qw(node platform enrichment)} = ($node, $platform, $name);
@@ -119,12 +118,6 @@ sub _set_up
 		$changed{collection_url} = "https://localhost:$fault->{port_number}/via/$name";
 	}
 	$node->safe_psql('postgres', "ALTER SERVER $name OPTIONS (SET $_ '$changed{$_}')") for sort keys %changed;
-	$fault->{rules} = [];
-	for my $rule (@{ $fault->{via} // [] })
-	{
-		my ($below, %rule) = @$rule;
-		push @{ $fault->{rules} }, $platform->fault(path => "^/via/$name$below", method => 'POST', %rule);
-	}
 	$fault->{steps} = [ @{ $fault->{steps} // [] } ];
 	return;
 }
@@ -142,27 +135,33 @@ sub _advance
 	if (my $step = $fault->{steps}[0])
 	{
 		my ($when, $what) = @$step;
-		return 0 unless $row && is_so($fault, $when, $row, $rules);
+		return 0 unless ($row || ref $when) && is_so($fault, $when, $row, $rules);
 		shift @{ $fault->{steps} };
-		$what->($fault, $row) if $what;
+		eval { $what->($fault, $row) if $what; 1 } or fail("$fault->{name}: $@");
 		return 0;
 	}
 	return $fault->{gone} || ($row && $row->{pending} == 0 && $fault->{second});
 }
 
-sub run_faults
+sub _begin
 {
-	my ($node, $platform, @faults) = @_;
-	my $number = 0;
-	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS profenrich; CREATE TABLE IF NOT EXISTS scores (crm_id text, score float8, band text)');
-	_set_up($node, $platform, $_, ++$number) for @faults;
-	for my $fault (@faults)
+	my ($fault) = @_;
+	$fault->{rules} = [];
+	for my $rule (@{ $fault->{via} // [] })
 	{
-		$fault->{begun} = time;
-		$fault->{start}->($fault) if $fault->{start};
-		enqueue($node, $fault->{id}, 1, $fault->{keys}, chunk => $fault->{chunk}, band => $PRIVATE);
+		my ($below, %rule) = @$rule;
+		push @{ $fault->{rules} }, $fault->{platform}->fault(path => "^/via/$fault->{enrichment}$below", method => 'POST', %rule);
 	}
-	my @open = @faults;
+	$fault->{start}->($fault) if $fault->{start};
+	$fault->{begun} = time;
+	enqueue($fault->{node}, $fault->{id}, 1, $fault->{keys}, chunk => $fault->{chunk}, band => $PRIVATE);
+	return;
+}
+
+# Until each of them has taken its steps and has nothing pending.
+sub _see_through
+{
+	my ($node, $platform, @open) = @_;
 	my $until = time + $PATIENCE;
 	while (@open && time < $until)
 	{
@@ -171,22 +170,78 @@ sub run_faults
 		my @left;
 		for my $fault (@open)
 		{
-			if (_advance($fault, $row{ $fault->{enrichment} }, \%rules)) { $fault->{took} = time - $fault->{begun} }
+			if (_advance($fault, $row{ $fault->{enrichment} }, \%rules))
+			{
+				$fault->{took} = time - $fault->{begun};
+				eval { $fault->{end}->($fault) if $fault->{end}; 1 } or fail("$fault->{name}: $@");
+			}
 			else { push @left, $fault }
 		}
 		@open = @left;
 		check_worker_memory($node, 1);
-		sleep 0.2;
+		sleep 0.1;
+	}
+	diag("$_->{name}: not over in $PATIENCE s, " . @{ $_->{steps} } . ' steps left') for @open;
+	return;
+}
+
+sub _set_up_all
+{
+	my ($node, $platform, @faults) = @_;
+	state $number = 0;
+	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS profenrich; CREATE TABLE IF NOT EXISTS scores (crm_id text, score float8, band text)');
+	_set_up($node, $platform, $_, ++$number) for @faults;
+	return;
+}
+
+# All at once.
+sub run_faults
+{
+	my ($node, $platform, @faults) = @_;
+	@faults = _chosen(@faults);
+	_set_up_all($node, $platform, @faults);
+	_begin($_) for @faults;
+	_see_through($node, $platform, @faults);
+	check_oracle($node, $platform, @faults);
+	check_worker_memory($node);
+	return;
+}
+
+# One after another, each while its enrichment sends for two seconds.
+sub run_in_turn
+{
+	my ($node, $platform, @faults) = @_;
+	@faults = _chosen(@faults);
+	for my $fault (@faults)
+	{
+		$fault->{keys} //= 3000;
+		$fault->{server} = { messages_per_second => 2000, %{ $fault->{server} // {} } };
+	}
+	_set_up_all($node, $platform, @faults);
+	for my $fault (@faults)
+	{
+		_begin($fault);
+		_see_through($node, $platform, $fault);
+		$platform->clear_faults;
 	}
 	check_oracle($node, $platform, @faults);
 	check_worker_memory($node);
 	return;
 }
 
+# FAULTS in the environment: only those whose name matches.
+sub _chosen
+{
+	my (@faults) = @_;
+	my $pattern = $ENV{FAULTS} // '';
+	return grep { $_->{name} =~ /$pattern/ } @faults;
+}
+
 sub _all_rows
 {
 	my ($node) = @_;
-	my ($code, $out) = $node->psql('postgres', "SELECT enrichment, state, pending, accepted, dead, coalesce(why, ''), coalesce(last_error, '')
+	# A fault may have locked what this reads.
+	my ($code, $out) = $node->psql('postgres', "SET lock_timeout = '100ms'; SELECT enrichment, state, pending, accepted, dead, coalesce(why, ''), coalesce(last_error, '')
 		FROM profenrich.enrichment_status");
 	my @rows;
 	for my $line (split /\n/, $code == 0 ? $out : '')

@@ -1,0 +1,164 @@
+# What happens to the processes and the cluster while the worker sends: crashes at random moments, no room for WAL,
+# no worker process left, refreshes that do not commit, databases that come and go, a standby that takes over.
+# FAULT_ROUNDS random crashes, by FAULT_SEED.
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time sleep);
+use StandIn;
+use Queue;
+use Faults;
+
+my $platform = StandIn->new;
+my $node = start_node($platform, 'life', "fsync = on\nprofenrich.sender_identity = 'production'\nprofenrich.resend_gap = 0\n", allows_streaming => 1);
+my $pid_of_worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'profenrich worker' AND datname = 'postgres'";
+
+sub sql { return $node->safe_psql('postgres', join ';', @_) }
+sub accepted_more { my ($count) = @_; my $until = time + 60; sleep 0.02 until $platform->accepted >= $count || time > $until; return }
+
+# ---- crashes at random moments -------------------------------------------------------------------------------
+
+my $seed = $ENV{FAULT_SEED} // int(rand 1_000_000);
+my $rounds = $ENV{FAULT_ROUNDS} // 6;
+srand $seed;
+note("FAULT_SEED=$seed");
+my $keys = 2000 * $rounds;
+my %crashes = (
+	'SIGTERM to the worker' => sub { kill 'TERM', split /\n/, sql($pid_of_worker) },
+	'SIGKILL to the worker' => sub { kill 'KILL', split /\n/, sql($pid_of_worker); sleep 0.2 },
+	'an immediate stop' => sub { $node->stop('immediate'); $node->start },
+	'a fast stop' => sub { within(5, 'a fast stop while sending', sub { $node->stop('fast') }); $node->start },
+	'the platform killed' => sub { $platform->restart },
+	# The worker's next write of WAL fails, which is a panic for the whole server.
+	'no room for WAL' => sub { for my $pid (split /\n/, sql($pid_of_worker)) { IPC::Run::run([ 'prlimit', '--pid', $pid, '--fsize=1' ]) } sleep 0.3 },
+);
+my $random = { name => 'crashes at random moments', keys => $keys, chunk => 50, repeats => 500_000, server => { messages_per_second => 5000 } };
+$random->{steps} = [ map { my $crash = (sort keys %crashes)[ $_ < keys %crashes ? $_ : int rand keys %crashes ];
+	[ sub { $random->{next} //= time + 0.2 + rand 0.5; return time > $random->{next} } => sub {
+		note($crash);
+		$crashes{$crash}->();
+		$node->poll_query_until('postgres', 'SELECT true');
+		delete $random->{next};
+		$random->{crashes}++ } ] } 0 .. $rounds - 1 ];
+run_faults($node, $platform, $random);
+is($random->{crashes}, $rounds, "crashes: $rounds");
+my $repeats = sql("SELECT count(*) - count(DISTINCT (identity, version)) FROM seen");
+cmp_ok($repeats, '<=', $rounds * 16 * 50, "no more repeats than were in flight at the crashes: $repeats");
+
+# ---- refreshes that do not commit ----------------------------------------------------------------------------
+
+sql("INSERT INTO scores SELECT 'R-' || i, 1, 'x' FROM generate_series(1, 1000) i");
+my $id = set_up_enrichment($node, $platform, 'refreshed', messages_per_second => 20000, requests_per_second => 500);
+my $done = "SELECT pending = 0 FROM profenrich.enrichment_status WHERE enrichment = 'refreshed'";
+my $before = $platform->accepted;
+sql("BEGIN; SELECT profenrich.refresh('refreshed'); ROLLBACK");
+is(pending($node, 'refreshed'), 0, 'a refresh that is rolled back queues nothing');
+sql("BEGIN; SELECT profenrich.refresh('refreshed'); PREPARE TRANSACTION 'refresh'");
+is(pending($node, 'refreshed'), 0, 'one that is prepared queues nothing yet');
+sql("ROLLBACK PREPARED 'refresh'");
+is($platform->accepted, $before, 'and nothing when it is rolled back');
+sql("BEGIN; SELECT profenrich.refresh('refreshed'); PREPARE TRANSACTION 'refresh'");
+$node->stop('immediate');
+$node->start;
+sql("COMMIT PREPARED 'refresh'");
+wait_until($node, $done, 'one that is committed by another session, after a crash, is delivered');
+is($platform->accepted - $before, 1000, 'each value once');
+$before = $platform->accepted;
+sql("UPDATE scores SET score = 2");
+my $session = $node->background_psql('postgres');
+$session->query_safe('BEGIN');
+$session->query("SELECT profenrich.refresh('refreshed')");
+kill 'TERM', $session->query_safe('SELECT pg_backend_pid()');
+eval { $session->quit };
+is(pending($node, 'refreshed'), 0, 'a refresh whose session is terminated queues nothing');
+is(sql("SELECT changed FROM profenrich.refresh('refreshed')"), 1000, 'the next one queues all');
+wait_until($node, $done, 'which is delivered');
+is($platform->accepted - $before, 1000, 'each value once');
+sql("CREATE UNLOGGED TABLE lost AS SELECT * FROM scores; SELECT profenrich.alter_enrichment('refreshed', source => 'lost'); SELECT profenrich.refresh('refreshed')");
+$node->stop('immediate');
+$node->start;
+like(($node->psql('postgres', "SELECT profenrich.refresh('refreshed')"))[2], qr/has no rows/, 'a source that a crash has emptied retracts nobody');
+is(sql("SELECT count(*) FROM profenrich.profile_score WHERE enrichment_id = $id AND retracted"), 0, 'as the tables say');
+
+# ---- two databases -------------------------------------------------------------------------------------------
+
+my $dead = $platform->control('POST', '/ports', { kind => 'closed' })->{port};
+sql('CREATE DATABASE second');
+$platform->connect_server($node, 'aep', database => 'second', messages_per_second => 20000, requests_per_second => 500);
+$node->safe_psql('second', "CREATE TABLE scores (crm_id text, score float8, band text);
+	SELECT profenrich.create_enrichment('dead', server => 'aep', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID'); SELECT * FROM profenrich.provision('dead');
+	ALTER SERVER aep OPTIONS (SET collection_url 'https://localhost:$dead')");
+enqueue($node, 1, 1, 1000, database => 'second');
+wait_until($node, "SELECT breaker_open FROM profenrich.worker_status", 'one database\'s platform is dead: its breaker opens', 'second');
+run_faults($node, $platform, { name => 'the other database is not held up', keys => 2000 });
+is($node->safe_psql('second', "SELECT pending, accepted FROM profenrich.enrichment_status"), '1000|0', 'nothing of the dead one is lost');
+$platform->control('POST', "/ports/$dead", { kind => 'good' });
+$node->safe_psql('second', "SELECT profenrich.resume('dead')");
+wait_until($node, "SELECT pending = 0 FROM profenrich.enrichment_status", 'when it lives again it gets all', 'second');
+
+# ---- databases and extensions that go while something is sent ------------------------------------------------
+
+$platform->fault(path => '/collection/', method => 'POST', action => { delay_ms => 500 });
+sub sending
+{
+	my ($database) = @_;
+	enqueue($node, 1, 1, 3000, database => $database, chunk => 20);
+	$node->poll_query_until($database, 'SELECT requests_in_flight > 0 FROM profenrich.worker_status');
+	return;
+}
+sending('second');
+within(5, 'ALTER DATABASE RENAME while sending', sub { is(($node->psql('postgres', 'ALTER DATABASE second RENAME TO other'))[0], 0, 'renamed') });
+wait_until($node, 'SELECT pid IS NOT NULL FROM profenrich.worker_status', 'its worker comes back', 'other');
+sending('other');
+within(5, 'CREATE DATABASE with it as a template, while sending', sub { is(($node->psql('postgres', 'CREATE DATABASE copy TEMPLATE other'))[0], 0, 'copied') });
+wait_until($node, "SELECT state = 'blocked: identity' OR pending > 0 FROM profenrich.enrichment_status", 'the copy has its own queue', 'copy');
+within(5, 'DROP DATABASE', sub { is(($node->psql('postgres', 'DROP DATABASE copy'))[0], 0, 'dropped') });
+wait_until($node, 'SELECT pid IS NOT NULL FROM profenrich.worker_status', 'the original\'s worker comes back', 'other');
+sending('other');
+within(5, 'DROP DATABASE while sending', sub { is(($node->psql('postgres', 'DROP DATABASE other'))[0], 0, 'dropped') });
+
+# ---- a standby takes over ------------------------------------------------------------------------------------
+
+$platform->clear_faults;
+$node->backup('standby');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'standby', has_streaming => 1);
+$standby->start;
+my $moved = { name => 'a standby takes over', keys => 3000, server => { messages_per_second => 2000 }, repeats => 16 * 50,
+	steps => [ [ accepted => sub {
+		my ($fault) = @_;
+		$fault->{second} = 1;
+		enqueue($node, $fault->{id}, 1, $fault->{keys} / 2, chunk => 50);
+		$node->wait_for_catchup($standby);
+		$node->stop('fast');
+		$standby->promote;
+		$fault->{node} = $standby } ] ] };
+# The oracle asks whoever is the primary.
+{
+	no warnings 'redefine';
+	my $asked = \&PostgreSQL::Test::Cluster::psql;
+	local *PostgreSQL::Test::Cluster::psql = sub { my $self = shift; return $asked->($moved->{node} && $self == $node ? $moved->{node} : $self, @_) };
+	run_faults($node, $platform, $moved);
+}
+check_logs($node, $platform, crashes => 1);
+check_logs($standby, $platform);
+$standby->stop;
+
+# ---- no process left, and binary upgrade ---------------------------------------------------------------------
+
+my $full = start_node($platform, 'full', "max_worker_processes = 1\n");
+$full->safe_psql('postgres', 'CREATE EXTENSION profenrich');
+like(($full->psql('postgres', 'SELECT profenrich.start_worker()'))[2], qr/no background worker slot is free.*max_worker_processes/s, 'no worker process is left');
+is($full->safe_psql('postgres', "SELECT ok FROM profenrich.health() WHERE check_name = 'worker'"), 'f', 'health() says so');
+$full->append_conf('postgresql.conf', "max_worker_processes = 8\n");
+$full->restart;
+run_faults($full, $platform, { name => 'when there are some again' });
+$full->stop;
+PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-w', '-D', $full->data_dir, '-l', $full->logfile, '-o', '-b', 'start');
+is($full->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'profenrich%'"), 0, 'no process of ours in binary upgrade mode');
+PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-w', '-D', $full->data_dir, '-m', 'fast', 'stop');
+done_testing();
