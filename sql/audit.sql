@@ -87,7 +87,7 @@ SELECT p.proname AS not_audited FROM pg_proc p JOIN pg_depend d ON d.classid = '
    AND NOT EXISTS (SELECT FROM profenrich.audit_log l WHERE l.action = p.proname)
    -- ask the platform, the worker or the files, and change nothing
    AND p.proname NOT IN ('check_connection', 'datasets', 'identity_namespaces', 'platform_profile', 'preview', 'plan', 'progress', 'workers', 'wake_worker',
-						 'drain', 'experience_platform_validator')
+						 'drain', 'check_late_failures', 'secret_directory_problem', 'experience_platform_validator')
    -- read a source, which may be a query with functions in it
    AND p.proname NOT IN ('evaluate', 'leakage_scan', 'lifetime_frequencies', 'lifetime_holdout', 'lifetime_evaluate', 'lifetime_tracking', 'rfm_summary')
    -- need a platform or a worker: test/tap/audit.pl
