@@ -102,7 +102,7 @@ identities_sql(const PeSnapshotTable *table, const char *namespace_code)
 		char *own = pe_snapshot_json(table, path, &exact);
 
 		if (own != NULL)
-			appendStringInfo(&sql, "%sSELECT (%s) #>> '{}'", sql.len > 0 ? " UNION " : "", own);
+			appendStringInfo(&sql, "%sARRAY[(%s) #>> '{}']", sql.len > 0 ? " || " : "", own);
 	}
 	return sql.len > 0 ? sql.data : NULL;
 }
@@ -130,10 +130,8 @@ delete_as_owner(const PeSnapshotTable *table, const char *ids_sql, Datum keys)
 
 	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 	                  0, false);
-	result = SPI_execute_with_args(
-	    psprintf("DELETE FROM %s t WHERE EXISTS (SELECT FROM (%s) i(id) WHERE i.id = ANY ($1))", table->label,
-	             ids_sql),
-	    1, types, values, NULL, false, 0);
+	result = SPI_execute_with_args(psprintf("DELETE FROM %s t WHERE (%s) && $1", table->label, ids_sql), 1,
+	                               types, values, NULL, false, 0);
 	if (result != SPI_OK_DELETE)
 		elog(ERROR, "could not delete from a snapshot table: %s", SPI_result_code_string(result));
 	pe_enrichment_leave_owner(&before);

@@ -259,20 +259,21 @@ judge_row(void *arg, TupleTableSlot *slot)
 static void
 append_snapshot_side(StringInfo sql, const Reconcile *reconcile)
 {
-	appendStringInfo(sql,
-	                 "SELECT DISTINCT ON (i.id COLLATE \"C\") i.id COLLATE \"C\" AS id, i.id = t.own AS own"
-	                 ", t.scored_at");
+	appendStringInfoString(sql, "SELECT DISTINCT ON (i.id COLLATE \"C\") i.id COLLATE \"C\" AS id,"
+	                            " i.id = i.own AS own, i.scored_at");
 	for (int i = 0; i < reconcile->nattributes; i++)
-		appendStringInfo(sql, ", t.a%d", i);
-	appendStringInfo(sql, " FROM (SELECT %s AS own, %s AS scored_at, ARRAY(%s) AS ids",
+		appendStringInfo(sql, ", i.a%d", i);
+	appendStringInfoString(sql, " FROM (SELECT unnest(CASE WHEN t.own = ANY (t.ids) THEN t.ids"
+	                            " ELSE t.ids || t.own END) AS id, t.*");
+	appendStringInfo(sql, " FROM (SELECT %s AS own, %s AS scored_at, %s AS ids",
 	                 reconcile->key_sql != NULL ? reconcile->key_sql : "NULL::text",
 	                 reconcile->scored_at_sql != NULL ? reconcile->scored_at_sql : "NULL::jsonb",
-	                 reconcile->ids_sql != NULL ? reconcile->ids_sql : "SELECT NULL::text");
+	                 reconcile->ids_sql != NULL ? reconcile->ids_sql : "NULL::text[]");
 	for (int i = 0; i < reconcile->nattributes; i++)
 		appendStringInfo(sql, ", %s AS a%d", reconcile->attributes[i].sql, i);
 	appendStringInfo(sql,
-	                 " FROM %s t WHERE t.snapshot_date = %s) t, unnest(t.ids || t.own) i(id)"
-	                 " WHERE i.id IS NOT NULL ORDER BY i.id COLLATE \"C\", (i.id = t.own) DESC NULLS LAST",
+	                 " FROM %s t WHERE t.snapshot_date = %s) t) i WHERE i.id IS NOT NULL"
+	                 " ORDER BY i.id COLLATE \"C\", (i.id = i.own) DESC NULLS LAST",
 	                 reconcile->table->label,
 	                 quote_literal_cstr(DatumGetCString(
 	                     DirectFunctionCall1(date_out, DateADTGetDatum(reconcile->day.date)))));

@@ -226,46 +226,87 @@ identity_path(const char *namespace_code, const char *end)
 	return path;
 }
 
-static void
-add_query(StringInfo sql, const char *query)
+/*
+ * The ids in a list of identities, or in a map of namespace to list, whose keys match without
+ * case. By jsonpath and through a text, not by functions that return sets: run for each
+ * row of a table, those keep some memory of each call until the query's end. Only texts are
+ * ids, and the form of a list of these is that of an array but for the brackets.
+ */
+#define IDS "[*].id ? (@.type() == \"string\")"
+
+static char *
+ids_at(const char *json, const char *path)
 {
-	appendStringInfo(sql, "%s%s", sql->len > 0 ? " UNION " : "", query);
+	return psprintf("('{' || btrim(jsonb_path_query_array(%s, %s, '{}', true)::text, '[]') || '}')::text[]",
+	                json, quote_literal_cstr(path));
 }
 
-/* The ids in a list of identities. Keys of the map match without case. */
-#define IDS_OF_LIST                                                                                          \
-	"SELECT e.value ->> 'id' FROM jsonb_array_elements(CASE WHEN jsonb_typeof(%1$s) = 'array' THEN %1$s "    \
-	"END) e"
-#define IDS_OF_MAP                                                                                           \
-	"SELECT e.value ->> 'id' FROM jsonb_each(CASE WHEN jsonb_typeof(%1$s) = 'object' THEN %1$s END) m,"      \
-	" jsonb_array_elements(CASE WHEN jsonb_typeof(m.value) = 'array' THEN m.value END) e"                    \
-	" WHERE lower(m.key) = lower(%2$s)"
+/* $.keyvalue() ? (@.key like_regex "^crmid$" flag "i").value[*].id; a namespace has no special characters but
+ * dots. */
+static char *
+path_into_map(const char *namespace_code)
+{
+	StringInfoData path;
 
+	initStringInfo(&path);
+	appendStringInfoString(&path, "$.keyvalue() ? (@.key like_regex \"^");
+	for (const char *at = namespace_code; *at != '\0'; at++)
+	{
+		if (*at == '.')
+			appendStringInfoString(&path, "[.]");
+		else
+			appendStringInfoChar(&path, *at);
+	}
+	appendStringInfoString(&path, "$\" flag \"i\").value" IDS);
+	return path.data;
+}
+
+static void
+add_ids(StringInfo sql, const char *ids)
+{
+	appendStringInfo(sql, "%s%s", sql->len > 0 ? " || " : "", ids);
+}
+
+/*
+ * A column of single ids holds one of those that the map has: it counts in rows that have
+ * no map, as those of a day loaded with another mapping.
+ */
 char *
 pe_snapshot_identities(const PeSnapshotTable *table, const char *namespace_code)
 {
 	const char *id = identity_path(namespace_code, ".id");
 	const char *list = identity_path(namespace_code, "");
-	const char *namespace_literal = quote_literal_cstr(namespace_code);
-	StringInfoData sql;
+	const char *into_map = path_into_map(namespace_code);
+	StringInfoData sql, maps;
+	char *rest = "(t." LOAD_REST_COLUMN " -> '" IDENTITY_MAP "')";
 
 	initStringInfo(&sql);
+	initStringInfo(&maps);
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const PeSnapshotColumn *column = &table->columns[i];
 		char *value = psprintf("t.%s", quote_identifier(column->name));
+		bool is_list = column->path != NULL && pg_strcasecmp(column->path, list) == 0;
+		bool is_map = column->path != NULL && strcmp(column->path, IDENTITY_MAP) == 0;
 
-		if (column->path == NULL)
+		if (column->type != JSONBOID || (!is_list && !is_map))
 			continue;
-		if (pg_strcasecmp(column->path, id) == 0)
-			add_query(&sql, psprintf("SELECT %s::text", value));
-		else if (column->type == JSONBOID && pg_strcasecmp(column->path, list) == 0)
-			add_query(&sql, psprintf(IDS_OF_LIST, value));
-		else if (column->type == JSONBOID && strcmp(column->path, IDENTITY_MAP) == 0)
-			add_query(&sql, psprintf(IDS_OF_MAP, value, namespace_literal));
+		add_ids(&sql, ids_at(value, is_list ? "$" IDS : into_map));
+		add_alternative(&maps, value);
 	}
 	if (table->has_rest)
-		add_query(&sql,
-		          psprintf(IDS_OF_MAP, "(t." LOAD_REST_COLUMN " -> '" IDENTITY_MAP "')", namespace_literal));
+	{
+		add_ids(&sql, ids_at(rest, into_map));
+		add_alternative(&maps, rest);
+	}
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		char *value = psprintf("ARRAY[t.%s::text]", quote_identifier(table->columns[i].name));
+
+		if (table->columns[i].path != NULL && pg_strcasecmp(table->columns[i].path, id) == 0)
+			add_ids(&sql, maps.len > 0
+			                  ? psprintf("CASE WHEN coalesce(%s) IS NULL THEN %s END", maps.data, value)
+			                  : value);
+	}
 	return sql.len > 0 ? sql.data : NULL;
 }

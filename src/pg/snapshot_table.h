@@ -57,8 +57,8 @@ extern PeSnapshotDay pe_snapshot_day(const PeSnapshotTable *table, const DateADT
 extern char *pe_snapshot_json(const PeSnapshotTable *table, const char *path, const PeSnapshotColumn **exact);
 
 /*
- * SQL of a query of one text column: the ids that a row t has in a namespace; NULL
- * when the table holds none.
+ * SQL of the text[] of ids that a row t has in a namespace, null when it has none; NULL when
+ * the table holds none.
  */
 extern char *pe_snapshot_identities(const PeSnapshotTable *table, const char *namespace_code);
 
