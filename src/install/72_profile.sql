@@ -19,7 +19,7 @@ CREATE FUNCTION @extschema@.profile_status(enrichment text, key text,
 LANGUAGE C STRICT STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'pe_profile_status';
 COMMENT ON FUNCTION @extschema@.profile_status(text, text) IS
-	'what became of the newest value of one profile: queued, waiting, retrying, refused, accepted, no value or forgotten, and why. accepted_at is null where requests of other profiles hide it';
+	'what became of the newest value of one profile: queued, waiting, in batch, retrying, refused, accepted, no value or forgotten, and why. accepted_at is null where requests of other profiles hide it';
 
 REVOKE ALL ON FUNCTION @extschema@.retract(text, text[]), @extschema@.resend(text, text[]),
 	@extschema@.profile_status(text, text) FROM PUBLIC;

@@ -214,17 +214,21 @@ change(const Forget *forget, int32 enrichment_id, const char *sql)
 
 #define SHARDS_OF_KEYS "shard IN (SELECT (hashtext(k COLLATE \"C\") & 15)::int2 FROM unnest($2) k)"
 
-/* Whatever waits to be sent of these keys, or failed to be. */
+/*
+ * Whatever waits to be sent of these keys, or failed to be. Chunks that a batch has taken
+ * are counted through by it, and go with it.
+ */
 static int64
 forget_in_queue(const Forget *forget, int32 id)
 {
 	return change(forget, id,
 	              "UPDATE profenrich.outbox SET profile_keys = ARRAY(SELECT k FROM unnest(profile_keys)"
 	              " WITH ORDINALITY u(k, n) WHERE k <> ALL ($2) ORDER BY n) WHERE enrichment_id = $1"
-	              " AND " SHARDS_OF_KEYS " AND profile_keys && $2 AND NOT profile_keys <@ $2") +
+	              " AND " SHARDS_OF_KEYS
+	              " AND job_id IS NULL AND profile_keys && $2 AND NOT profile_keys <@ $2") +
 	       change(forget, id,
 	              "DELETE FROM profenrich.outbox WHERE enrichment_id = $1 AND " SHARDS_OF_KEYS
-	              " AND profile_keys <@ $2") +
+	              " AND job_id IS NULL AND profile_keys <@ $2") +
 	       change(forget, id,
 	              "DELETE FROM profenrich.retry WHERE enrichment_id = $1 AND profile_key = ANY ($2)") +
 	       change(forget, id,

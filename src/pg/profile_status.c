@@ -28,7 +28,7 @@
 	"'"                                                                                                      \
 	" || e.why ELSE 'the platform took it, and may have dropped it later: ask platform_profile()' END"       \
 	"   ELSE nullif(concat_ws('; ', CASE x.state WHEN 'waiting' THEN 'an earlier value may still be on its"  \
-	" way' WHEN 'retrying' THEN x.retry_error END,"                                                          \
+	" way' WHEN 'retrying' THEN x.retry_error WHEN 'in batch' THEN x.batch END,"                             \
 	"     CASE WHEN e.state NOT IN ('idle', 'sending', 'waiting', 'retrying', 'held')"                       \
 	"       THEN concat_ws(': ', 'state of the enrichment: ' || e.state, e.why)"                             \
 	"       WHEN x.state = 'queued' AND e.last_error_at > coalesce(e.last_success_at, '-infinity')"          \
@@ -42,13 +42,15 @@
 	", x.namespace FROM (SELECT n.name, n.namespace, n.enrichment_id, s.version, s.changed_at, "             \
 	"s.not_before, s.retracted, s.value,"                                                                    \
 	"   jsonb_build_object(n.namespace, jsonb_build_array(jsonb_build_object('id', $2, 'primary', true)))"   \
-	"     AS identity, k.shard, o.enqueued_at, o.not_before AS chunk_not_before, r.next_at,"                 \
+	"     AS identity, k.shard, concat('job ', o.job_id, ' of profenrich.batches') AS batch, "               \
+	"o.enqueued_at, o.not_before AS chunk_not_before, r.next_at,"                                            \
 	"   r.error AS retry_error, d.reason AS dead_reason,"                                                    \
 	"   coalesce(d.attempts, r.attempts) AS attempts, coalesce(d.http_status, r.http_status) AS "            \
 	"http_status,"                                                                                           \
 	"   CASE WHEN s.version IS NULL THEN 'no value'"                                                         \
 	"     WHEN d.version IS NOT NULL THEN 'refused'"                                                         \
 	"     WHEN r.version IS NOT NULL THEN 'retrying'"                                                        \
+	"     WHEN o.job_id IS NOT NULL THEN 'in batch'"                                                         \
 	"     WHEN o.not_before > now() THEN 'waiting'"                                                          \
 	"     WHEN o.chunk_id IS NOT NULL THEN 'queued' ELSE 'accepted' END AS state"                            \
 	"   FROM profenrich.enrichment n"                                                                        \
