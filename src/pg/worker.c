@@ -140,6 +140,8 @@ set_option(const char *name, const char *value)
 static void
 settle_session(void)
 {
+	/* First: a database's setting of role would outlast the change of user. */
+	set_option("role", "none");
 	set_option("search_path", "pg_catalog, pg_temp");
 	set_option("synchronous_commit", "local");
 	set_option("default_transaction_isolation", "read committed");

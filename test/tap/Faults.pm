@@ -158,6 +158,13 @@ sub _begin
 	return;
 }
 
+sub _end
+{
+	my ($fault) = @_;
+	eval { $fault->{end}->($fault) if $fault->{end}; 1 } or fail("$fault->{name}: $@");
+	return;
+}
+
 # Until each of them has taken its steps and has nothing pending.
 sub _see_through
 {
@@ -173,7 +180,7 @@ sub _see_through
 			if (_advance($fault, $row{ $fault->{enrichment} }, \%rules))
 			{
 				$fault->{took} = time - $fault->{begun};
-				eval { $fault->{end}->($fault) if $fault->{end}; 1 } or fail("$fault->{name}: $@");
+				_end($fault);
 			}
 			else { push @left, $fault }
 		}
@@ -181,7 +188,11 @@ sub _see_through
 		check_worker_memory($node, 1);
 		sleep 0.1;
 	}
-	diag("$_->{name}: not over in $PATIENCE s, " . @{ $_->{steps} } . ' steps left') for @open;
+	for my $fault (@open)
+	{
+		diag("$fault->{name}: not over in $PATIENCE s, " . @{ $fault->{steps} } . ' steps left');
+		_end($fault);
+	}
 	return;
 }
 

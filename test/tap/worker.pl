@@ -70,6 +70,15 @@ wait_until($node, $running, 'and comes back with it');
 $node->safe_psql('postgres', 'DROP EXTENSION profenrich; CREATE EXTENSION profenrich');
 wait_until($node, "$running AND EXISTS (SELECT FROM profenrich.sender WHERE epoch > 0)", 'also when it was gone for a moment only');
 
+# A role that the database's settings name is not the worker's.
+$node->safe_psql('postgres', "CREATE ROLE powerless; ALTER DATABASE postgres SET role = powerless");
+{
+	local $ENV{PGOPTIONS} = '-c role=none';
+	$node->safe_psql('postgres', 'SELECT profenrich.stop_worker(); SELECT profenrich.start_worker()');
+	wait_until($node, $running, 'a database whose settings name another role has its worker');
+	$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET role; DROP ROLE powerless');
+}
+
 # Databases that come and go.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', 'CREATE EXTENSION profenrich');
