@@ -47,7 +47,7 @@ $(PURE_OBJS): override CPPFLAGS = -Isrc -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -DPE_V
 $(PURE_OBJS): override CFLAGS   = $(PURE_CFLAGS)
 $(OBJS): CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
-src/pg/version.o src/pg/worker.o src/platform/http_transfer.o: $(EXTENSION).control
+src/pg/owner.o src/pg/version.o src/pg/worker.o src/platform/http_transfer.o: $(EXTENSION).control
 
 EXTRA_CLEAN += $(OBJS:.o=.d)
 

@@ -16,6 +16,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 
+#include "pe_base.h"
 #include "pg/owner.h"
 
 /* The extension's row: its owner, InvalidOid when it is not installed, and its version. */
@@ -67,6 +68,21 @@ pe_extension_version(void)
 	return version;
 }
 
+/* Its tables are of the library's version: between installing one and updating the other they are not. */
+static Oid
+owner_of_current_version(void)
+{
+	char *version = pe_extension_version();
+
+	if (version != NULL && strcmp(version, PE_VERSION) != 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("the extension in this database is of another version than the library"),
+		         errdetail("The extension is of version %s, the library of version %s.", version, PE_VERSION),
+		         errhint("Run ALTER EXTENSION profenrich UPDATE.")));
+	return pe_extension_owner();
+}
+
 int
 pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls,
                  bool read_only, long limit)
@@ -81,7 +97,7 @@ pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *valu
 	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
 	                  0, false);
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(pe_extension_owner(), context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(owner_of_current_version(), context | SECURITY_LOCAL_USERID_CHANGE);
 	result = SPI_execute_with_args(sql, nargs, (Oid *) types, (Datum *) values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "query on the extension's tables failed: %s", SPI_result_code_string(result));
