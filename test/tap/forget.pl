@@ -13,8 +13,8 @@ use StandIn;
 my $platform = StandIn->new;
 my $node     = PostgreSQL::Test::Cluster->new('forget');
 $node->init;
+$platform->install($node); # without a resend gap, unless said afterwards
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'profenrich'\nprofenrich.resend_gap = '15min'\nclient_min_messages = warning\n");
-$platform->install($node);
 $node->start;
 my $id = set_up_enrichment($node, $platform, 'churn');
 
