@@ -101,6 +101,8 @@ query("SELECT profenrich.redrive('churn')");
 delivered('redriven');
 check('a look');
 is(dead(), '', 'and alive');
+query("ALTER SYSTEM SET profenrich.resend_gap = 0");
+query('SELECT pg_reload_conf()');
 
 # Many of them, in files of many parts, and a crash in the middle.
 $platform->settings(max_range_bytes => 5000);
