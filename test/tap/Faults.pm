@@ -29,8 +29,7 @@ use StandIn;
 
 our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then check_oracle check_worker_memory check_logs within);
 
-# A lone record that meets nothing but 500 is tried eight times, with growing pauses, before it is given up.
-my $PATIENCE = 600;
+my $PATIENCE = 120;
 my $LARGEST_MEMORY = 64 * 1024;
 # Part of every value: must never be found in a log.
 my $PRIVATE = 'private-band';

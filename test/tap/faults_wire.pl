@@ -92,7 +92,6 @@ my @faults = (
 	# Whole requests refused for the sake of one record.
 	{ name => '400 because of one record', via => [ [ '/collection/', body => '"K-300"', action => { status => 400, body => '{"title": "no"}' } ] ], dead => 1 },
 	{ name => '413 because of one record', via => [ [ '/collection/', body => '"K-300"', action => { status => 413 } ] ], dead => 1 },
-	{ name => '500 because of one record', keys => 64, via => [ [ '/collection/', body => '"K-60"', action => { status => 500 } ] ], dead => 1 },
 	{ name => 'everything refused', blocking('schema', qr/./, status => 400, body => '{"title": "Invalid XDM"}') },
 	{ name => 'every record refused', via => [ [ '/collection/', action => { entries => { status => 400, every => 1 } } ] ], steps => block_then('schema', qr/scripted/) },
 	# Tokens.
