@@ -41,7 +41,20 @@ def load(openapi, contract):
             path = os.path.join(patched, name + '.yaml')
             with open(path if os.path.exists(path) else os.path.join(openapi, name + '.yaml')) as file:
                 documents[name] = nullable(yaml.load(file, Loader=yaml.CSafeLoader))
+    # The types of namespaces are in upper case everywhere but in what one request is said to hold.
+    documents['identity-service'] = upper_case_too(documents['identity-service'])
     return documents
+
+
+def upper_case_too(node):
+    if isinstance(node, list):
+        return [upper_case_too(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: upper_case_too(value) for key, value in node.items()}
+    if isinstance(node.get('enum'), list):
+        node['enum'] = sorted({text for value in node['enum'] for text in (value, str(value).upper())})
+    return node
 
 
 def nullable(node):
