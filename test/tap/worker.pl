@@ -74,8 +74,10 @@ wait_until($node, "$running AND EXISTS (SELECT FROM profenrich.sender WHERE epoc
 $node->safe_psql('postgres', "CREATE ROLE powerless; ALTER DATABASE postgres SET role = powerless");
 {
 	local $ENV{PGOPTIONS} = '-c role=none';
-	$node->safe_psql('postgres', 'SELECT profenrich.stop_worker(); SELECT profenrich.start_worker()');
-	wait_until($node, $running, 'a database whose settings name another role has its worker');
+	my $former = $node->safe_psql('postgres', 'SELECT pid FROM profenrich.worker_status');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($former)");
+	wait_until($node, "SELECT count(*) = 1 FROM profenrich.worker_status WHERE state = 'running' AND pid <> $former",
+		'a database whose settings name another role has its worker');
 	$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET role; DROP ROLE powerless');
 }
 
