@@ -1,34 +1,24 @@
 /*
  * acknowledge.c
- *		Writing the queue: the transaction that lets a chunk go, blocks, and the log.
+ *		The transaction that lets chunks go, and notes what became of their keys.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
-#include "utils/timestamp.h"
 
 #include "pg/delivery.h"
+#include "pg/delivery_state.h"
 #include "pg/guc.h"
 #include "pg/sent.h"
 #include "pg/wire_value.h"
 
-#define MAX_LOG_ROWS 256
-#define DAYS_AHEAD   3
-
-static PeLogRow log_rows[MAX_LOG_ROWS];
-static int log_row_count = 0;
-
 typedef struct AcknowledgeArg
 {
-	const pe_slot *slot;
-	const PeLoad *load;
+	const PeSettled *settled;
+	int count;
 	int64 epoch;
 } AcknowledgeArg;
 
@@ -63,8 +53,18 @@ array_of(Datum *items, int count, Oid type)
 	}
 }
 
+static int
+count_of(const PeSettled *arg, pe_key_state state)
+{
+	int count = 0;
+
+	for (int i = 0; i < arg->slot->key_count; i++)
+		count += arg->slot->keys[i].state == state;
+	return count;
+}
+
 static Columns
-columns_of(const AcknowledgeArg *arg, pe_key_state state)
+columns_of(const PeSettled *arg, pe_key_state state)
 {
 	int size = Max(arg->slot->key_count, 1);
 	Columns columns = {0};
@@ -100,7 +100,7 @@ columns_of(const AcknowledgeArg *arg, pe_key_state state)
  * those that are still in the chunk, so that doing it twice does no harm.
  */
 static void
-split_chunk(const AcknowledgeArg *arg)
+split_chunk(const PeSettled *arg)
 {
 	static PeStatement split = {
 	    .sql = "INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before,"
@@ -110,12 +110,13 @@ split_chunk(const AcknowledgeArg *arg)
 	           " WHERE o.chunk_id = $1 AND l.keys IS NOT NULL",
 	    .nargs = 3,
 	    .types = {INT8OID, TEXTARRAYOID, INT8OID}};
-	Columns later = columns_of(arg, PE_KEY_LATER);
 	Datum values[3] = {Int64GetDatum(arg->load->chunk_id)};
+	Columns later;
 	int64 wait = 0;
 
-	if (later.count == 0)
+	if (count_of(arg, PE_KEY_LATER) == 0)
 		return;
+	later = columns_of(arg, PE_KEY_LATER);
 	for (int i = 0; i < arg->slot->key_count; i++)
 		if (arg->slot->keys[i].state == PE_KEY_LATER)
 			wait = Max(wait, arg->slot->keys[i].delay);
@@ -126,23 +127,25 @@ split_chunk(const AcknowledgeArg *arg)
 
 /* The chunk goes, or keeps only the keys that nothing was decided about. */
 static void
-release_chunk(const AcknowledgeArg *arg)
+release_chunk(const PeSettled *arg)
 {
 	static PeStatement delete = {
 	    .sql = "DELETE FROM profenrich.outbox WHERE chunk_id = $1", .nargs = 1, .types = {INT8OID}};
 	static PeStatement shorten = {.sql = "UPDATE profenrich.outbox SET profile_keys = $2 WHERE chunk_id = $1",
 	                              .nargs = 2,
 	                              .types = {INT8OID, TEXTARRAYOID}};
-	Columns kept = columns_of(arg, PE_KEY_KEPT);
 	Datum values[2] = {Int64GetDatum(arg->load->chunk_id)};
+	int kept_count = count_of(arg, PE_KEY_KEPT);
 
 	if (arg->slot->kind != PE_WORK_CHUNK)
 		return;
 	split_chunk(arg);
-	if (kept.count == 0)
+	if (kept_count == 0)
 		pe_statement_run(&delete, values, NULL, false, 0);
-	else if (kept.count < arg->slot->key_count)
+	else if (kept_count < arg->slot->key_count)
 	{
+		Columns kept = columns_of(arg, PE_KEY_KEPT);
+
 		values[1] = array_of(kept.keys, kept.count, TEXTOID);
 		pe_statement_run(&shorten, values, NULL, false, 0);
 	}
@@ -163,12 +166,28 @@ count_true(void)
 	return count;
 }
 
+/* Is anything known to have failed of this enrichment? Mostly not, and then 500 keys need no looking up. */
+static bool
+has_failures(const PeSettled *arg)
+{
+	static PeStatement look = {
+	    .sql = "SELECT 1 WHERE (SELECT 1 FROM profenrich.retry WHERE enrichment_id = $1 LIMIT 1) IS NOT NULL"
+	           " OR (SELECT 1 FROM profenrich.dead_letter WHERE enrichment_id = $1 LIMIT 1) IS NOT NULL",
+	    .nargs = 1,
+	    .types = {INT4OID}};
+	Datum values[1] = {Int32GetDatum(arg->slot->enrichment)};
+
+	/* Not read-only: it must see what others have committed by now. */
+	pe_statement_run(&look, values, NULL, false, 1);
+	return SPI_processed > 0;
+}
+
 /*
  * What is known of these keys' values up to these versions is settled. Returns how many
  * older values waited for another try that is not wanted any more.
  */
 static int
-forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too)
+forget_failures(const PeSettled *arg, const Columns *columns, bool dead_too)
 {
 	static PeStatement retry = {
 	    .sql = "DELETE FROM profenrich.retry r USING unnest($2, $3) k(profile_key, version)"
@@ -200,7 +219,7 @@ forget_failures(const AcknowledgeArg *arg, const Columns *columns, bool dead_too
 
 /* Older values that wait for another try, and whose place a newer one is about to take. */
 static int
-count_replaced(const AcknowledgeArg *arg, const Columns *columns)
+count_replaced(const PeSettled *arg, const Columns *columns)
 {
 	static PeStatement look = {
 	    .sql = "SELECT true FROM profenrich.retry r JOIN unnest($2, $3) k(profile_key, version)"
@@ -209,8 +228,6 @@ count_replaced(const AcknowledgeArg *arg, const Columns *columns)
 	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum values[3] = {Int32GetDatum(arg->slot->enrichment)};
 
-	if (columns->count == 0)
-		return 0;
 	values[1] = array_of(columns->keys, columns->count, TEXTOID);
 	values[2] = array_of(columns->versions, columns->count, INT8OID);
 	pe_statement_run(&look, values, NULL, true, 0);
@@ -225,7 +242,7 @@ count_replaced(const AcknowledgeArg *arg, const Columns *columns)
  * row that a refresh has in hand is left alone: it is getting a new value.
  */
 static void
-drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
+drop_tombstones(const PeSettled *arg, const Columns *accepted)
 {
 #define TOMBSTONES                                                                                           \
 	"SELECT s.ctid FROM unnest($2, $3) k(profile_key, version)"                                              \
@@ -243,12 +260,7 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 	                           .nargs = 4,
 	                           .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8OID}};
 	Datum values[4] = {Int32GetDatum(arg->slot->enrichment)};
-	bool any = false;
 
-	for (int i = 0; i < arg->slot->key_count; i++)
-		any |= arg->slot->keys[i].state == PE_KEY_ACCEPTED && arg->load->retracted[i];
-	if (!any)
-		return;
 	values[1] = array_of(accepted->keys, accepted->count, TEXTOID);
 	values[2] = array_of(accepted->versions, accepted->count, INT8OID);
 	values[3] = Int32GetDatum(pe_resend_gap);
@@ -259,7 +271,7 @@ drop_tombstones(const AcknowledgeArg *arg, const Columns *accepted)
 }
 
 static void
-write_retries(const AcknowledgeArg *arg, const Columns *columns)
+write_retries(const PeSettled *arg, const Columns *columns)
 {
 	static PeStatement upsert = {
 	    .sql = "INSERT INTO profenrich.retry AS r (enrichment_id, profile_key, shard, version, attempts, "
@@ -279,8 +291,6 @@ write_retries(const AcknowledgeArg *arg, const Columns *columns)
 	int count = columns->count;
 	Datum values[9];
 
-	if (count == 0)
-		return;
 	values[0] = Int32GetDatum(arg->slot->enrichment);
 	values[1] = Int16GetDatum((int16) arg->slot->shard);
 	values[2] = array_of(columns->keys, count, TEXTOID);
@@ -294,7 +304,7 @@ write_retries(const AcknowledgeArg *arg, const Columns *columns)
 }
 
 static void
-write_dead(const AcknowledgeArg *arg, const Columns *columns)
+write_dead(const PeSettled *arg, const Columns *columns)
 {
 	static PeStatement upsert = {
 	    .sql = "INSERT INTO profenrich.dead_letter AS d (enrichment_id, profile_key, shard, version, "
@@ -312,8 +322,6 @@ write_dead(const AcknowledgeArg *arg, const Columns *columns)
 	int count = columns->count;
 	Datum values[8];
 
-	if (count == 0)
-		return;
 	values[0] = Int32GetDatum(arg->slot->enrichment);
 	values[1] = Int16GetDatum((int16) arg->slot->shard);
 	values[2] = array_of(columns->keys, count, TEXTOID);
@@ -322,25 +330,6 @@ write_dead(const AcknowledgeArg *arg, const Columns *columns)
 	values[5] = array_of(columns->classes, count, TEXTOID);
 	values[6] = array_of(columns->statuses, count, INT4OID);
 	values[7] = array_of(columns->reasons, count, TEXTOID);
-	pe_statement_run(&upsert, values, NULL, false, 0);
-}
-
-void
-pe_delivery_count_up(int32 enrichment_id, int64 accepted, int64 superseded, int64 retried, int64 dead)
-{
-	static PeStatement upsert = {
-	    .sql =
-	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, accepted, superseded, retried, dead,"
-	        " last_success_at) VALUES ($1, $2, $3, $4, $5, CASE WHEN $2 > 0 THEN clock_timestamp() END)"
-	        " ON CONFLICT (enrichment_id) DO UPDATE SET accepted = s.accepted + excluded.accepted,"
-	        " superseded = s.superseded + excluded.superseded, retried = s.retried + excluded.retried,"
-	        " dead = s.dead + excluded.dead, last_success_at = coalesce(excluded.last_success_at, "
-	        "s.last_success_at)",
-	    .nargs = 5,
-	    .types = {INT4OID, INT8OID, INT8OID, INT8OID, INT8OID}};
-	Datum values[5] = {Int32GetDatum(enrichment_id), Int64GetDatum(accepted), Int64GetDatum(superseded),
-	                   Int64GetDatum(retried), Int64GetDatum(dead)};
-
 	pe_statement_run(&upsert, values, NULL, false, 0);
 }
 
@@ -357,28 +346,77 @@ pe_delivery_enrichment_exists(int32 enrichment_id)
 	return SPI_processed > 0;
 }
 
-static void
-settle_keys(const AcknowledgeArg *arg)
+static bool
+any_retracted(const PeSettled *arg)
 {
-	Columns accepted, superseded, retried, dead;
-	int replaced;
+	for (int i = 0; i < arg->slot->key_count; i++)
+		if (arg->slot->keys[i].state == PE_KEY_ACCEPTED && arg->load->retracted[i])
+			return true;
+	return false;
+}
 
-	accepted = columns_of(arg, PE_KEY_ACCEPTED);
-	superseded = columns_of(arg, PE_KEY_SUPERSEDED);
-	retried = columns_of(arg, PE_KEY_RETRY);
-	dead = columns_of(arg, PE_KEY_DEAD);
+/*
+ * Of keys that were accepted, or need not be sent: earlier failures are over, tombstones
+ * go. Returns how many older values waited for another try.
+ */
+static int
+settle_good(const PeSettled *arg, bool failed)
+{
+	bool retracted = any_retracted(arg);
+	Columns columns;
+	int replaced = 0;
+
+	if (!retracted && !failed)
+		return 0;
+	columns = columns_of(arg, PE_KEY_ACCEPTED);
+	if (failed)
+		replaced = forget_failures(arg, &columns, true);
+	if (retracted)
+		drop_tombstones(arg, &columns);
+	if (failed && arg->slot->kind == PE_WORK_RETRY)
+	{
+		columns = columns_of(arg, PE_KEY_SUPERSEDED);
+		replaced += forget_failures(arg, &columns, false);
+	}
+	return replaced;
+}
+
+/* Of keys that were not: they are tried again, or not any more. Returns the same. */
+static int
+settle_bad(const PeSettled *arg, bool failed)
+{
+	Columns columns;
+	int replaced = 0;
+
+	if (count_of(arg, PE_KEY_RETRY) > 0)
+	{
+		columns = columns_of(arg, PE_KEY_RETRY);
+		if (failed)
+			replaced = count_replaced(arg, &columns);
+		write_retries(arg, &columns);
+	}
+	if (count_of(arg, PE_KEY_DEAD) > 0)
+	{
+		columns = columns_of(arg, PE_KEY_DEAD);
+		write_dead(arg, &columns);
+		if (failed)
+			replaced += forget_failures(arg, &columns, false);
+	}
+	return replaced;
+}
+
+static void
+settle_keys(const PeSettled *arg, PeStateChange *change)
+{
+	bool failed = has_failures(arg);
+
 	pe_sent_note(arg->slot, arg->load);
 	release_chunk(arg);
-	replaced = forget_failures(arg, &accepted, true);
-	if (arg->slot->kind == PE_WORK_RETRY)
-		replaced += forget_failures(arg, &superseded, false);
-	drop_tombstones(arg, &accepted);
-	replaced += count_replaced(arg, &retried);
-	write_retries(arg, &retried);
-	write_dead(arg, &dead);
-	replaced += forget_failures(arg, &dead, false);
-	pe_delivery_count_up(arg->slot->enrichment, accepted.count, superseded.count + replaced, retried.count,
-	                     dead.count);
+	change->superseded += count_of(arg, PE_KEY_SUPERSEDED) + settle_good(arg, failed);
+	change->superseded += settle_bad(arg, failed);
+	change->accepted += count_of(arg, PE_KEY_ACCEPTED);
+	change->retried += count_of(arg, PE_KEY_RETRY);
+	change->dead += count_of(arg, PE_KEY_DEAD);
 }
 
 bool
@@ -398,13 +436,23 @@ static void
 acknowledge_task(void *data)
 {
 	const AcknowledgeArg *arg = data;
+	List *changes = NIL;
+	ListCell *cell;
 
 	if (!pe_delivery_holds(arg->epoch))
 		return;
-	/* Dropped with all it had queued: there is nothing left to settle. */
-	if (pe_delivery_enrichment_exists(arg->slot->enrichment))
-		settle_keys(arg);
-	pe_delivery_write_log();
+	for (int i = 0; i < arg->count; i++)
+	{
+		int32 enrichment = arg->settled[i].slot->enrichment;
+
+		/* Dropped with all it had queued: there is nothing left to settle. */
+		if (pe_delivery_enrichment_exists(enrichment))
+			settle_keys(&arg->settled[i], pe_state_change(&changes, enrichment));
+	}
+	pe_delivery_log_count(changes);
+	foreach (cell, changes)
+		pe_state_write(lfirst(cell));
+	pe_delivery_log_write(changes);
 }
 
 pe_written
@@ -416,243 +464,12 @@ pe_delivery_write(const char *activity, PeTask task, void *arg)
 }
 
 pe_written
-pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch)
+pe_delivery_acknowledge(const PeSettled *settled, int count, int64 epoch)
 {
-	AcknowledgeArg arg = {slot, load, epoch};
+	AcknowledgeArg arg = {settled, count, epoch};
 	pe_written written = pe_delivery_write("acknowledging", acknowledge_task, &arg);
 
 	if (written == PE_WRITTEN)
-		log_row_count = 0;
+		pe_delivery_log_written();
 	return written;
-}
-
-typedef struct ReportArg
-{
-	int32 enrichment_id;
-	pe_block block;
-	const char *reason;
-	int64 probe_in;
-} ReportArg;
-
-static void
-report_task(void *data)
-{
-	static PeStatement upsert = {
-	    .sql =
-	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, blocked, blocked_reason, blocked_at,"
-	        " next_probe_at) VALUES ($1, $2, $3, CASE WHEN $2 IS NOT NULL THEN clock_timestamp() END,"
-	        " clock_timestamp() + $4 * interval '1 second')"
-	        " ON CONFLICT (enrichment_id) DO UPDATE SET blocked = excluded.blocked,"
-	        " blocked_reason = excluded.blocked_reason, next_probe_at = excluded.next_probe_at,"
-	        " blocked_at = CASE WHEN s.blocked IS NOT DISTINCT FROM excluded.blocked THEN s.blocked_at"
-	        " ELSE excluded.blocked_at END",
-	    .nargs = 4,
-	    .types = {INT4OID, TEXTOID, TEXTOID, FLOAT8OID}};
-	const ReportArg *arg = data;
-	bool blocked = arg->block != PE_BLOCK_NONE;
-	Datum values[4] = {Int32GetDatum(arg->enrichment_id), CStringGetTextDatum(pe_block_name(arg->block)),
-	                   CStringGetTextDatum(arg->reason), Float8GetDatum((double) arg->probe_in / PE_SECOND)};
-	char nulls[4] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n',
-	                 blocked && arg->probe_in >= 0 ? ' ' : 'n'};
-
-	if (pe_delivery_enrichment_exists(arg->enrichment_id))
-		pe_statement_run(&upsert, values, nulls, false, 0);
-}
-
-pe_written
-pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in)
-{
-	ReportArg arg = {enrichment_id, block, reason, probe_in};
-
-	return pe_delivery_write("noting a block", report_task, &arg);
-}
-
-void
-pe_delivery_log(const PeLogRow *row)
-{
-	/* The log is for people; when it cannot be written for long, the oldest lines go. */
-	if (log_row_count == MAX_LOG_ROWS)
-		memmove(&log_rows[0], &log_rows[1], sizeof(PeLogRow) * --log_row_count);
-	log_rows[log_row_count++] = *row;
-}
-
-int
-pe_delivery_log_waiting(void)
-{
-	return log_row_count;
-}
-
-static void
-write_log_row(const PeLogRow *row)
-{
-	static PeStatement insert = {
-	    .sql = "INSERT INTO profenrich.delivery_log (at, enrichment_id, chunk_id, "
-	           "shard, messages, bytes, http_status,"
-	           " outcome, accepted, retried, dead, latency_ms, platform_id, error)"
-	           " VALUES ($1, $2, nullif($3, 0), nullif($4, -1), $5, $6, nullif($7, 0), $8, $9, "
-	           "$10, $11, $12, nullif($13, ''),"
-	           " nullif($14, ''))",
-	    .nargs = 14,
-	    .types = {TIMESTAMPTZOID, INT4OID, INT8OID, INT2OID, INT4OID, INT8OID, INT4OID, TEXTOID, INT4OID,
-	              INT4OID, INT4OID, FLOAT8OID, TEXTOID, TEXTOID}};
-	static PeStatement state = {
-	    .sql =
-	        "INSERT INTO profenrich.delivery_state AS s (enrichment_id, requests, last_error, last_error_at)"
-	        " SELECT $1, 1, nullif($2, ''), CASE WHEN $2 <> '' THEN $3 END"
-	        " WHERE EXISTS (SELECT FROM profenrich.enrichment WHERE enrichment_id = $1)"
-	        " ON CONFLICT (enrichment_id) DO UPDATE SET requests = s.requests + 1,"
-	        " last_error = coalesce(excluded.last_error, s.last_error),"
-	        " last_error_at = coalesce(excluded.last_error_at, s.last_error_at)",
-	    .nargs = 3,
-	    .types = {INT4OID, TEXTOID, TIMESTAMPTZOID}};
-	Datum error = CStringGetTextDatum(row->error);
-	Datum values[14] = {TimestampTzGetDatum(row->at),
-	                    Int32GetDatum(row->enrichment_id),
-	                    Int64GetDatum(row->chunk_id),
-	                    Int16GetDatum((int16) row->shard),
-	                    Int32GetDatum(row->messages),
-	                    Int64GetDatum(row->bytes),
-	                    Int32GetDatum(row->http_status),
-	                    CStringGetTextDatum(row->outcome),
-	                    Int32GetDatum(row->accepted),
-	                    Int32GetDatum(row->retried),
-	                    Int32GetDatum(row->dead),
-	                    Float8GetDatum(row->latency_ms),
-	                    CStringGetTextDatum(row->platform_id),
-	                    error};
-	Datum state_values[3] = {Int32GetDatum(row->enrichment_id), error, TimestampTzGetDatum(row->at)};
-
-	pe_statement_run(&state, state_values, NULL, false, 0);
-	pe_statement_run(&insert, values, NULL, false, 0);
-}
-
-void
-pe_delivery_write_log(void)
-{
-	static bool complained = false;
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-
-	if (log_row_count == 0)
-		return;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		for (int i = 0; i < log_row_count; i++)
-			write_log_row(&log_rows[i]);
-		ReleaseCurrentSubTransaction();
-		complained = false;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		if (!complained)
-			EmitErrorReport();
-		complained = true;
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-}
-
-static void
-flush_task(void *arg)
-{
-	pe_delivery_write_log();
-}
-
-void
-pe_delivery_log_flush(void)
-{
-	if (log_row_count > 0 && pe_delivery_step("writing the log", flush_task, NULL))
-		log_row_count = 0;
-}
-
-/*
- * A day's table is made beside the log and attached to it, because that locks the log
- * far less than making it as a partition. Rows of that day that had to go to the default
- * partition are taken over, else there could be no partition for it. Names and bounds are
- * of UTC days.
- */
-static void
-make_partition_task(void *arg)
-{
-	int ahead = *(int *) arg;
-	char *day, *next_day, *name;
-
-	SPI_execute(psprintf("SELECT to_char(d, 'YYYYMMDD'), to_char(d + 1, 'YYYYMMDD'),"
-	                     " to_regclass('profenrich.delivery_log_' || to_char(d, 'YYYYMMDD')) IS NULL"
-	                     " FROM (SELECT (now() AT TIME ZONE 'UTC')::date + %d AS d) n",
-	                     ahead),
-	            true, 1);
-	if (strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3), "t") != 0)
-		return;
-	day = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	next_day = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	name = psprintf("profenrich.delivery_log_%s", day);
-	if (SPI_execute(psprintf("CREATE TABLE %s (LIKE profenrich.delivery_log INCLUDING ALL);"
-	                         "COMMENT ON TABLE %s IS 'requests of one day';"
-	                         "GRANT SELECT ON %s TO profenrich_operator, profenrich_admin",
-	                         name, name, name),
-	                false, 0) < 0 ||
-	    SPI_execute(psprintf("WITH taken AS (DELETE FROM profenrich.delivery_log_default"
-	                         " WHERE at >= '%s 00:00+00' AND at < '%s 00:00+00' RETURNING *)"
-	                         " INSERT INTO %s SELECT * FROM taken;"
-	                         "ALTER TABLE profenrich.delivery_log ATTACH PARTITION %s"
-	                         " FOR VALUES FROM ('%s 00:00+00') TO ('%s 00:00+00');"
-	                         "ALTER EXTENSION profenrich ADD TABLE %s",
-	                         day, next_day, name, name, day, next_day, name),
-	                false, 0) < 0)
-		elog(ERROR, "cannot make a partition of the delivery log");
-}
-
-static void
-drop_partitions_task(void *arg)
-{
-	SPITupleTable *old;
-
-	SPI_execute(
-	    psprintf("SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-	             " WHERE i.inhparent = 'profenrich.delivery_log'::regclass AND c.relname ~ "
-	             "'^delivery_log_[0-9]{8}$'"
-	             " AND to_date(right(c.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - %d",
-	             pe_log_retention),
-	    true, 0);
-	old = SPI_tuptable;
-	for (uint64 i = 0; i < old->numvals; i++)
-	{
-		const char *name = quote_identifier(SPI_getvalue(old->vals[i], old->tupdesc, 1));
-
-		/* Whoever reads the log now goes first: the next attempt is an hour away. */
-		SPI_execute("LOCK TABLE profenrich.delivery_log IN ACCESS EXCLUSIVE MODE NOWAIT", false, 0);
-		SPI_execute(psprintf("ALTER EXTENSION profenrich DROP TABLE profenrich.%s; DROP TABLE profenrich.%s",
-		                     name, name),
-		            false, 0);
-	}
-	SPI_execute(psprintf("DELETE FROM profenrich.delivery_log_default WHERE at < now() - interval '%d days'",
-	                     pe_log_retention),
-	            false, 0);
-}
-
-static void
-trim_audit_task(void *arg)
-{
-	SPI_execute(psprintf("DELETE FROM profenrich.audit_log WHERE at < now() - interval '%d days'",
-	                     pe_audit_retention),
-	            false, 0);
-}
-
-void
-pe_delivery_keep_partitions(void)
-{
-	/* One that cannot be made stands in no other's way. */
-	for (int ahead = 0; ahead <= DAYS_AHEAD && pe_delivery_end == PE_DELIVERY_GOES_ON; ahead++)
-		(void) pe_delivery_step("making log partitions", make_partition_task, &ahead);
-	if (pe_delivery_end == PE_DELIVERY_GOES_ON)
-		(void) pe_delivery_step("dropping log partitions", drop_partitions_task, NULL);
-	if (pe_audit_retention > 0 && pe_delivery_end == PE_DELIVERY_GOES_ON)
-		(void) pe_delivery_step("trimming the audit log", trim_audit_task, NULL);
 }

@@ -14,10 +14,13 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -139,22 +142,43 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	return done;
 }
 
+static void
+prepare(PeStatement *statement)
+{
+	if (statement->plan != NULL)
+		return;
+	statement->plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+	if (statement->plan == NULL)
+		elog(ERROR, "cannot prepare a statement of the worker: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(statement->plan);
+}
+
 int
 pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only, long limit)
 {
 	int result;
 
-	if (statement->plan == NULL)
-	{
-		statement->plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
-		if (statement->plan == NULL)
-			elog(ERROR, "cannot prepare a statement of the worker: %s", SPI_result_code_string(SPI_result));
-		SPI_keepplan(statement->plan);
-	}
+	prepare(statement);
 	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "a statement of the worker failed: %s", SPI_result_code_string(result));
 	return result;
+}
+
+/* The rows of a query go to a receiver, as they come; none of the values may be null. */
+static void
+statement_read(PeStatement *statement, const Datum *values, DestReceiver *receiver)
+{
+	ParamListInfo params = makeParamList(statement->nargs);
+	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = receiver};
+	int result;
+
+	prepare(statement);
+	for (int i = 0; i < statement->nargs; i++)
+		params->params[i] = (ParamExternData){values[i], false, PARAM_FLAG_CONST, statement->types[i]};
+	result = SPI_execute_plan_extended(statement->plan, &options);
+	if (result < 0)
+		elog(ERROR, "a statement of the worker failed: %s", SPI_result_code_string(result));
 }
 
 static void
@@ -176,6 +200,12 @@ pe_delivery_new_epoch(int64 *epoch)
 {
 	return pe_delivery_step("taking over as sender", new_epoch_task, epoch);
 }
+
+/*
+ * A next try is never more than five minutes away. One that seems to be is from before the
+ * clock was set back, and due.
+ */
+#define RETRY_DUE(next_at) "(" next_at " <= now() OR " next_at " > now() + interval '10 minutes')"
 
 /*
  * Scalar subqueries with LIMIT, never EXISTS: the planner must not turn them into a
@@ -202,13 +232,18 @@ pe_delivery_new_epoch(int64 *epoch)
 	"messages"                                                                                               \
 	"   FROM pg_foreign_server f, pg_options_to_table(f.srvoptions) p WHERE f.srvname = e.server) o ON true" \
 	" LEFT JOIN LATERAL (SELECT coalesce(bit_or(1 << g) FILTER (WHERE w.chunk IS NOT NULL), 0) AS chunks,"   \
-	"   coalesce(bit_or(1 << g) FILTER (WHERE w.retry <= now()), 0) AS retries,"                             \
-	"   min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, 15) g,"            \
-	"   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = e.enrichment_id" \
-	"     AND x.shard = g::int2 AND x.job_id IS NULL AND (x.not_before IS NULL OR x.not_before <= now())"    \
-	"     ORDER BY x.chunk_id LIMIT 1)"                                                                      \
-	"     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = e.enrichment_id"       \
-	"     AND r.shard = g::int2 ORDER BY r.next_at LIMIT 1) AS retry OFFSET 0) w) q ON true"
+	"   coalesce(bit_or(1 << g) FILTER (WHERE " RETRY_DUE(                                                   \
+	    "w.retry") "), 0) AS retries,"                                                                       \
+	               "   min(w.retry) FILTER (WHERE w.retry > now()) AS next_retry FROM generate_series(0, "   \
+	               "15) g,"                                                                                  \
+	               "   LATERAL (SELECT (SELECT x.chunk_id FROM profenrich.outbox x WHERE x.enrichment_id = " \
+	               "e.enrichment_id"                                                                         \
+	               "     AND x.shard = g::int2 AND x.job_id IS NULL AND (x.not_before IS NULL OR "           \
+	               "x.not_before <= now())"                                                                  \
+	               "     ORDER BY x.chunk_id LIMIT 1)"                                                       \
+	               "     AS chunk, (SELECT r.next_at FROM profenrich.retry r WHERE r.enrichment_id = "       \
+	               "e.enrichment_id"                                                                         \
+	               "     AND r.shard = g::int2 ORDER BY r.next_at LIMIT 1) AS retry OFFSET 0) w) q ON true"
 
 typedef struct ScanArg
 {
@@ -414,8 +449,8 @@ static bool
 load_retries(LoadArg *arg)
 {
 	static PeStatement due = {.sql = "SELECT profile_key, version, attempts, class FROM profenrich.retry"
-	                                 " WHERE enrichment_id = $1 AND shard = $2 AND next_at <= now()"
-	                                 " ORDER BY next_at LIMIT 500",
+	                                 " WHERE enrichment_id = $1 AND shard = $2 AND " RETRY_DUE(
+	                                     "next_at") " ORDER BY next_at LIMIT 500",
 	                          .nargs = 2,
 	                          .types = {INT4OID, INT2OID}};
 	Datum values[2] = {Int32GetDatum(arg->slot->enrichment), Int16GetDatum((int16) arg->slot->shard)};
@@ -510,12 +545,19 @@ pe_delivery_load_of_job(MemoryContext context, int32 enrichment_id, int64 job_id
 	return done;
 }
 
+/* Reads the rows of a load's keys into a body, as the receiver of the query's rows. */
 typedef struct BuildArg
 {
+	DestReceiver receiver;
 	int32 enrichment_id;
 	PeLoad *load;
-	const int *keys;
 	int key_count;
+	int order[PE_CHUNK_KEYS]; /* the keys asked for, in the order of their bytes */
+	bool seen[PE_CHUNK_KEYS]; /* of those */
+	int next;                 /* whose row is likely to come next */
+	bool full;
+	MemoryContext scratch; /* reset with each row */
+	StringInfoData value;
 	pe_message_body *body;
 	PeBuilt *built;
 } BuildArg;
@@ -534,32 +576,68 @@ as_utf8(const char *text, size_t *length)
 	return converted;
 }
 
-/* One row of values: into the body, or onto one of the lists. False when the body is full. */
+static int
+compare_keys(const void *a, const void *b, void *keys)
+{
+	return strcmp(((char **) keys)[*(const int *) a], ((char **) keys)[*(const int *) b]);
+}
+
+/* Which of the keys asked for it is: rows mostly come in the order of their keys. */
+static int
+place_of(BuildArg *arg, const char *key, size_t length)
+{
+	int low = 0, high = arg->key_count;
+
+	while (low < high)
+	{
+		int middle = arg->next >= low && arg->next < high ? arg->next : (low + high) / 2;
+		const char *candidate = arg->load->keys[arg->order[middle]];
+		int order = strncmp(key, candidate, length);
+
+		if (order == 0)
+			order = candidate[length] == '\0' ? 0 : -1;
+		if (order == 0)
+		{
+			arg->next = middle + 1;
+			return middle;
+		}
+		arg->next = -1;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	elog(ERROR, "a value came that was not asked for");
+	return 0;
+}
+
+/* Into the body, or onto one of the lists. False when the body is full. */
 static bool
-build_row(BuildArg *arg, HeapTuple row, TupleDesc desc)
+take_value(BuildArg *arg, int index, size_t key_length, TupleTableSlot *row)
 {
 	PeLoad *load = arg->load;
 	PeBuilt *built = arg->built;
-	bool isnull;
-	int index = arg->keys[int64_column(row, desc, 1, 1) - 1];
-	int64 version = int64_column(row, desc, 2, -1);
-	const char *value = SPI_getvalue(row, desc, 3);
-	pe_message_record record = {.key = load->keys[index], .key_length = strlen(load->keys[index])};
+	bool retracted = DatumGetBool(row->tts_values[2]);
+	pe_message_record record = {.key = load->keys[index], .key_length = key_length};
 	pe_status status;
 
-	/* No row: forgotten. A newer version: its own chunk follows. */
-	if (version < 0 || version > load->versions[index])
+	/* A newer version: its own chunk follows. */
+	if (DatumGetInt64(row->tts_values[1]) > load->versions[index])
 	{
 		built->superseded[built->superseded_count++] = index;
 		return true;
 	}
 	record.key = as_utf8(record.key, &record.key_length);
-	if (value != NULL)
+	if (!retracted && !row->tts_isnull[3])
 	{
-		record.value_length = strlen(value);
-		record.value = as_utf8(value, &record.value_length);
+		Jsonb *value = DatumGetJsonbP(row->tts_values[3]);
+
+		resetStringInfo(&arg->value);
+		JsonbToCString(&arg->value, &value->root, VARSIZE(value));
+		record.value_length = arg->value.len;
+		record.value = as_utf8(arg->value.data, &record.value_length);
 	}
-	record.scored_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 4, &isnull)) + UNIX_EPOCH_OFFSET;
+	record.scored_at = DatumGetTimestampTz(row->tts_values[4]) + UNIX_EPOCH_OFFSET;
 	status = pe_message_add(arg->body, &record, NULL);
 	if (status == PE_OUT_OF_MEMORY)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -569,55 +647,81 @@ build_row(BuildArg *arg, HeapTuple row, TupleDesc desc)
 		built->too_big[built->too_big_count++] = index;
 	else
 	{
-		load->retracted[index] = value == NULL;
+		load->retracted[index] = record.value == NULL;
 		built->sent[built->sent_count++] = index;
 	}
 	return true;
 }
 
-/* A hundred values at a time, so that a chunk of large ones is not held in memory at once. */
+static bool
+receive_value(TupleTableSlot *row, DestReceiver *self)
+{
+	BuildArg *arg = (BuildArg *) self;
+	MemoryContext caller;
+	text *key;
+	int place;
+
+	slot_getallattrs(row);
+	MemoryContextReset(arg->scratch);
+	caller = MemoryContextSwitchTo(arg->scratch);
+	key = DatumGetTextPP(row->tts_values[0]);
+	place = place_of(arg, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
+	arg->full = !take_value(arg, arg->order[place], VARSIZE_ANY_EXHDR(key), row);
+	arg->seen[place] = !arg->full;
+	MemoryContextSwitchTo(caller);
+	return !arg->full;
+}
+
+static void
+receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receiver_done(DestReceiver *self)
+{
+}
+
 static void
 build_task(void *arg)
 {
-	static PeStatement read = {
-	    .sql = "SELECT k.ord, s.version, CASE WHEN NOT s.retracted THEN s.value::text END, s.changed_at"
-	           " FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN profenrich.profile_score s"
-	           " ON s.enrichment_id = $1 AND s.profile_key = k.profile_key",
-	    .nargs = 2,
-	    .types = {INT4OID, TEXTARRAYOID}};
+	static PeStatement read = {.sql = "SELECT profile_key, version, retracted, value, changed_at"
+	                                  " FROM profenrich.profile_score"
+	                                  " WHERE enrichment_id = $1 AND profile_key = ANY ($2)",
+	                           .nargs = 2,
+	                           .types = {INT4OID, TEXTARRAYOID}};
 	BuildArg *build = arg;
 	Datum *keys = palloc(build->key_count * sizeof(Datum));
 	Datum values[2];
-	Portal portal;
-	bool full = false;
 
+	build->scratch = AllocSetContextCreate(CurrentMemoryContext, "profenrich value", ALLOCSET_SMALL_SIZES);
+	initStringInfo(&build->value);
 	for (int i = 0; i < build->key_count; i++)
-		keys[i] = CStringGetTextDatum(build->load->keys[build->keys[i]]);
+		keys[i] = CStringGetTextDatum(build->load->keys[build->order[i]]);
 	values[0] = Int32GetDatum(build->enrichment_id);
 	values[1] = PointerGetDatum(construct_array(keys, build->key_count, TEXTOID, -1, false, TYPALIGN_INT));
-	if (read.plan == NULL)
-	{
-		read.plan = SPI_prepare(read.sql, read.nargs, read.types);
-		SPI_keepplan(read.plan);
-	}
-	portal = SPI_cursor_open(NULL, read.plan, values, NULL, true);
-	while (!full)
-	{
-		SPI_cursor_fetch(portal, true, 100);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed && !full; i++)
-			full = !build_row(build, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
+	statement_read(&read, values, &build->receiver);
+	/* No row: forgotten. */
+	for (int i = 0; i < build->key_count && !build->full; i++)
+		if (!build->seen[i])
+			build->built->superseded[build->built->superseded_count++] = build->order[i];
 }
 
 bool
 pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_count, pe_message_body *body,
                   PeBuilt *built)
 {
-	BuildArg arg = {enrichment_id, load, keys, key_count, body, built};
+	BuildArg arg = {
+	    .receiver = {receive_value, receiver_startup, receiver_done, receiver_done, DestTuplestore},
+	    .enrichment_id = enrichment_id,
+	    .load = load,
+	    .key_count = key_count,
+	    .body = body,
+	    .built = built,
+	};
+
+	memcpy(arg.order, keys, key_count * sizeof(int));
+	qsort_arg(arg.order, key_count, sizeof(int), compare_keys, load->keys);
 
 	built->sent_count = built->superseded_count = built->too_big_count = 0;
 	return pe_delivery_step("reading values", build_task, &arg);

@@ -143,8 +143,15 @@ typedef struct PeBuilt
 extern bool pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_count,
                               pe_message_body *body, PeBuilt *built);
 
-/* Writes the dispositions of a slot's keys, and with them the log rows that wait. */
-extern pe_written pe_delivery_acknowledge(const pe_slot *slot, const PeLoad *load, int64 epoch);
+/* A slot whose keys' dispositions are to be written, and what it holds. */
+typedef struct PeSettled
+{
+	const pe_slot *slot;
+	const PeLoad *load;
+} PeSettled;
+
+/* Writes the dispositions of some slots' keys in one transaction, and with them the log rows that wait. */
+extern pe_written pe_delivery_acknowledge(const PeSettled *settled, int count, int64 epoch);
 
 /* Writes down that an enrichment is blocked, or no longer. */
 extern pe_written pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in);
@@ -179,9 +186,5 @@ typedef struct PeStatement
 
 extern int pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only,
                             long limit);
-
-/* For acknowledge.c: appends the waiting log rows in a subtransaction; an error costs the rows, nothing else.
- */
-extern void pe_delivery_write_log(void);
 
 #endif /* PE_DELIVERY_H */

@@ -470,7 +470,7 @@ not_started(PeWorker *worker, pe_slot *slot, const pe_error *err)
 }
 
 static bool
-begin_body(Exchange *exchange, const PeTarget *target, size_t max_bytes, bool alone)
+begin_body(Exchange *exchange, const PeTarget *target, size_t expected, size_t max_bytes, bool alone)
 {
 	pe_message_target message = {
 	    .schema_id = target->schema_id,
@@ -480,6 +480,8 @@ begin_body(Exchange *exchange, const PeTarget *target, size_t max_bytes, bool al
 	    .tenant = target->tenant,
 	    .enrichment = target->name,
 	    .namespace = target->namespace_code,
+	    /* with room for keys and values that are a little longer than those before */
+	    .expected_bytes = alone || expected == 0 ? 0 : expected + expected / 8 + 4096,
 	};
 
 	exchange->alone = alone;
@@ -507,7 +509,7 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 	exchange = make_exchange(worker, link, slot);
 	exchange->session = link->session;
 	if (enrichment->target == NULL || load == NULL ||
-	    !begin_body(exchange, enrichment->target, action->max_bytes, action->alone) ||
+	    !begin_body(exchange, enrichment->target, enrichment->last_bytes, action->max_bytes, action->alone) ||
 	    !pe_delivery_build(slot->enrichment, load, action->keys, action->key_count, &exchange->body,
 	                       &lists) ||
 	    pe_message_end(&exchange->body, NULL) != PE_OK)
@@ -518,6 +520,8 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 	}
 	built = (pe_built){lists.sent,    lists.sent_count,    lists.superseded,     lists.superseded_count,
 	                   lists.too_big, lists.too_big_count, exchange->body.length};
+	/* Shorter requests after a long one make less room again. */
+	enrichment->last_bytes = Max(exchange->body.length, enrichment->last_bytes / 2);
 	note_message(exchange, enrichment->target, load, &lists);
 	pe_sender_built(worker->sender, slot, pe_worker_now(), &built);
 	if (lists.sent_count == 0)

@@ -40,6 +40,7 @@ typedef struct PeQueue
 	int64 after_chunk[PE_SHARDS]; /* where to go on looking */
 	bool from_start[PE_SHARDS];   /* but first look from the start once */
 	int64 no_batch_before;        /* the day's budget was used up */
+	size_t last_bytes;            /* of a request's body, about */
 } PeQueue;
 
 /* A worker's state, shared by worker.c, worker_steps.c and exchange.c. */

@@ -155,6 +155,7 @@ settle_session(void)
 	set_option("enable_hashjoin", "off");
 	set_option("enable_mergejoin", "off");
 	set_option("max_parallel_workers_per_gather", "0");
+	set_option("plan_cache_mode", "force_generic_plan");
 	set_option("application_name", "profenrich worker");
 }
 

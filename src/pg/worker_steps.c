@@ -166,25 +166,60 @@ do_load(PeWorker *worker, const pe_action *action)
 }
 
 static void
-do_commit(PeWorker *worker, const pe_action *action)
+slot_written(PeWorker *worker, const PeSettled *settled, pe_slot *slot, pe_written written)
 {
-	pe_slot *slot = action->slot;
-	int shard = slot->shard;
 	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
-	PeLoad *load = enrichment->loads[shard];
 	bool kept = false;
-	pe_written written;
 
 	for (int i = 0; i < slot->key_count; i++)
 		kept |= slot->keys[i].state == PE_KEY_KEPT;
-	written = pe_delivery_acknowledge(slot, load, worker->epoch);
 	if (written == PE_WRITTEN)
 	{
 		if (slot->kind == PE_WORK_CHUNK)
-			enrichment->after_chunk[shard] = load->chunk_id - (kept ? 1 : 0);
-		drop_load(enrichment, shard);
+			enrichment->after_chunk[slot->shard] = settled->load->chunk_id - (kept ? 1 : 0);
+		drop_load(enrichment, slot->shard);
 	}
 	pe_sender_committed(worker->sender, slot, pe_worker_now(), written);
+}
+
+/* The i-th by itself, unless one before it met a lock that is this one's, too. */
+static pe_written
+write_alone(const PeWorker *worker, const PeSettled *settled, const pe_written *written, int i)
+{
+	for (int before = 0; before < i; before++)
+		if (settled[before].slot->enrichment == settled[i].slot->enrichment &&
+		    written[before] == PE_WRITE_CONTENDED)
+			return PE_WRITE_CONTENDED;
+	return pe_delivery_acknowledge(&settled[i], 1, worker->epoch);
+}
+
+/*
+ * All slots that wait for it in one transaction. When somebody else's lock is in the way
+ * of one, each enrichment is tried by itself: only those that are locked wait.
+ */
+static void
+do_commit(PeWorker *worker, const pe_action *action)
+{
+	PeSettled settled[PE_SHARDS];
+	pe_slot *slots[PE_SHARDS];
+	pe_written written[PE_SHARDS];
+	pe_slot *next = action->slot;
+	pe_written together;
+	int count = 0;
+
+	do
+	{
+		slots[count] = next;
+		settled[count].slot = next;
+		settled[count++].load = pe_queue_of(worker, next->enrichment, true)->loads[next->shard];
+		next = count < PE_SHARDS ? pe_sender_also_commit(worker->sender, pe_worker_now()) : NULL;
+	} while (next != NULL);
+	together = pe_delivery_acknowledge(settled, count, worker->epoch);
+	for (int i = 0; i < count; i++)
+		written[i] =
+		    count > 1 && together == PE_WRITE_CONTENDED ? write_alone(worker, settled, written, i) : together;
+	for (int i = 0; i < count; i++)
+		slot_written(worker, &settled[i], slots[i], written[i]);
 }
 
 static void

@@ -213,6 +213,8 @@ pe_message_begin(pe_message_body *body, const pe_env *env, const pe_message_targ
 	status = render(env, head, &body->head, &body->head_length, err);
 	if (status == PE_OK)
 		status = render(env, tail, &body->tail, &body->tail_length, err);
+	if (status == PE_OK && target->expected_bytes > 0)
+		status = reserve(body, target->expected_bytes, err);
 	if (status == PE_OK && !alone)
 		status = append(body, LIST_START, strlen(LIST_START), err);
 	return status;
@@ -292,14 +294,25 @@ format_time(char *out, size_t size, int64_t microseconds)
 	return length < 0 || (size_t) length >= size ? 0 : (size_t) length;
 }
 
+/* The text of a time in body->when; records of one refresh mostly have the same one. */
+static size_t
+scored_at(pe_message_body *body, int64_t microseconds)
+{
+	if (body->when_length == 0 || body->when_us != microseconds)
+	{
+		body->when_length = format_time(body->when, sizeof(body->when), microseconds);
+		body->when_us = microseconds;
+	}
+	return body->when_length;
+}
+
 /* The enrichment's object from its members on, and the identity map. */
 static pe_status
 append_record(pe_message_body *body, const pe_message_record *record, pe_error *err)
 {
 	const char *members = NULL;
 	size_t members_length = 0;
-	char when[64];
-	size_t when_length = record->value == NULL ? 0 : format_time(when, sizeof(when), record->scored_at);
+	size_t when_length = record->value == NULL ? 0 : scored_at(body, record->scored_at);
 	pe_status status = PE_OK;
 
 	if (record->value != NULL)
@@ -319,7 +332,7 @@ append_record(pe_message_body *body, const pe_message_record *record, pe_error *
 	if (status == PE_OK && when_length > 0)
 		status = append(body, ",\"scoredAt\":\"", 13, err);
 	if (status == PE_OK && when_length > 0)
-		status = append(body, when, when_length, err);
+		status = append(body, body->when, when_length, err);
 	if (status == PE_OK && when_length > 0)
 		status = append(body, "\"", 1, err);
 	if (status == PE_OK)

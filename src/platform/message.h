@@ -25,6 +25,7 @@ typedef struct pe_message_target
 	const char *tenant;     /* without the leading underscore */
 	const char *enrichment; /* object under the tenant's that holds the attributes */
 	const char *namespace;  /* identity namespace code of the keys */
+	size_t expected_bytes;  /* room to make at once, 0 when unknown */
 } pe_message_target;
 
 /* One profile's record. value is NULL for a profile that is retracted. */
@@ -52,6 +53,9 @@ typedef struct pe_message_body
 	size_t head_length;
 	char *tail; /* of each record: the identity map up to the key */
 	size_t tail_length;
+	int64_t when_us; /* the time of the record before, and its text */
+	char when[64];
+	size_t when_length;
 } pe_message_body;
 
 /*

@@ -593,10 +593,17 @@ pe_sender_build_failed(pe_sender *sender, pe_slot *public, int64_t now, bool tok
 	pe_slot_settle(sender, s);
 }
 
-/* Something of the enrichment could not be written: all sending waits, or only this one's writing. */
+/*
+ * Something of the enrichment could not be written: all sending waits, or only this one's
+ * writing. What was in the same transaction has failed with it, which counts once.
+ */
 static void
 not_written(pe_sender *sender, enrichment *e, pe_written written, int64_t now)
 {
+	if (written == PE_WRITE_CONTENDED && e->write_at > now)
+		return;
+	if (written == PE_WRITE_FAILED && sender->halted && sender->halted_until > now)
+		return;
 	if (written == PE_WRITE_CONTENDED)
 	{
 		e->write_at = now + pe_backoff(&sender->random, e->write_tries);

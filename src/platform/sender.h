@@ -222,7 +222,11 @@ typedef enum pe_written
 	PE_WRITE_CONTENDED
 } pe_written;
 
-/* PE_DO_COMMIT */
+/*
+ * PE_DO_COMMIT. Before it is answered, more slots that are to be committed now may be asked
+ * for (NULL: there is none), to be written in the same transaction; each is answered for itself.
+ */
+extern pe_slot *pe_sender_also_commit(pe_sender *sender, int64_t now);
 extern void pe_sender_committed(pe_sender *sender, pe_slot *slot, int64_t now, pe_written written);
 
 /*

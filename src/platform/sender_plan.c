@@ -42,6 +42,15 @@ plan_commit(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 	return false;
 }
 
+pe_slot *
+pe_sender_also_commit(pe_sender *sender, int64_t now)
+{
+	int64_t until = PE_NEVER;
+	pe_action action;
+
+	return plan_commit(sender, now, &until, &action) ? action.slot : NULL;
+}
+
 static bool
 plan_report(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 {

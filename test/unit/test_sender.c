@@ -220,6 +220,41 @@ test_commit_failure(void)
 	end(&b);
 }
 
+/* Slots that wait together are written in one transaction, whose failure is one failure. */
+static void
+test_commit_together(void)
+{
+	bench b;
+	pe_action first;
+	pe_slot *other;
+	int64_t before;
+
+	begin(&b, 10);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "one slot sends");
+	first = b.action;
+	b.queued = 10;
+	pe_sender_has_work(b.sender, 7, 4);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "and another");
+	reply_entries(&b, NULL, 0, 0);
+	b.action = first;
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "one is to be committed");
+	other = pe_sender_also_commit(b.sender, b.now);
+	OK(other != NULL && other != b.action.slot, "the other one as well");
+	OK(pe_sender_also_commit(b.sender, b.now) == NULL, "and no third");
+	before = b.now;
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITE_FAILED);
+	pe_sender_committed(b.sender, other, b.now, PE_WRITE_FAILED);
+	IS_INT(run(&b, 400 * PE_SECOND), PE_DO_COMMIT, "both failed: again");
+	OK(b.now - before <= PE_SECOND, "after the pause of a first failure");
+	other = pe_sender_also_commit(b.sender, b.now);
+	commit(&b);
+	OK(other != NULL, "both");
+	if (other != NULL)
+		pe_sender_committed(b.sender, other, b.now, PE_WRITTEN);
+	end(&b);
+}
+
 /* Somebody holds locks on an enrichment's rows: what is to be written of it waits, the rest goes on. */
 static void
 test_contention(void)
@@ -976,6 +1011,7 @@ main(void)
 {
 	test_calm();
 	test_commit_failure();
+	test_commit_together();
 	test_contention();
 	test_not_sent_and_unknown();
 	test_rate();
