@@ -621,31 +621,58 @@ acknowledge(world *w, const pe_slot *slot, loaded *l)
 	l->written = true;
 }
 
+static loaded *
+load_of(world *w, const pe_slot *slot)
+{
+	return &w->db.loads[slot->enrichment][slot->shard];
+}
+
+/* One transaction; it may take effect and yet be reported as failed. */
+static pe_written
+write_slots(world *w, pe_slot **slots, int count)
+{
+	bool fails = chance(w, w->trouble);
+	bool takes_effect = !fails || chance(w, 300);
+
+	for (int i = 0; i < count; i++)
+		if (is_contended(w, slots[i], load_of(w, slots[i])))
+			return PE_WRITE_CONTENDED;
+	for (int i = 0; i < count && takes_effect; i++)
+		if (w->db.targets[slots[i]->enrichment].exists)
+			acknowledge(w, slots[i], load_of(w, slots[i]));
+	return fails ? PE_WRITE_FAILED : PE_WRITTEN;
+}
+
+static void
+slot_written(world *w, pe_slot *slot, pe_written written)
+{
+	const loaded *l = load_of(w, slot);
+	bool kept = false;
+
+	for (int i = 0; i < slot->key_count; i++)
+		kept |= slot->keys[i].state == PE_KEY_KEPT;
+	if (written == PE_WRITTEN && l->chunk != 0)
+		queue_of(w, slot->enrichment, slot->shard)->after = l->chunk - (kept ? 1 : 0);
+	pe_sender_committed(w->sender, slot, w->now, written);
+}
+
+/* All slots that wait for it together; each by itself when a lock is in the way of one. */
 void
 database_commit(world *w, pe_slot *slot)
 {
-	loaded *l = &w->db.loads[slot->enrichment][slot->shard];
-	bool kept = false;
+	pe_slot *slots[PE_SHARDS];
+	pe_written written[PE_SHARDS];
+	pe_written together;
+	int count = 0;
 
-	if (is_contended(w, slot, l))
-	{
-		pe_sender_committed(w->sender, slot, w->now, PE_WRITE_CONTENDED);
-		return;
-	}
-	if (chance(w, w->trouble))
-	{
-		if (chance(w, 300) && w->db.targets[slot->enrichment].exists)
-			acknowledge(w, slot, l);
-		pe_sender_committed(w->sender, slot, w->now, PE_WRITE_FAILED);
-		return;
-	}
-	if (w->db.targets[slot->enrichment].exists)
-		acknowledge(w, slot, l);
-	for (int i = 0; i < slot->key_count; i++)
-		kept |= slot->keys[i].state == PE_KEY_KEPT;
-	if (l->chunk != 0)
-		queue_of(w, slot->enrichment, slot->shard)->after = l->chunk - (kept ? 1 : 0);
-	pe_sender_committed(w->sender, slot, w->now, PE_WRITTEN);
+	for (pe_slot *next = slot; next != NULL;
+	     next = count < PE_SHARDS ? pe_sender_also_commit(w->sender, w->now) : NULL)
+		slots[count++] = next;
+	together = write_slots(w, slots, count);
+	for (int i = 0; i < count; i++)
+		written[i] = together == PE_WRITE_CONTENDED && count > 1 ? write_slots(w, &slots[i], 1) : together;
+	for (int i = 0; i < count; i++)
+		slot_written(w, slots[i], written[i]);
 }
 
 void
