@@ -656,6 +656,16 @@ slot_written(world *w, pe_slot *slot, pe_written written)
 	pe_sender_committed(w->sender, slot, w->now, written);
 }
 
+/* The i-th by itself, unless one before it met a lock that is this one's, too. */
+static pe_written
+write_alone(world *w, pe_slot **slots, const pe_written *written, int i)
+{
+	for (int before = 0; before < i; before++)
+		if (slots[before]->enrichment == slots[i]->enrichment && written[before] == PE_WRITE_CONTENDED)
+			return PE_WRITE_CONTENDED;
+	return write_slots(w, &slots[i], 1);
+}
+
 /* All slots that wait for it together; each by itself when a lock is in the way of one. */
 void
 database_commit(world *w, pe_slot *slot)
@@ -670,7 +680,8 @@ database_commit(world *w, pe_slot *slot)
 		slots[count++] = next;
 	together = write_slots(w, slots, count);
 	for (int i = 0; i < count; i++)
-		written[i] = together == PE_WRITE_CONTENDED && count > 1 ? write_slots(w, &slots[i], 1) : together;
+		written[i] =
+		    count > 1 && together == PE_WRITE_CONTENDED ? write_alone(w, slots, written, i) : together;
 	for (int i = 0; i < count; i++)
 		slot_written(w, slots[i], written[i]);
 }
