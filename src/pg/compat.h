@@ -53,6 +53,16 @@
 #define pe_attribute_map(to, from) build_attrmap_by_name(to, from)
 #endif
 
+/* 18 asks whether a deferrable primary key will do, and counts index searches. */
+#if PG_VERSION_NUM >= 180000
+#define pe_primary_key_index(table) RelationGetPrimaryKeyIndex(table, false)
+#define pe_index_beginscan(table, index, snapshot, nkeys)                                                    \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define pe_primary_key_index(table)                       RelationGetPrimaryKeyIndex(table)
+#define pe_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
 /* 17 lets a resource owner track wait event sets. */
 #if PG_VERSION_NUM >= 170000
 #define pe_create_wait_event_set(context, events) CreateWaitEventSet(NULL, events)

@@ -14,10 +14,8 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/params.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
-#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -28,6 +26,7 @@
 #include "pg/compat.h"
 #include "pg/delivery.h"
 #include "pg/owner.h"
+#include "pg/score_scan.h"
 #include "pg/sender_identity.h"
 #include "pg/sent.h"
 
@@ -142,43 +141,22 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	return done;
 }
 
-static void
-prepare(PeStatement *statement)
-{
-	if (statement->plan != NULL)
-		return;
-	statement->plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
-	if (statement->plan == NULL)
-		elog(ERROR, "cannot prepare a statement of the worker: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(statement->plan);
-}
-
 int
 pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only, long limit)
 {
 	int result;
 
-	prepare(statement);
+	if (statement->plan == NULL)
+	{
+		statement->plan = SPI_prepare(statement->sql, statement->nargs, statement->types);
+		if (statement->plan == NULL)
+			elog(ERROR, "cannot prepare a statement of the worker: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(statement->plan);
+	}
 	result = SPI_execute_plan(statement->plan, values, nulls, read_only, limit);
 	if (result < 0)
 		elog(ERROR, "a statement of the worker failed: %s", SPI_result_code_string(result));
 	return result;
-}
-
-/* The rows of a query go to a receiver, as they come; none of the values may be null. */
-static void
-statement_read(PeStatement *statement, const Datum *values, DestReceiver *receiver)
-{
-	ParamListInfo params = makeParamList(statement->nargs);
-	SPIExecuteOptions options = {.params = params, .read_only = true, .dest = receiver};
-	int result;
-
-	prepare(statement);
-	for (int i = 0; i < statement->nargs; i++)
-		params->params[i] = (ParamExternData){values[i], false, PARAM_FLAG_CONST, statement->types[i]};
-	result = SPI_execute_plan_extended(statement->plan, &options);
-	if (result < 0)
-		elog(ERROR, "a statement of the worker failed: %s", SPI_result_code_string(result));
 }
 
 static void
@@ -384,7 +362,16 @@ make_load(MemoryContext parent, int count)
 	return load;
 }
 
-/* A chunk from a row of chunk_id, version, profile_keys. */
+static int
+compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/*
+ * A chunk from a row of chunk_id, version, profile_keys; its keys in order, which is how their
+ * values are read: a batch counts how many of them it has taken.
+ */
 static PeLoad *
 read_chunk(MemoryContext context, HeapTuple row, TupleDesc desc)
 {
@@ -403,6 +390,7 @@ read_chunk(MemoryContext context, HeapTuple row, TupleDesc desc)
 		load->keys[i] = MemoryContextStrdup(load->context, TextDatumGetCString(keys[i]));
 		load->versions[i] = version;
 	}
+	qsort(load->keys, count, sizeof(char *), compare_texts);
 	return load;
 }
 
@@ -545,18 +533,13 @@ pe_delivery_load_of_job(MemoryContext context, int32 enrichment_id, int64 job_id
 	return done;
 }
 
-/* Reads the rows of a load's keys into a body, as the receiver of the query's rows. */
+/* Writes the values of a load's keys into a body. */
 typedef struct BuildArg
 {
-	DestReceiver receiver;
 	int32 enrichment_id;
 	PeLoad *load;
 	int key_count;
 	int order[PE_CHUNK_KEYS]; /* the keys asked for, in the order of their bytes */
-	bool seen[PE_CHUNK_KEYS]; /* of those */
-	int next;                 /* whose row is likely to come next */
-	bool full;
-	MemoryContext scratch; /* reset with each row */
 	StringInfoData value;
 	pe_message_body *body;
 	PeBuilt *built;
@@ -576,68 +559,34 @@ as_utf8(const char *text, size_t *length)
 	return converted;
 }
 
-static int
-compare_keys(const void *a, const void *b, void *keys)
-{
-	return strcmp(((char **) keys)[*(const int *) a], ((char **) keys)[*(const int *) b]);
-}
-
-/* Which of the keys asked for it is: rows mostly come in the order of their keys. */
-static int
-place_of(BuildArg *arg, const char *key, size_t length)
-{
-	int low = 0, high = arg->key_count;
-
-	while (low < high)
-	{
-		int middle = arg->next >= low && arg->next < high ? arg->next : (low + high) / 2;
-		const char *candidate = arg->load->keys[arg->order[middle]];
-		int order = strncmp(key, candidate, length);
-
-		if (order == 0)
-			order = candidate[length] == '\0' ? 0 : -1;
-		if (order == 0)
-		{
-			arg->next = middle + 1;
-			return middle;
-		}
-		arg->next = -1;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	elog(ERROR, "a value came that was not asked for");
-	return 0;
-}
-
 /* Into the body, or onto one of the lists. False when the body is full. */
 static bool
-take_value(BuildArg *arg, int index, size_t key_length, TupleTableSlot *row)
+take_value(void *data, int place, const PeScoreRow *row)
 {
+	BuildArg *arg = data;
 	PeLoad *load = arg->load;
 	PeBuilt *built = arg->built;
-	bool retracted = DatumGetBool(row->tts_values[2]);
-	pe_message_record record = {.key = load->keys[index], .key_length = key_length};
+	int index = arg->order[place];
+	pe_message_record record = {.key = load->keys[index], .key_length = strlen(load->keys[index])};
 	pe_status status;
 
-	/* A newer version: its own chunk follows. */
-	if (DatumGetInt64(row->tts_values[1]) > load->versions[index])
+	/* No row: forgotten. A newer version: its own chunk follows. */
+	if (row == NULL || row->version > load->versions[index])
 	{
 		built->superseded[built->superseded_count++] = index;
 		return true;
 	}
 	record.key = as_utf8(record.key, &record.key_length);
-	if (!retracted && !row->tts_isnull[3])
+	if (!row->retracted && !row->isnull)
 	{
-		Jsonb *value = DatumGetJsonbP(row->tts_values[3]);
+		Jsonb *value = DatumGetJsonbP(row->value);
 
 		resetStringInfo(&arg->value);
 		JsonbToCString(&arg->value, &value->root, VARSIZE(value));
 		record.value_length = arg->value.len;
 		record.value = as_utf8(arg->value.data, &record.value_length);
 	}
-	record.scored_at = DatumGetTimestampTz(row->tts_values[4]) + UNIX_EPOCH_OFFSET;
+	record.scored_at = row->changed_at + UNIX_EPOCH_OFFSET;
 	status = pe_message_add(arg->body, &record, NULL);
 	if (status == PE_OUT_OF_MEMORY)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -653,58 +602,23 @@ take_value(BuildArg *arg, int index, size_t key_length, TupleTableSlot *row)
 	return true;
 }
 
-static bool
-receive_value(TupleTableSlot *row, DestReceiver *self)
+static int
+compare_keys(const void *a, const void *b, void *keys)
 {
-	BuildArg *arg = (BuildArg *) self;
-	MemoryContext caller;
-	text *key;
-	int place;
-
-	slot_getallattrs(row);
-	MemoryContextReset(arg->scratch);
-	caller = MemoryContextSwitchTo(arg->scratch);
-	key = DatumGetTextPP(row->tts_values[0]);
-	place = place_of(arg, VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key));
-	arg->full = !take_value(arg, arg->order[place], VARSIZE_ANY_EXHDR(key), row);
-	arg->seen[place] = !arg->full;
-	MemoryContextSwitchTo(caller);
-	return !arg->full;
+	return strcmp(((char **) keys)[*(const int *) a], ((char **) keys)[*(const int *) b]);
 }
 
 static void
-receiver_startup(DestReceiver *self, int operation, TupleDesc desc)
+build_task(void *data)
 {
-}
+	BuildArg *arg = data;
+	const char *keys[PE_CHUNK_KEYS];
 
-static void
-receiver_done(DestReceiver *self)
-{
-}
-
-static void
-build_task(void *arg)
-{
-	static PeStatement read = {.sql = "SELECT profile_key, version, retracted, value, changed_at"
-	                                  " FROM profenrich.profile_score"
-	                                  " WHERE enrichment_id = $1 AND profile_key = ANY ($2)",
-	                           .nargs = 2,
-	                           .types = {INT4OID, TEXTARRAYOID}};
-	BuildArg *build = arg;
-	Datum *keys = palloc(build->key_count * sizeof(Datum));
-	Datum values[2];
-
-	build->scratch = AllocSetContextCreate(CurrentMemoryContext, "profenrich value", ALLOCSET_SMALL_SIZES);
-	initStringInfo(&build->value);
-	for (int i = 0; i < build->key_count; i++)
-		keys[i] = CStringGetTextDatum(build->load->keys[build->order[i]]);
-	values[0] = Int32GetDatum(build->enrichment_id);
-	values[1] = PointerGetDatum(construct_array(keys, build->key_count, TEXTOID, -1, false, TYPALIGN_INT));
-	statement_read(&read, values, &build->receiver);
-	/* No row: forgotten. */
-	for (int i = 0; i < build->key_count && !build->full; i++)
-		if (!build->seen[i])
-			build->built->superseded[build->built->superseded_count++] = build->order[i];
+	initStringInfo(&arg->value);
+	qsort_arg(arg->order, arg->key_count, sizeof(int), compare_keys, arg->load->keys);
+	for (int i = 0; i < arg->key_count; i++)
+		keys[i] = arg->load->keys[arg->order[i]];
+	pe_score_scan(arg->enrichment_id, keys, arg->key_count, take_value, arg);
 }
 
 bool
@@ -712,7 +626,6 @@ pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_co
                   PeBuilt *built)
 {
 	BuildArg arg = {
-	    .receiver = {receive_value, receiver_startup, receiver_done, receiver_done, DestTuplestore},
 	    .enrichment_id = enrichment_id,
 	    .load = load,
 	    .key_count = key_count,
@@ -721,8 +634,6 @@ pe_delivery_build(int32 enrichment_id, PeLoad *load, const int *keys, int key_co
 	};
 
 	memcpy(arg.order, keys, key_count * sizeof(int));
-	qsort_arg(arg.order, key_count, sizeof(int), compare_keys, load->keys);
-
 	built->sent_count = built->superseded_count = built->too_big_count = 0;
 	return pe_delivery_step("reading values", build_task, &arg);
 }

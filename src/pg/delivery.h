@@ -127,8 +127,8 @@ extern bool pe_delivery_load_of_job(MemoryContext context, int32 enrichment_id, 
 
 /*
  * Reads the present values of some of a load's keys and writes them into body, which
- * the caller has begun, until it is full. The three lists of built have room for
- * PE_CHUNK_KEYS each.
+ * the caller has begun, in the order of the keys' bytes and until it is full. The three lists
+ * of built have room for PE_CHUNK_KEYS each.
  */
 typedef struct PeBuilt
 {

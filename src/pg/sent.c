@@ -42,40 +42,56 @@ forget_old(const pe_slot *slot)
 	pe_statement_run(&forget, values, NULL, false, 0);
 }
 
-void
-pe_sent_note(const pe_slot *slot, const PeLoad *load)
+/* The keys of one version that went out, from the first of them on. */
+static void
+note_version(const pe_slot *slot, const PeLoad *load, int first, Datum *hashes)
 {
 	static PeStatement note = {
 	    .sql = "INSERT INTO profenrich.sent (enrichment_id, shard, version, sent_at, key_hashes)"
-	           " SELECT $1, $2, k.version, clock_timestamp() - min(k.ago) * interval '1 microsecond',"
-	           " array_agg(k.hash) FROM unnest($3, $4, $5) k(hash, version, ago) GROUP BY k.version",
+	           " VALUES ($1, $2, $3, clock_timestamp() - $4 * interval '1 microsecond', $5)",
 	    .nargs = 5,
-	    .types = {INT4OID, INT2OID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}};
-	Datum *hashes = palloc(Max(slot->key_count, 1) * sizeof(Datum));
-	Datum *versions = palloc(Max(slot->key_count, 1) * sizeof(Datum));
-	Datum *agos = palloc(Max(slot->key_count, 1) * sizeof(Datum));
-	Datum values[5] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard)};
-	int64 now = pe_worker_now();
+	    .types = {INT4OID, INT2OID, INT8OID, INT8OID, INT4ARRAYOID}};
+	Datum values[5] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
+	                   Int64GetDatum(load->versions[first])};
+	int64 last_sent = 0;
 	int count = 0;
+
+	for (int i = first; i < slot->key_count; i++)
+	{
+		if (slot->keys[i].sent_at == 0 || load->versions[i] != load->versions[first])
+			continue;
+		hashes[count++] = Int32GetDatum(hash_of(load->keys[i]));
+		last_sent = Max(last_sent, slot->keys[i].sent_at);
+	}
+	values[3] = Int64GetDatum(pe_worker_now() - last_sent);
+	values[4] = PointerGetDatum(construct_array(hashes, count, INT4OID, 4, true, TYPALIGN_INT));
+	pe_statement_run(&note, values, NULL, false, 0);
+}
+
+/* Is it the first key of its version that went out? */
+static bool
+begins_version(const pe_slot *slot, const PeLoad *load, int index)
+{
+	if (slot->keys[index].sent_at == 0)
+		return false;
+	for (int i = 0; i < index; i++)
+		if (slot->keys[i].sent_at != 0 && load->versions[i] == load->versions[index])
+			return false;
+	return true;
+}
+
+void
+pe_sent_note(const pe_slot *slot, const PeLoad *load)
+{
+	Datum *hashes;
 
 	forget_old(slot);
 	if (pe_resend_gap == 0)
 		return;
+	hashes = palloc(Max(slot->key_count, 1) * sizeof(Datum));
 	for (int i = 0; i < slot->key_count; i++)
-	{
-		if (slot->keys[i].sent_at == 0)
-			continue;
-		hashes[count] = Int32GetDatum(hash_of(load->keys[i]));
-		versions[count] = Int64GetDatum(load->versions[i]);
-		agos[count++] = Int64GetDatum(now - slot->keys[i].sent_at);
-	}
-	if (count == 0)
-		return;
-	values[2] = PointerGetDatum(construct_array(hashes, count, INT4OID, 4, true, TYPALIGN_INT));
-	values[3] =
-	    PointerGetDatum(construct_array(versions, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[4] = PointerGetDatum(construct_array(agos, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	pe_statement_run(&note, values, NULL, false, 0);
+		if (begins_version(slot, load, i))
+			note_version(slot, load, i, hashes);
 }
 
 /* A key of the load, by its hash. */

@@ -3,6 +3,7 @@
  *		What streaming ingestion answered.
  */
 #include "platform/ingest_reply.h"
+#include "platform/ingest_reply_plain.h"
 #include "platform/json.h"
 #include "platform/utf8.h"
 
@@ -78,7 +79,6 @@ read_entry(pe_pool *pool, pe_json *json, pe_ingest_entry *entry, pe_error *err)
 		return pe_fail(err, PE_BAD_REPLY,
 		               "an entry of the ingestion reply has neither status nor transaction id");
 	entry->status = (int) status;
-	entry->index = index_of(entry->xaction_id);
 	return PE_OK;
 }
 
@@ -102,6 +102,8 @@ pe_ingest_reply_single(const pe_env *env, const char *body, size_t length, pe_in
 		status = read_entry(&reply->pool, json, reply->entries, err);
 	if (status == PE_OK && reply->entries[0].xaction_id[0] == '\0')
 		status = pe_fail(err, PE_BAD_REPLY, "the ingestion reply has no transaction id");
+	if (status == PE_OK)
+		reply->entries[0].index = index_of(reply->entries[0].xaction_id);
 	reply->received_ms = pe_json_int64_or(json, "receivedTimeMs", 0);
 	reply->count = 1;
 	pe_json_free(json);
@@ -132,9 +134,10 @@ is_reordered(const pe_ingest_reply *reply)
 	return displaced;
 }
 
-pe_status
-pe_ingest_reply_batch(const pe_env *env, const char *body, size_t length, int max_entries,
-                      pe_ingest_reply *reply, pe_error *err)
+/* Any reply, by a tree of it. */
+static pe_status
+read_tree(const pe_env *env, const char *body, size_t length, int max_entries, pe_ingest_reply *reply,
+          pe_error *err)
 {
 	pe_json *json;
 	pe_json *responses;
@@ -172,11 +175,34 @@ pe_ingest_reply_batch(const pe_env *env, const char *body, size_t length, int ma
 		reply->count = i + 1;
 	}
 	pe_json_free(json);
-	if (status != PE_OK)
-		pe_ingest_reply_free(reply);
-	else
-		reply->reordered = is_reordered(reply);
 	return status;
+}
+
+pe_status
+pe_ingest_reply_batch(const pe_env *env, const char *body, size_t length, int max_entries,
+                      pe_ingest_reply *reply, pe_error *err)
+{
+	pe_status status;
+
+	memset(reply, 0, sizeof(*reply));
+	pe_pool_init(&reply->pool, env);
+	status = pe_ingest_reply_plain(body, length, max_entries, reply);
+	if (status == PE_OUT_OF_MEMORY)
+		status = pe_fail_memory(err);
+	else if (status != PE_OK)
+	{
+		pe_ingest_reply_free(reply);
+		status = read_tree(env, body, length, max_entries, reply, err);
+	}
+	if (status != PE_OK)
+	{
+		pe_ingest_reply_free(reply);
+		return status;
+	}
+	for (int i = 0; i < reply->count; i++)
+		reply->entries[i].index = index_of(reply->entries[i].xaction_id);
+	reply->reordered = is_reordered(reply);
+	return PE_OK;
 }
 
 void

@@ -24,6 +24,9 @@
 #define RECORD_END   "\",\"primary\":true}]}}}}"
 #define LINE_END     "\",\"primary\":true}]}}\n"
 
+/* What a record has between the parts that are copied into it, and its time: more than enough. */
+#define RECORD_LITERALS 256
+
 /* Length of the well-formed UTF-8 sequence at text, or 0 (overlong, surrogate, cut, stray). */
 static size_t
 utf8_sequence(const unsigned char *text, size_t left)
@@ -47,6 +50,13 @@ utf8_sequence(const unsigned char *text, size_t left)
 	return length;
 }
 
+/* Does the byte stand for itself in a JSON string? Those of UTF-8 sequences have to be looked at. */
+static bool
+is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\';
+}
+
 size_t
 pe_json_escape(char *out, const char *text, size_t length)
 {
@@ -57,9 +67,15 @@ pe_json_escape(char *out, const char *text, size_t length)
 
 	for (size_t i = 0; i < length;)
 	{
-		size_t sequence = utf8_sequence(in + i, length - i);
 		const char *form = NULL;
+		size_t sequence;
 
+		if (is_plain(in[i]))
+		{
+			*out++ = text[i++];
+			continue;
+		}
+		sequence = utf8_sequence(in + i, length - i);
 		if (sequence == 0)
 		{
 			memcpy(out, "\xEF\xBF\xBD", 3);
@@ -306,46 +322,69 @@ scored_at(pe_message_body *body, int64_t microseconds)
 	return body->when_length;
 }
 
+static char *
+put(char *at, const char *text, size_t length)
+{
+	memcpy(at, text, length);
+	return at + length;
+}
+
+#define PUT_LITERAL(at, literal) put(at, literal, sizeof(literal) - 1)
+
+/*
+ * Room for a record at the end of the body, whatever has to be escaped in its key. A file has
+ * all its room from the start: it is full when what is left may be too little.
+ */
+static pe_status
+reserve_record(pe_message_body *body, size_t key_length, size_t members_length, pe_error *err)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(key_length, (size_t) 12, &bytes) ||
+	    __builtin_add_overflow(bytes, members_length, &bytes) ||
+	    __builtin_add_overflow(bytes, body->head_length + body->tail_length + RECORD_LITERALS, &bytes))
+		return pe_fail_memory(err);
+	if (body->lines && body->messages > 0 && body->length + bytes > body->max_bytes)
+		return PE_LIMIT;
+	return reserve(body, bytes, err);
+}
+
 /* The enrichment's object from its members on, and the identity map. */
 static pe_status
 append_record(pe_message_body *body, const pe_message_record *record, pe_error *err)
 {
-	const char *members = NULL;
+	const char *members = "";
 	size_t members_length = 0;
 	size_t when_length = record->value == NULL ? 0 : scored_at(body, record->scored_at);
+	size_t key_length;
+	char *at, *key;
 	pe_status status = PE_OK;
 
 	if (record->value != NULL)
 		status = members_of(record->value, record->value_length, &members, &members_length, err);
 	if (status == PE_OK)
-		status = append(body, body->head, body->head_length, err);
-	if (status == PE_OK && members_length > 0)
-		status = append(body, members, members_length, err);
-	if (status == PE_OK && members_length > 0)
-		status = append(body, ",", 1, err);
-	if (status == PE_OK)
-		status = append(body, "\"profileId\":\"", 13, err);
-	if (status == PE_OK)
-		status = append_escaped(body, record->key, record->key_length, err);
-	if (status == PE_OK)
-		status = append(body, "\"", 1, err);
-	if (status == PE_OK && when_length > 0)
-		status = append(body, ",\"scoredAt\":\"", 13, err);
-	if (status == PE_OK && when_length > 0)
-		status = append(body, body->when, when_length, err);
-	if (status == PE_OK && when_length > 0)
-		status = append(body, "\"", 1, err);
-	if (status == PE_OK)
-		status = append(body, "}},", 3, err);
-	if (status == PE_OK)
-		status = append(body, body->tail, body->tail_length, err);
-	if (status == PE_OK)
-		status = append_escaped(body, record->key, record->key_length, err);
-	if (status == PE_OK && body->lines)
-		status = append(body, LINE_END, strlen(LINE_END), err);
-	else if (status == PE_OK)
-		status = append(body, RECORD_END, strlen(RECORD_END), err);
-	return status;
+		status = reserve_record(body, record->key_length, members_length, err);
+	if (status != PE_OK)
+		return status;
+	at = put(body->data + body->length, body->head, body->head_length);
+	at = put(at, members, members_length);
+	if (members_length > 0)
+		*at++ = ',';
+	key = PUT_LITERAL(at, "\"profileId\":\"");
+	key_length = pe_json_escape(key, record->key, record->key_length);
+	at = PUT_LITERAL(key + key_length, "\"");
+	if (when_length > 0)
+	{
+		at = PUT_LITERAL(at, ",\"scoredAt\":\"");
+		at = put(at, body->when, when_length);
+		at = PUT_LITERAL(at, "\"");
+	}
+	at = PUT_LITERAL(at, "}},");
+	at = put(at, body->tail, body->tail_length);
+	at = put(at, key, key_length);
+	at = body->lines ? PUT_LITERAL(at, LINE_END) : PUT_LITERAL(at, RECORD_END);
+	body->length = (size_t) (at - body->data);
+	return PE_OK;
 }
 
 pe_status

@@ -6,6 +6,7 @@
 #ifndef SCRIPTED_CALLS_H
 #define SCRIPTED_CALLS_H
 
+#include "reply_ways.h"
 #include "scripted.h"
 
 #include "platform/batch.h"
@@ -53,10 +54,13 @@ try_bodies(pe_platform *platform, char choice, const char *body, size_t length, 
 	{
 		case 'a':
 			if ((status = pe_ingest_reply_batch(env, exact, length, 500, &reply, err)) == PE_OK)
+			{
 				for (int i = 0; i < reply.count; i++)
 					if (reply.entries[i].status < 100 || reply.entries[i].message == NULL ||
 					    reply.entries[i].xaction_id == NULL)
 						abort();
+				compare_ways(exact, length, &reply);
+			}
 			pe_ingest_reply_free(&reply);
 			break;
 		case 'b':

@@ -4,10 +4,12 @@
  *		small tools below it (JSON, text, pool). Over plain loopback.
  */
 #include "loopback.h"
+#include "reply_ways.h"
 
 #include "platform/call.h"
 #include "platform/export.h"
 #include "platform/ingest_reply.h"
+#include "platform/ingest_reply_plain.h"
 #include "platform/registry.h"
 #include "platform/session.h"
 #include "platform/utf8.h"
@@ -471,6 +473,65 @@ test_download(void)
 	pe_platform_close(platform);
 }
 
+/* A reply of accepted records only is read in a short way, anything else in a long one. */
+static void
+test_plain_reply(void)
+{
+	static const char *const usual[] = {
+	    "{\"inletId\":\"9b0c\",\"batchId\":\"1565:244\",\"receivedTimeMs\":1565638336705,"
+	    "\"responses\":[{\"xactionId\":\"a-0\"},{\"xactionId\":\"a-1\"}]}",
+	    " { \"responses\" : [ { \"xactionId\" : \"a-1\" } ,\r\n\t{ \"xactionId\" : \"a-0\" } ] } \n",
+	    "{\"responses\":[{\"xactionId\":\"x\"}],\"receivedTimeMs\":0}",
+	};
+	static const char *const unusual[] = {
+	    "{\"responses\":[{\"xactionId\":\"a-0\"}],\"responses\":[{\"xactionId\":\"b-0\"}]}",
+	    "{\"responses\":[{\"xactionId\":\"a-0\",\"status\":500}]}",
+	    "{\"responses\":[{\"xactionId\":\"a\\u002d0\"}]}",
+	    "{\"responses\":[{\"xactionId\":\"a\t0\"}]}",
+	    "{\"responses\":[{\"xactionId\":\"\xC3\xA4-0\"}]}",
+	    "{\"batchId\":\"a\",\"batchId\":\"b\",\"responses\":[{\"xactionId\":\"a-0\"}]}",
+	    "{\"batchId\":7,\"responses\":[{\"xactionId\":\"a-0\"}]}",
+	    "{\"receivedTimeMs\":\"12\",\"responses\":[{\"xactionId\":\"a-0\"}]}",
+	    "{\"responses\":[]}",
+	};
+	static const char *const bad[] = {
+	    "{\"responses\":[{\"xactionId\":\"a-0\"}]",
+	    "{\"responses\":[{\"xactionId\":\"a-0\"}]}}",
+	    "{\"responses\":[{\"xactionId\":\"a-0\"},]}",
+	    "{\"responses\":[{\"xactionId\":\"a-0\"}],}",
+	    "{\"responses\":[{\"xactionId\":\"\"}]}",
+	    "{\"responses\":[{\"xactionId\":\"a-0}]}",
+	    "{\"responses\":[{\"xactionId\":\"a\"},{\"xactionId\":\"b\"},{\"xactionId\":\"c\"}]}",
+	    "{\"receivedTimeMs\":012,\"responses\":[{\"xactionId\":\"a-0\"}]}",
+	};
+	pe_ingest_reply reply;
+
+	for (size_t i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+	{
+		memset(&reply, 0, sizeof(reply));
+		pe_pool_init(&reply.pool, &env);
+		IS_INT(pe_ingest_reply_plain(usual[i], strlen(usual[i]), 2, &reply), PE_OK, "usual reply %zu", i);
+		pe_ingest_reply_free(&reply);
+		IS_INT(pe_ingest_reply_batch(&env, usual[i], strlen(usual[i]), 2, &reply, &err), PE_OK, "is read");
+		compare_ways(usual[i], strlen(usual[i]), &reply);
+		pe_ingest_reply_free(&reply);
+	}
+	for (size_t i = 0; i < sizeof(unusual) / sizeof(unusual[0]); i++)
+	{
+		memset(&reply, 0, sizeof(reply));
+		pe_pool_init(&reply.pool, &env);
+		IS_INT(pe_ingest_reply_plain(unusual[i], strlen(unusual[i]), 2, &reply), PE_BAD_REPLY,
+		       "unusual reply %zu", i);
+		pe_ingest_reply_free(&reply);
+		IS_INT(pe_ingest_reply_batch(&env, unusual[i], strlen(unusual[i]), 2, &reply, &err), PE_OK,
+		       "is read all the same");
+		pe_ingest_reply_free(&reply);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		IS_INT(pe_ingest_reply_batch(&env, bad[i], strlen(bad[i]), 2, &reply, &err), PE_BAD_REPLY,
+		       "bad reply %zu", i);
+}
+
 static void
 test_ingest(void)
 {
@@ -724,6 +785,7 @@ main(void)
 	test_json();
 	test_download();
 	test_ingest();
+	test_plain_reply();
 	test_fields();
 	test_failing_allocator();
 	IS_INT(memory.live, 0, "nothing leaked");
