@@ -446,7 +446,8 @@ acknowledge_task(void *data)
 		int32 enrichment = arg->settled[i].slot->enrichment;
 
 		/* Dropped with all it had queued: there is nothing left to settle. */
-		if (pe_delivery_enrichment_exists(enrichment))
+		if (pe_state_is_among(changes, list_length(changes), enrichment) ||
+		    pe_delivery_enrichment_exists(enrichment))
 			settle_keys(&arg->settled[i], pe_state_change(&changes, enrichment));
 	}
 	pe_delivery_log_count(changes);

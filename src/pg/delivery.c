@@ -375,6 +375,7 @@ compare_texts(const void *a, const void *b)
 static PeLoad *
 read_chunk(MemoryContext context, HeapTuple row, TupleDesc desc)
 {
+	MemoryContext caller;
 	PeLoad *load;
 	Datum *keys;
 	int count;
@@ -385,11 +386,13 @@ read_chunk(MemoryContext context, HeapTuple row, TupleDesc desc)
 	                  TYPALIGN_INT, &keys, NULL, &count);
 	load = make_load(context, count);
 	load->chunk_id = int64_column(row, desc, 1, 0);
+	caller = MemoryContextSwitchTo(load->context);
 	for (int i = 0; i < count; i++)
 	{
-		load->keys[i] = MemoryContextStrdup(load->context, TextDatumGetCString(keys[i]));
+		load->keys[i] = TextDatumGetCString(keys[i]);
 		load->versions[i] = version;
 	}
+	MemoryContextSwitchTo(caller);
 	qsort(load->keys, count, sizeof(char *), compare_texts);
 	return load;
 }

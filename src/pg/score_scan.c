@@ -88,7 +88,7 @@ open_scan(ScoreScan *s)
 	s->retracted = column(s->table, "retracted");
 	s->value = column(s->table, "value");
 	s->row = table_slot_create(s->table, NULL);
-	s->scan = pe_index_beginscan(s->table, s->index, GetActiveSnapshot(), 3);
+	s->scan = pe_index_beginscan(s->table, s->index, GetActiveSnapshot(), 2);
 	s->scan->xs_want_itup = true;
 	s->scratch = AllocSetContextCreate(CurrentMemoryContext, "profenrich score", ALLOCSET_SMALL_SIZES);
 }
@@ -103,20 +103,20 @@ close_scan(ScoreScan *s)
 	MemoryContextDelete(s->scratch);
 }
 
-/* Begins a stretch: from the present key to the last, or this key alone. */
+/* Begins a stretch: from the present key on, or this key alone. */
 static void
 seek(ScoreScan *s)
 {
-	ScanKeyData bounds[3];
+	ScanKeyData start[2];
 
 	s->last = s->one_by_one ? s->place : s->count - 1;
-	ScanKeyInit(&bounds[0], INDEX_ENRICHMENT, BTEqualStrategyNumber, F_INT4EQ,
+	ScanKeyInit(&start[0], INDEX_ENRICHMENT, BTEqualStrategyNumber, F_INT4EQ,
 	            Int32GetDatum(s->enrichment_id));
-	ScanKeyEntryInitialize(&bounds[1], 0, INDEX_KEY, BTGreaterEqualStrategyNumber, InvalidOid,
-	                       C_COLLATION_OID, F_TEXT_GE, CStringGetTextDatum(s->keys[s->place]));
-	ScanKeyEntryInitialize(&bounds[2], 0, INDEX_KEY, BTLessEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
-	                       F_TEXT_LE, CStringGetTextDatum(s->keys[s->last]));
-	index_rescan(s->scan, bounds, lengthof(bounds), NULL, 0);
+	ScanKeyEntryInitialize(&start[1], 0, INDEX_KEY,
+	                       s->one_by_one ? BTEqualStrategyNumber : BTGreaterEqualStrategyNumber, InvalidOid,
+	                       C_COLLATION_OID, s->one_by_one ? F_TEXTEQ : F_TEXT_GE,
+	                       CStringGetTextDatum(s->keys[s->place]));
+	index_rescan(s->scan, start, lengthof(start), NULL, 0);
 }
 
 static bool

@@ -1,7 +1,8 @@
 /*
  * sender_plan.c
- *		What to do next: acknowledge before anything else, then write down blocks,
- *		then look for work, then load and send as far as each server allows.
+ *		What to do next: look for work, load and send as far as each server allows, then
+ *		acknowledge what was answered meanwhile; but before anything else when that is
+ *		much, or could not be written, and before a block is written down.
  */
 #include "platform/sender.h"
 
@@ -21,6 +22,12 @@ earliest(int64_t *when, int64_t candidate)
 	if (candidate < *when)
 		*when = candidate;
 }
+
+/*
+ * Slots that are acknowledged together, about. Each transaction flushes the WAL, which costs
+ * as much as sending one request, so one waits for others as long as there is more to send.
+ */
+#define ENOUGH_TO_COMMIT 8
 
 static bool
 plan_commit(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
@@ -245,6 +252,28 @@ plan_slots(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 	return false;
 }
 
+/* May what was answered wait until no more can be sent? */
+static bool
+may_commit_later(const pe_sender *sender, int64_t now)
+{
+	int answered = 0;
+
+	for (const enrichment *e = sender->enrichments; e != NULL; e = e->next)
+	{
+		if (e->report)
+			return false;
+		for (int i = 0; i < PE_SHARDS && e->write_at <= now; i++)
+			answered += e->slots[i].state == SLOT_DONE;
+	}
+	return answered < ENOUGH_TO_COMMIT && !sender->halted;
+}
+
+static bool
+plan_writes(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
+{
+	return plan_commit(sender, now, until, action) || plan_report(sender, now, until, action);
+}
+
 void
 pe_sender_next(pe_sender *sender, int64_t now, pe_action *action)
 {
@@ -257,7 +286,7 @@ pe_sender_next(pe_sender *sender, int64_t now, pe_action *action)
 		action->until = sender->halted_until;
 		return;
 	}
-	if (plan_commit(sender, now, &until, action) || plan_report(sender, now, &until, action))
+	if (!may_commit_later(sender, now) && plan_writes(sender, now, &until, action))
 		return;
 	if (sender->halted)
 	{
@@ -271,7 +300,7 @@ pe_sender_next(pe_sender *sender, int64_t now, pe_action *action)
 		action->kind = PE_DO_SCAN;
 		return;
 	}
-	if (plan_slots(sender, now, &until, action))
+	if (plan_slots(sender, now, &until, action) || plan_writes(sender, now, &until, action))
 		return;
 	action->kind = PE_DO_WAIT;
 	earliest(&until, sender->scan_at);

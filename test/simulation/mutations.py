@@ -194,7 +194,7 @@ def first_complaint(program, seeds, steps):
 
 def main():
     directory = sys.argv[1]
-    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 600
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 1500
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 10000
     os.makedirs(directory, exist_ok=True)
     objects = {}

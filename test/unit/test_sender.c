@@ -255,6 +255,35 @@ test_commit_together(void)
 	end(&b);
 }
 
+/* What was answered waits while there is more to send, so that more is written together. */
+static void
+test_commit_later(void)
+{
+	bench b;
+	int sends = 1;
+
+	begin(&b, 10);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "one slot sends");
+	reply_entries(&b, NULL, 0, 0);
+	pe_sender_has_work(b.sender, 7, 4);
+	IS_INT(run(&b, 0), PE_DO_SEND, "another, before the first is committed");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "nothing more to send: both are");
+	OK(pe_sender_also_commit(b.sender, b.now) != NULL, "together");
+	end(&b);
+
+	begin(&b, 10);
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "one slot sends");
+	for (int shard = 0; shard < PE_SHARDS; shard++)
+		pe_sender_has_work(b.sender, 7, shard);
+	reply_entries(&b, NULL, 0, 0);
+	for (; run(&b, 0) == PE_DO_SEND && sends < PE_SHARDS; sends++)
+		reply_entries(&b, NULL, 0, 0);
+	IS_INT(b.action.kind, PE_DO_COMMIT, "more to send, but enough to commit");
+	IS_INT(sends, 8, "after eight requests");
+	end(&b);
+}
+
 /* Somebody holds locks on an enrichment's rows: what is to be written of it waits, the rest goes on. */
 static void
 test_contention(void)
@@ -1012,6 +1041,7 @@ main(void)
 	test_calm();
 	test_commit_failure();
 	test_commit_together();
+	test_commit_later();
 	test_contention();
 	test_not_sent_and_unknown();
 	test_rate();
