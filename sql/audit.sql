@@ -43,6 +43,8 @@ SELECT version FROM profenrich.train('audited', 'propensity', 'people', 'bought'
 SELECT profenrich.recalibrate('audited', 'people', 'bought', deploy => false);
 SELECT profenrich.deploy('audited', 2);
 SELECT profenrich.score_into('audited', 'people', 'crm_id', 'scores');
+SELECT profenrich.create_event_features('people_features', 'SELECT crm_id, date ''2026-01-01'' AS day FROM people', 'crm_id', 'day', '{"features": ["count"]}');
+SELECT profenrich.event_features_into('people_counts', 'SELECT crm_id, date ''2026-01-01'' AS day FROM people', 'crm_id', 'day', '{"features": ["count"]}', '2026-02-01');
 SELECT profenrich.drop_model('audited', 1), profenrich.drop_model('audited');
 SET SESSION AUTHORIZATION audit_admin;
 SELECT count(*) > 0 AS done FROM profenrich.forget('CRMID', 'secret-2');
