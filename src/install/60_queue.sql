@@ -141,12 +141,14 @@ CREATE TABLE @extschema@.delivery_state (
 	last_success_at	timestamptz,
 	last_error		text,
 	last_error_at	timestamptz,
-	held_until		timestamptz
+	held_until		timestamptz,
+	resumes			bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE @extschema@.delivery_state IS 'counters and the reason an enrichment is blocked, kept by the worker';
 COMMENT ON COLUMN @extschema@.delivery_state.blocked IS 'authorisation, configuration, schema or identity; null when sending may go on';
 
 COMMENT ON COLUMN @extschema@.delivery_state.held_until IS 'a batch has landed: the next values wait until then, so that they cannot overtake it';
+COMMENT ON COLUMN @extschema@.delivery_state.resumes IS 'how often resume() was called: what the worker met before then blocks nothing';
 
 -- The one sender of this database: who holds the epoch may acknowledge.
 CREATE TABLE @extschema@.sender (

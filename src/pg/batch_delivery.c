@@ -568,8 +568,9 @@ report(PeWorker *worker, PeBatchJob *job)
 {
 	PeTarget *target = target_of(worker, job->enrichment_id);
 	bool blocked = job->job.block != PE_BLOCK_NONE;
-	pe_written written = pe_delivery_report(job->enrichment_id, job->job.block, job->job.reason,
-	                                        blocked ? PE_PROBE_PERIOD : -1);
+	pe_written written =
+	    pe_delivery_report(job->enrichment_id, job->job.block, job->job.reason,
+	                       blocked ? PE_PROBE_PERIOD : -1, target != NULL ? target->resumes : 0);
 
 	if (written != PE_WRITTEN || target == NULL)
 		return written;

@@ -60,6 +60,7 @@ typedef struct Connection
 
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static bool callbacks_registered = false;
+static uint64 changes = 0; /* of servers and mappings, any of them */
 
 static void
 session_free(Session *session)
@@ -99,6 +100,7 @@ mark_stale(Datum arg, int cacheid, uint32 hash)
 {
 	dlist_iter iter;
 
+	changes++;
 	dlist_foreach(iter, &sessions)
 	{
 		Session *session = dlist_container(Session, node, iter.cur);
@@ -329,16 +331,20 @@ pe_connection_open(const char *server, Oid roleid, MemoryContext parent)
 	    AllocSetContextCreate(CurrentMemoryContext, "profenrich connection", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	Connection *connection = palloc0(sizeof(Connection));
-	PeServer *checked = pe_server_load_checked(server, roleid);
-	Oid mapped = mapped_role(checked, roleid);
-	UserMapping *mapping = GetUserMapping(roleid, checked->serverid);
+	PeServer *checked;
+	Oid mapped;
+	UserMapping *mapping;
 
+	/* First: what is refused now may be changed by others. */
+	register_callbacks();
+	checked = pe_server_load_checked(server, roleid);
+	mapped = mapped_role(checked, roleid);
+	mapping = GetUserMapping(roleid, checked->serverid);
 	connection->public.server = *checked;
 	connection->public.roleid = mapped;
 	connection->public.umid = mapping->umid;
 	connection->public.client_id = pe_option_value(mapping->options, "client_id");
 	connection->public.context = context;
-	register_callbacks();
 	sweep_sessions();
 	connection->callback.func = release_session;
 	connection->callback.arg = connection;
@@ -373,4 +379,10 @@ pe_connection_stale(const PeConnection *connection)
 	const Connection *own = (const Connection *) connection;
 
 	return own->session == NULL || !session_current(own->session);
+}
+
+uint64
+pe_connection_changes(void)
+{
+	return changes;
 }

@@ -77,4 +77,8 @@ extern void pe_connection_close(PeConnection *connection);
  */
 extern bool pe_connection_stale(const PeConnection *connection);
 
+/* Grows with each change of any server or user mapping that this process has heard of since it first opened
+ * one. */
+extern uint64 pe_connection_changes(void);
+
 #endif /* PE_CONNECTION_H */

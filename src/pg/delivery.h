@@ -46,6 +46,7 @@ typedef struct PeTarget
 	int64 job_id;       /* of the batch under way; 0: none */
 	int batch_failures; /* batches that failed in a row, lately */
 	int64 held_for;     /* microseconds since a batch landed too lately; not positive: no */
+	int64 resumes;      /* how often resume() was called */
 } PeTarget;
 
 /* Chunks of the enrichment wait for a batch: only retries are streamed. */
@@ -153,8 +154,12 @@ typedef struct PeSettled
 /* Writes the dispositions of some slots' keys in one transaction, and with them the log rows that wait. */
 extern pe_written pe_delivery_acknowledge(const PeSettled *settled, int count, int64 epoch);
 
-/* Writes down that an enrichment is blocked, or no longer. */
-extern pe_written pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in);
+/*
+ * Writes down that an enrichment is blocked, or no longer; but nothing when resume() was
+ * called since resumes was read: the next scan tells of that.
+ */
+extern pe_written pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in,
+                                     int64 resumes);
 
 /* Log rows wait in memory until the next acknowledgement or flush. */
 extern void pe_delivery_log(const PeLogRow *row);

@@ -96,6 +96,7 @@ typedef struct ReportArg
 	pe_block block;
 	const char *reason;
 	int64 probe_in;
+	int64 resumes;
 } ReportArg;
 
 static void
@@ -109,24 +110,25 @@ report_task(void *data)
 	        " ON CONFLICT (enrichment_id) DO UPDATE SET blocked = excluded.blocked,"
 	        " blocked_reason = excluded.blocked_reason, next_probe_at = excluded.next_probe_at,"
 	        " blocked_at = CASE WHEN s.blocked IS NOT DISTINCT FROM excluded.blocked THEN s.blocked_at"
-	        " ELSE excluded.blocked_at END",
-	    .nargs = 4,
-	    .types = {INT4OID, TEXTOID, TEXTOID, FLOAT8OID}};
+	        " ELSE excluded.blocked_at END WHERE s.resumes = $5",
+	    .nargs = 5,
+	    .types = {INT4OID, TEXTOID, TEXTOID, FLOAT8OID, INT8OID}};
 	const ReportArg *arg = data;
 	bool blocked = arg->block != PE_BLOCK_NONE;
-	Datum values[4] = {Int32GetDatum(arg->enrichment_id), CStringGetTextDatum(pe_block_name(arg->block)),
-	                   CStringGetTextDatum(arg->reason), Float8GetDatum((double) arg->probe_in / PE_SECOND)};
-	char nulls[4] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n',
-	                 blocked && arg->probe_in >= 0 ? ' ' : 'n'};
+	Datum values[5] = {Int32GetDatum(arg->enrichment_id), CStringGetTextDatum(pe_block_name(arg->block)),
+	                   CStringGetTextDatum(arg->reason), Float8GetDatum((double) arg->probe_in / PE_SECOND),
+	                   Int64GetDatum(arg->resumes)};
+	char nulls[5] = {' ', blocked ? ' ' : 'n', blocked ? ' ' : 'n', blocked && arg->probe_in >= 0 ? ' ' : 'n',
+	                 ' '};
 
 	if (pe_delivery_enrichment_exists(arg->enrichment_id))
 		pe_statement_run(&upsert, values, nulls, false, 0);
 }
 
 pe_written
-pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in)
+pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in, int64 resumes)
 {
-	ReportArg arg = {enrichment_id, block, reason, probe_in};
+	ReportArg arg = {enrichment_id, block, reason, probe_in, resumes};
 
 	return pe_delivery_write("noting a block", report_task, &arg);
 }

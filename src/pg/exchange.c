@@ -120,6 +120,19 @@ pe_link_retire(PeWorker *worker, PeLink *link)
 	MemoryContextSwitchTo(caller);
 }
 
+/* Without a session, as when it could not be opened, any change of any server or mapping may have mended
+ * that. */
+void
+pe_link_refresh(PeWorker *worker, PeLink *link)
+{
+	if (link->session != NULL ? !pe_connection_stale(link->session->connection)
+	                          : link->changes == pe_connection_changes())
+		return;
+	link->changes = pe_connection_changes();
+	pe_link_retire(worker, link);
+	pe_sender_link_changed(worker->sender, link->id, pe_worker_now());
+}
+
 static void
 release_session(PeWorker *worker, PeLink *link, PeSession *session)
 {
@@ -143,6 +156,7 @@ open_session(PeWorker *worker, PeLink *link, char *reason, size_t size)
 	volatile pe_status status = PE_OK;
 	struct epoll_event event = {.events = EPOLLIN};
 
+	link->changes = pe_connection_changes();
 	PG_TRY();
 	{
 		StartTransactionCommand();
@@ -222,8 +236,7 @@ pe_do_token(PeWorker *worker, const pe_action *action)
 	Exchange *exchange;
 	pe_platform *platform;
 
-	if (link->session != NULL && pe_connection_stale(link->session->connection))
-		pe_link_retire(worker, link);
+	pe_link_refresh(worker, link);
 	if (link->session == NULL)
 	{
 		status = open_session(worker, link, reason, sizeof(reason));
@@ -350,8 +363,7 @@ pe_exchange_call(PeWorker *worker, PeLink *link, const pe_call *call, PeCallDone
 	pe_error err = {0};
 
 	*result = (pe_result){.reason = reason};
-	if (link->session != NULL && pe_connection_stale(link->session->connection))
-		pe_link_retire(worker, link);
+	pe_link_refresh(worker, link);
 	if (link->session == NULL)
 	{
 		result->transport = open_session(worker, link, reason, sizeof(reason));

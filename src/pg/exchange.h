@@ -27,7 +27,8 @@ typedef struct PeLink
 	Oid owner;
 	PeSession *session; /* for new requests, or NULL */
 	List *retired;
-	bool asked; /* a token was asked for in this session already: the next one must be a new one */
+	uint64 changes; /* of servers and mappings, when it last looked at them */
+	bool asked;     /* a token was asked for in this session already: the next one must be a new one */
 	bool seen;
 } PeLink;
 
@@ -75,6 +76,10 @@ extern int pe_exchange_timeout(PeWorker *worker, int timeout);
 extern PeQueue *pe_queue_of(PeWorker *worker, int32 id, bool make);
 
 extern PeLink *pe_link_of(PeWorker *worker, const char *server, Oid owner);
+
+/* After a transaction: when server, mapping or settings have changed, the sender tries afresh by the new
+ * ones. */
+extern void pe_link_refresh(PeWorker *worker, PeLink *link);
 
 /* No new requests by the link's session; it is closed now or with its last exchange. */
 extern void pe_link_retire(PeWorker *worker, PeLink *link);

@@ -105,8 +105,11 @@ pe_resume(PG_FUNCTION_ARGS)
 	queue = pe_queue_find(name);
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.enrichment SET paused = false WHERE enrichment_id = $1 AND paused");
-	change(queue.enrichment_id, "UPDATE profenrich.delivery_state SET blocked = NULL, blocked_reason = NULL,"
-	                            " blocked_at = NULL, next_probe_at = NULL WHERE enrichment_id = $1");
+	/* Counted, so that what the worker met before cannot block it again. */
+	change(queue.enrichment_id,
+	       "INSERT INTO profenrich.delivery_state AS s (enrichment_id, resumes) VALUES ($1, 1)"
+	       " ON CONFLICT (enrichment_id) DO UPDATE SET resumes = s.resumes + 1, blocked = NULL,"
+	       " blocked_reason = NULL, blocked_at = NULL, next_probe_at = NULL");
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.retry SET next_at = now() WHERE enrichment_id = $1 AND next_at > now()");
 	pe_audit("resume", name, NULL);

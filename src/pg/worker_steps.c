@@ -84,6 +84,7 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	    .stored_block = target->blocked,
 	    .stored_reason = target->blocked_reason,
 	    .stored_probe_at = target->probe_in < 0 ? PE_NEVER : now + target->probe_in,
+	    .resumes = target->resumes,
 	};
 
 	link->seen = true;
@@ -125,7 +126,10 @@ do_scan(PeWorker *worker)
 	foreach (cell, worker->enrichments)
 		((PeQueue *) lfirst(cell))->target = NULL;
 	foreach (cell, worker->links)
+	{
 		((PeLink *) lfirst(cell))->seen = false;
+		pe_link_refresh(worker, lfirst(cell));
+	}
 	pe_sender_scan_begin(worker->sender);
 	foreach (cell, targets)
 		take_target(worker, lfirst(cell), now, &next_scan);
@@ -227,8 +231,8 @@ do_report(PeWorker *worker, const pe_action *action)
 {
 	PeQueue *enrichment = pe_queue_of(worker, action->enrichment, false);
 	const char *name = enrichment != NULL && enrichment->target != NULL ? enrichment->target->name : "";
-	pe_written written =
-	    pe_delivery_report(action->enrichment, action->block, action->reason, action->probe_in);
+	pe_written written = pe_delivery_report(action->enrichment, action->block, action->reason,
+	                                        action->probe_in, action->resumes);
 
 	if (written == PE_WRITTEN && action->news)
 	{

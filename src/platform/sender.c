@@ -330,14 +330,61 @@ pe_enrichment_may_send(const enrichment *e, int64_t now)
 	       (e->block == PE_BLOCK_NONE || (e->block != PE_BLOCK_IDENTITY && e->next_probe <= now));
 }
 
+/* What was in the way may be gone: nothing that waits for it waits any longer. */
+static void
+try_afresh(enrichment *e, int64_t now)
+{
+	e->fresh_since = now;
+	e->verdicts = e->refused = 0;
+	for (int i = 0; i < PE_SHARDS; i++)
+	{
+		e->slots[i].next_try = 0;
+		e->slots[i].tries = 0;
+	}
+	e->link->token_try_at = 0;
+	e->link->token_tries = 0;
+	pe_throttle_probe_now(&e->link->server->throttle, now);
+}
+
+void
+pe_sender_link_changed(pe_sender *sender, int id, int64_t now)
+{
+	server_link *l = find_link(sender, id);
+
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+	{
+		if (e->link != l)
+			continue;
+		try_afresh(e, now);
+		if (e->next_probe > now && e->block != PE_BLOCK_NONE && e->block != PE_BLOCK_IDENTITY)
+			e->next_probe = now;
+	}
+	if (l != NULL)
+		l->token_asked_at = now;
+}
+
+/* resume() has cleared what the tables said; what is not written yet is not worth it any more. */
+static void
+resumed(enrichment *e, int64_t now)
+{
+	try_afresh(e, now);
+	pe_enrichment_unblock(e);
+	e->report = e->news = false;
+	e->stored_blocked = false;
+}
+
 /* What the tables say of a block, against what is known here. */
 static void
 reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_info *info, bool is_new,
                 int64_t now)
 {
-	/* Another one than this sender may have met the obstacle: a batch, or the sender before. */
-	bool unheard = e->block == PE_BLOCK_NONE && !e->report && !e->stored_blocked;
+	bool unheard;
 
+	if (!is_new && e->resumes != info->resumes)
+		resumed(e, now);
+	e->resumes = info->resumes;
+	/* Another one than this sender may have met the obstacle: a batch, or the sender before. */
+	unheard = e->block == PE_BLOCK_NONE && !e->report && !e->stored_blocked;
 	if ((is_new || unheard) && info->stored_block != PE_BLOCK_NONE)
 	{
 		pe_enrichment_block(sender, e, info->stored_block, info->stored_reason, now);
@@ -345,7 +392,7 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 		e->report = e->news = false;
 		e->stored_blocked = true;
 	}
-	/* resume() cleared it behind our back. */
+	/* adopt() cleared it behind our back. */
 	else if (!is_new && e->stored_blocked && info->stored_block == PE_BLOCK_NONE)
 	{
 		pe_enrichment_unblock(e);
@@ -670,7 +717,7 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 	if (status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
 		return;
 	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
-		if (e->link == l && e->block != PE_BLOCK_IDENTITY)
+		if (e->link == l && e->block != PE_BLOCK_IDENTITY && l->token_asked_at >= e->fresh_since)
 		{
 			pe_enrichment_block(sender, e,
 			                    status == PE_UNAUTHORISED ? PE_BLOCK_AUTHORISATION : PE_BLOCK_CONFIGURATION,

@@ -116,6 +116,7 @@ typedef struct pe_action
 	pe_block block;
 	const char *reason;
 	int64_t probe_in; /* REPORT: microseconds to the next probe, -1 when there is none */
+	int64_t resumes;  /* REPORT: written only while the tables have this count, see below */
 	bool news;        /* REPORT: worth a line in the log (not just another failed probe) */
 } pe_action;
 
@@ -145,6 +146,11 @@ typedef struct pe_sender_enrichment_info
 	pe_block stored_block; /* what the tables say: taken over at first sight; NONE later unblocks (resume) */
 	const char *stored_reason;
 	int64_t stored_probe_at; /* PE_NEVER: none */
+	/*
+	 * How often resume() was called: when it has changed nothing is blocked any more, and
+	 * answers to requests begun before do not block it again.
+	 */
+	int64_t resumes;
 } pe_sender_enrichment_info;
 
 extern void pe_sender_scan_begin(pe_sender *sender);
@@ -153,6 +159,12 @@ extern pe_status pe_sender_server(pe_sender *sender, int server, const pe_thrott
 extern pe_status pe_sender_link(pe_sender *sender, int link, int server);
 extern pe_status pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now);
 extern void pe_sender_has_work(pe_sender *sender, int enrichment, int shard);
+/*
+ * Server or credential were altered, and requests go by the new options from now on: what
+ * is blocked is probed at once, and answers to requests begun before block nothing. The
+ * answer to a token asked for before is not to be told, but as PE_UNREACHABLE.
+ */
+extern void pe_sender_link_changed(pe_sender *sender, int link, int64_t now);
 /* next_scan: when to look again at the latest. */
 extern void pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan);
 

@@ -80,6 +80,8 @@ typedef struct enrichment
 	bool report;
 	bool news;
 	bool stored_blocked; /* the tables know of the block */
+	int64_t resumes;     /* by the tables */
+	int64_t fresh_since; /* resumed, or its link altered: answers to requests begun before block nothing */
 	int64_t write_at;    /* its rows were locked: nothing is written of it before */
 	int write_tries;
 	int verdicts; /* of the present sample */
@@ -114,6 +116,7 @@ typedef struct server_link
 	int token_generation;
 	int token_tries;
 	int64_t token_try_at;
+	int64_t token_asked_at;
 	struct server_link *next;
 } server_link;
 

@@ -72,6 +72,7 @@ plan_report(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 			action->reason = e->reason;
 			action->probe_in = e->next_probe == PE_NEVER ? -1 : e->next_probe > now ? e->next_probe - now : 0;
 			action->news = e->news;
+			action->resumes = e->resumes;
 			e->report = e->news = false;
 			return true;
 		}
@@ -209,6 +210,7 @@ plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *ac
 	else if (l->token == TOKEN_NONE)
 	{
 		l->token = TOKEN_FETCHING;
+		l->token_asked_at = now;
 		action->kind = PE_DO_TOKEN;
 		action->link = l->id;
 		return true;

@@ -58,14 +58,25 @@ retry_later(pe_sender *sender, pe_key *key, int64_t least)
 		key->delay = least;
 }
 
+/* Begun before somebody said to try afresh: its answer says nothing of what is in the way now. */
+static bool
+is_outdated(const slot *s)
+{
+	return s->started < s->owner->fresh_since;
+}
+
 /*
  * One more verdict on the enrichment's records. After each sample of 20 it is
  * healthy, or, when more than half were refused, blocked: then mapping or schema is
  * wrong and no key is to blame. True when this verdict blocked it.
  */
 static bool
-count_verdict(pe_sender *sender, enrichment *e, bool refused, const char *reason, int64_t now)
+count_verdict(pe_sender *sender, const slot *s, bool refused, const char *reason, int64_t now)
 {
+	enrichment *e = s->owner;
+
+	if (is_outdated(s))
+		return false;
 	e->verdicts++;
 	e->refused += refused;
 	if (e->refused > TRIAL_KEYS / 2)
@@ -89,13 +100,14 @@ accept_key(pe_sender *sender, slot *s, int index, int64_t now)
 	note(sender, key, PE_OUTCOME_ACCEPTED, 0, NULL);
 	key->state = PE_KEY_ACCEPTED;
 	s->owner->last_accepted = now;
-	(void) count_verdict(sender, s->owner, false, NULL, now);
+	(void) count_verdict(sender, s, false, NULL, now);
 }
 
 /*
  * The platform refuses this one record. While the enrichment is not known to be
  * healthy, a first refusal is held back by one more try, so that a wrong schema is
- * noticed before anything is dead. Returns true when the enrichment got blocked.
+ * noticed before anything is dead. An outdated answer cannot tell one from the other:
+ * the key stays undecided, and is sent again. Returns true when the enrichment got blocked.
  */
 static bool
 refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_status, const char *reason,
@@ -105,6 +117,8 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 	enrichment *e = s->owner;
 	bool first = key->before != PE_OUTCOME_REFUSED;
 
+	if (is_outdated(s) && !e->healthy)
+		return false;
 	note(sender, key, outcome, http_status, reason);
 	if (e->healthy || !first)
 		key->state = PE_KEY_DEAD;
@@ -114,7 +128,7 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 	key->before = PE_OUTCOME_REFUSED;
 	if (!first && !e->healthy)
 		return false;
-	return count_verdict(sender, e, true, reason, now);
+	return count_verdict(sender, s, true, reason, now);
 }
 
 /* Failures of other kinds before say nothing of the data. */
@@ -140,7 +154,7 @@ fault_key(pe_sender *sender, slot *s, int index, int64_t first_fault, const char
 	note(sender, key, PE_OUTCOME_FAULT, 500, reason);
 	key->attempts++;
 	retry_later(sender, key, 0);
-	return count_verdict(sender, s->owner, true, reason, now);
+	return count_verdict(sender, s, true, reason, now);
 }
 
 /* Splits the current group in halves; the first half is next. */
@@ -205,7 +219,7 @@ on_token_refused(pe_sender *sender, slot *s, const char *reason, int64_t now)
 
 	if (s->token_generation != l->token_generation)
 		return; /* a newer token is there already */
-	if (g->token_tried)
+	if (g->token_tried && !is_outdated(s))
 	{
 		pe_enrichment_block(sender, s->owner, PE_BLOCK_AUTHORISATION, reason, now);
 		return;
@@ -247,6 +261,8 @@ on_entry(pe_sender *sender, slot *s, int index, const pe_result_entry *entry, in
 			*held = outcome;
 			return false;
 		case PE_OUTCOME_CONFIGURATION:
+			if (is_outdated(s))
+				return false;
 			note(sender, key, outcome, entry->status, entry->message);
 			key->state = PE_KEY_KEPT;
 			pe_enrichment_block(sender, s->owner, PE_BLOCK_CONFIGURATION, entry->message, now);
@@ -297,7 +313,7 @@ on_entries(pe_sender *sender, slot *s, const pe_result *result, int64_t now)
 		return;
 	else if (held == PE_OUTCOME_RATE)
 		pause_server(sender, s, now, result->retry_after);
-	else
+	else if (held == PE_OUTCOME_TOKEN)
 		on_token_refused(sender, s, "the token was refused for single records", now);
 }
 
@@ -318,17 +334,16 @@ on_refused(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *resu
 	int index = s->order[g.start];
 
 	if (g.length > 1)
+	{
 		halve(s);
-	else if (outcome == PE_OUTCOME_FAULT)
-	{
-		s->group_count--;
+		return;
+	}
+	if (outcome == PE_OUTCOME_FAULT)
 		(void) fault_key(sender, s, index, g.first_fault, result->reason, now);
-	}
 	else
-	{
-		s->group_count--;
 		(void) refuse_key(sender, s, index, outcome, result->http_status, result->reason, now);
-	}
+	if (s->public.keys[index].state != PE_KEY_PENDING)
+		s->group_count--;
 }
 
 static void
@@ -419,7 +434,8 @@ still_blocked(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *r
 	if (outcome == PE_OUTCOME_REFUSED || outcome == PE_OUTCOME_FAULT || outcome == PE_OUTCOME_MIXED ||
 	    outcome == PE_OUTCOME_TOO_BIG)
 	{
-		probe_refused(sender, s, outcome, result, now);
+		if (!is_outdated(s))
+			probe_refused(sender, s, outcome, result, now);
 		return true;
 	}
 	return false;
@@ -480,7 +496,8 @@ apply(pe_sender *sender, slot *s, pe_outcome outcome, const pe_result *result, i
 			on_token_refused(sender, s, result->reason, now);
 			break;
 		case PE_OUTCOME_CONFIGURATION:
-			pe_enrichment_block(sender, s->owner, PE_BLOCK_CONFIGURATION, result->reason, now);
+			if (!is_outdated(s))
+				pe_enrichment_block(sender, s->owner, PE_BLOCK_CONFIGURATION, result->reason, now);
 			break;
 		case PE_OUTCOME_RATE:
 			pause_server(sender, s, now, result->retry_after);

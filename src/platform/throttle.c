@@ -192,6 +192,13 @@ pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health h
 }
 
 void
+pe_throttle_probe_now(pe_throttle *throttle, int64_t now)
+{
+	if (throttle->open_until > now)
+		throttle->open_until = now;
+}
+
+void
 pe_throttle_pause(pe_throttle *throttle, int64_t now, int64_t delay)
 {
 	if (throttle->paused_until < now + delay)

@@ -61,6 +61,9 @@ extern void pe_throttle_start(pe_throttle *throttle, int64_t now, int messages);
 extern void pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health health,
                             uint64_t *random);
 
+/* The next probe of an open breaker need not wait. */
+extern void pe_throttle_probe_now(pe_throttle *throttle, int64_t now);
+
 /* Nothing starts for that long: what Retry-After asks for. */
 extern void pe_throttle_pause(pe_throttle *throttle, int64_t now, int64_t delay);
 

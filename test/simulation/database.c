@@ -216,6 +216,8 @@ database_resume(world *w, int e)
 	t->paused = false;
 	t->blocked = PE_BLOCK_NONE;
 	t->probe_at = PE_NEVER;
+	t->resumes++;
+	oracle_resumed(w, e);
 	for (int k = 0; k < w->keys; k++)
 		if (w->db.retry[e][k].next_at > wall(w))
 			w->db.retry[e][k].next_at = wall(w);
@@ -279,6 +281,7 @@ scan_target(world *w, int e, int64_t *next_scan)
 	    .stored_block = t->blocked,
 	    .stored_reason = "",
 	    .stored_probe_at = to_sender(w, t->probe_at),
+	    .resumes = t->resumes,
 	};
 
 	if (pe_sender_enrichment(w->sender, &info, w->now) != PE_OK)
@@ -320,7 +323,15 @@ database_scan(world *w)
 	for (int v = 0; v < w->servers; v++)
 		pe_sender_server(w->sender, v, &w->oracle.servers[v].limits, w->now);
 	for (int l = 0; l < 2 * w->servers; l++)
+	{
 		pe_sender_link(w->sender, l, server_of(l));
+		if (w->altered[l])
+		{
+			pe_sender_link_changed(w->sender, l, w->now);
+			oracle_altered(w, l);
+		}
+		w->altered[l] = false;
+	}
 	for (int e = 0; e < w->enrichments; e++)
 		if (w->db.targets[e].exists)
 			scan_target(w, e, &next_scan);
@@ -697,7 +708,17 @@ database_report(world *w, const pe_action *action)
 		                   chance(w, 500) ? PE_WRITE_FAILED : PE_WRITE_CONTENDED, w->now);
 		return;
 	}
-	t->blocked = action->block;
-	t->probe_at = action->probe_in < 0 ? PE_NEVER : wall(w) + action->probe_in;
+	if (t->resumes == action->resumes)
+	{
+		t->blocked = action->block;
+		t->probe_at = action->probe_in < 0 ? PE_NEVER : wall(w) + action->probe_in;
+		oracle_reported(w, action);
+	}
+	/* Somebody sees it and does something about it, while other requests are still under way. */
+	if (t->blocked != PE_BLOCK_NONE && !w->clear && chance(w, 300))
+	{
+		w->watched = action->enrichment + 1;
+		w->operator_at = w->now + roll(w, 200000);
+	}
 	pe_sender_reported(w->sender, action->enrichment, PE_WRITTEN, w->now);
 }

@@ -64,9 +64,9 @@ MUTATIONS = [
      "case PE_OUTCOME_UNKNOWN:\n\t\t\ts->group_count--;"),
     # Refusals.
     ("a refused request is dead as a whole", "sender_reply.c",
-     "if (g.length > 1)\n\t\thalve(s);",
+     "if (g.length > 1)\n\t{\n\t\thalve(s);\n\t\treturn;\n\t}",
      "if (g.length > 1)\n\t{\n\t\ts->group_count--;\n\t\tfor (int i = 0; i < g.length; i++)\n"
-     "\t\t\t(void) refuse_key(sender, s, s->order[g.start + i], outcome, 400, NULL, now);\n\t}"),
+     "\t\t\t(void) refuse_key(sender, s, s->order[g.start + i], outcome, 400, NULL, now);\n\t\treturn;\n\t}"),
     ("half of a refused request is forgotten", "sender_reply.c",
      "if (second.length > 0)\n\t\ts->groups[s->group_count++] = second;",
      ""),
@@ -120,7 +120,15 @@ MUTATIONS = [
      "!pe_enrichment_is_leaving(e) &&"),
     ("a key that has to wait is sent", "sender.c",
      "if (key->delay > 0)\n\t\t\tkey->state = PE_KEY_LATER;\n\t\telse", ""),
+    ("what was met before resume() blocks again", "sender_reply.c",
+     "return s->started < s->owner->fresh_since;", "return false;"),
+    ("a token refused before resume() blocks again", "sender.c",
+     "&& l->token_asked_at >= e->fresh_since", ""),
+    ("resume() is not heard of", "sender.c",
+     "if (!is_new && e->resumes != info->resumes)", "if (false)"),
     # The tables, as the model has them.
+    ("a block is written down although somebody has resumed", "database.c",
+     "if (t->resumes == action->resumes)", "if (true)"),
     ("refresh compares with the acknowledged value", "database.c",
      "int old = s->present ? s->value : RETRACTED;",
      "int old = s->present ? w->db.acknowledged[e][k] : RETRACTED;"),

@@ -73,6 +73,37 @@ meaning(const flight *f)
 /* ---- what the sender is told ------------------------------------------------------------ */
 
 void
+oracle_resumed(world *w, int e)
+{
+	enrichment_watch *watch = &w->oracle.enrichments[e];
+
+	watch->quiet_until = 0;
+	watch->resumed_at = w->now;
+	memset(watch->evidence, 0, sizeof(watch->evidence));
+}
+
+/* The sender has been told that requests go by other options of the server from now on. */
+void
+oracle_altered(world *w, int link)
+{
+	for (int e = 0; e < w->enrichments; e++)
+		if (w->oracle.enrichments[e].told.link == link)
+		{
+			w->oracle.enrichments[e].quiet_until = 0;
+			w->oracle.enrichments[e].fresh_since = w->now;
+		}
+}
+
+/* A block was written down. */
+void
+oracle_reported(world *w, const pe_action *action)
+{
+	if (action->block != PE_BLOCK_NONE && action->block != PE_BLOCK_IDENTITY &&
+	    !w->oracle.enrichments[action->enrichment].evidence[action->block])
+		complain(w, "enrichment %d is blocked by what was met before it was resumed", action->enrichment);
+}
+
+void
 oracle_scanned(world *w, const pe_sender_enrichment_info *info)
 {
 	enrichment_watch *watch = &w->oracle.enrichments[info->id];
@@ -82,6 +113,11 @@ oracle_scanned(world *w, const pe_sender_enrichment_info *info)
 		watch->quiet_until = 0;
 	if (info->stored_block != PE_BLOCK_NONE && info->stored_probe_at < watch->quiet_until)
 		watch->quiet_until = info->stored_probe_at;
+	if (watch->known && watch->told.resumes != info->resumes)
+	{
+		watch->quiet_until = 0;
+		watch->fresh_since = w->now;
+	}
 	watch->told = *info;
 	watch->known = true;
 }
@@ -241,6 +277,27 @@ note_key(world *w, const flight *f, int i, verdict said, bool about_it_alone)
 		key->too_big++;
 }
 
+/* What an answer says to a request of that moment may be a reason to block. */
+static void
+note_evidence(enrichment_watch *watch, int64_t sent_at, verdict said)
+{
+	if (sent_at < watch->resumed_at)
+		return;
+	watch->evidence[PE_BLOCK_CONFIGURATION] |= said == SAYS_CONFIGURATION;
+	watch->evidence[PE_BLOCK_AUTHORISATION] |= said == SAYS_TOKEN;
+	watch->evidence[PE_BLOCK_SCHEMA] |= said == SAYS_REFUSED || said == SAYS_FAULT;
+}
+
+void
+oracle_token(world *w, const flight *f, pe_status status)
+{
+	for (int e = 0; e < w->enrichments; e++)
+		note_evidence(&w->oracle.enrichments[e], f->sent_at,
+		              status == PE_UNAUTHORISED    ? SAYS_TOKEN
+		              : status == PE_CONFIGURATION ? SAYS_CONFIGURATION
+		                                           : SAYS_NOTHING);
+}
+
 void
 oracle_replied(world *w, const flight *f)
 {
@@ -257,9 +314,10 @@ oracle_replied(world *w, const flight *f)
 
 		w->oracle.keys[f->enrichment][f->keys[i]].in_flight = false;
 		note_key(w, f, i, own, said == SAYS_EACH || f->count == 1);
+		note_evidence(watch, f->sent_at, own);
 		blocks |= own == SAYS_CONFIGURATION;
 	}
-	if (blocks && watch->known)
+	if (blocks && watch->known && f->sent_at >= watch->fresh_since)
 		watch->quiet_until = w->now + PE_PROBE_PERIOD;
 }
 

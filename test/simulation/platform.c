@@ -259,6 +259,7 @@ token_reply(world *w, const flight *f)
 		status = PE_CONFIGURATION;
 	else if (chance(w, sky->lost))
 		status = PE_UNREACHABLE;
+	oracle_token(w, f, status);
 	/* A token is the one thing that takes a block of the link's enrichments away. */
 	for (int e = 0; e < w->enrichments; e++)
 		if (w->oracle.enrichments[e].told.link == f->link)

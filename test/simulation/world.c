@@ -93,12 +93,21 @@ crash(world *w)
 static void
 operate(world *w)
 {
-	int e = roll(w, w->enrichments);
+	int e = w->watched > 0 ? w->watched - 1 : roll(w, w->enrichments);
 	target *t = &w->db.targets[e];
+	bool watched = w->watched > 0;
 
 	w->operator_at = w->now + (1 + roll(w, 60)) * PE_SECOND;
+	w->watched = 0;
 	if (!t->exists)
 		return;
+	if (watched)
+	{
+		w->altered[t->link] = chance(w, 500);
+		if (chance(w, 700))
+			database_resume(w, e);
+		return;
+	}
 	switch (roll(w, 20))
 	{
 		case 0:
@@ -109,7 +118,6 @@ operate(world *w)
 		case 2:
 		case 3:
 		case 4:
-			w->oracle.enrichments[e].quiet_until = 0;
 			database_resume(w, e);
 			break;
 		case 5:
@@ -157,7 +165,6 @@ clear_up(world *w)
 		t->identity_matches = true;
 		if (!t->exists)
 			continue;
-		w->oracle.enrichments[e].quiet_until = 0;
 		database_resume(w, e);
 	}
 	w->operator_at = w->epoch_ends = PE_NEVER;

@@ -88,6 +88,7 @@ typedef struct target /* enrichment, enrichment_target and delivery_state */
 	int64_t ready_at;
 	pe_block blocked;
 	int64_t probe_at;
+	int64_t resumes;
 	long enqueued, accepted, superseded, dead;
 } target;
 
@@ -198,6 +199,9 @@ typedef struct enrichment_watch
 	int wrong_epochs; /* how often its schema became wrong */
 	int wrongly_dead; /* good records among the dead letters */
 	int deaths;
+	int64_t resumed_at;                   /* in the tables; what was begun before is no reason to block */
+	int64_t fresh_since;                  /* nor, for the sender, what was begun before it heard of it */
+	bool evidence[PE_BLOCK_IDENTITY + 1]; /* an answer since then that may block: for that reason */
 } enrichment_watch;
 
 typedef struct oracle
@@ -219,6 +223,8 @@ typedef struct world
 	bool jumps, clear;
 	int crash, trouble; /* permille: of the sender's steps; of the database's transactions */
 	int64_t epoch_ends, operator_at;
+	int watched;             /* enrichment + 1 that an operator has just seen blocked */
+	bool altered[MAX_LINKS]; /* since the last scan */
 	database db;
 	platform platform;
 	oracle oracle;
@@ -262,6 +268,10 @@ extern bool platform_step(world *w);
 extern int64_t platform_next(const world *w);
 
 /* oracle.c */
+extern void oracle_resumed(world *w, int e);
+extern void oracle_altered(world *w, int link);
+extern void oracle_token(world *w, const flight *f, pe_status status);
+extern void oracle_reported(world *w, const pe_action *action);
 extern void oracle_scanned(world *w, const pe_sender_enrichment_info *info);
 extern void oracle_refreshed(world *w, int e, int key, int source, const score *newest);
 extern void oracle_sent(world *w, const flight *f);

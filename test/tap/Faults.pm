@@ -27,9 +27,10 @@ use Time::HiRes qw(time sleep);
 use Queue;
 use StandIn;
 
-our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then check_oracle check_worker_memory check_logs within);
+our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then after check_oracle check_worker_memory check_logs within);
 
-my $PATIENCE = 120;
+# On a busy machine a backoff may have grown to minutes before anybody has seen that the fault is over.
+my $PATIENCE = 400;
 my $LARGEST_MEMORY = 64 * 1024;
 # Part of every value: must never be found in a log.
 my $PRIVATE = 'private-band';
@@ -94,6 +95,14 @@ sub block_then
 		like($row->{why}, $reason, "$fault->{name}: the reason is told");
 		is($row->{dead}, $fault->{dead_before} // 0, "$fault->{name}: nothing is dead");
 		($what // \&heal)->($fault) } ] ];
+}
+
+# A condition that holds so many seconds after it was first asked.
+sub after
+{
+	my ($seconds) = @_;
+	my $since;
+	return sub { $since //= time; return time - $since >= $seconds };
 }
 
 sub _set_up
@@ -225,7 +234,7 @@ sub run_in_turn
 	@faults = _chosen(@faults);
 	for my $fault (@faults)
 	{
-		$fault->{keys} //= 3000;
+		$fault->{keys} //= 2000;
 		$fault->{server} = { messages_per_second => 2000, %{ $fault->{server} // {} } };
 	}
 	_set_up_all($node, $platform, @faults);

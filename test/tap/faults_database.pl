@@ -1,5 +1,5 @@
-# What others do in the database while the worker sends: they alter, drop and misconfigure. First what concerns one
-# server or one enrichment, all at once; then what concerns the whole database. Whatever happens, nothing is lost or goes backwards, and nobody is held up.
+# What others do to a server, a mapping, a secret or an enrichment while the worker sends: they alter, drop and misconfigure.
+# Whatever happens, nothing is lost or goes backwards.
 use strict;
 use warnings;
 use FindBin;
@@ -7,7 +7,6 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time sleep);
 use StandIn;
 use Queue;
 use Faults;
@@ -17,17 +16,7 @@ my $node = start_node($platform, 'database');
 $platform->settings(clients => { 'profenrich-client' => 'profenrich-secret', 'other-client' => 'other-secret' });
 
 sub sql { return $node->safe_psql('postgres', join ';', @_) }
-sub restart_worker { sql('SELECT profenrich.stop_worker(); SELECT profenrich.start_worker()'); return }
 
-# A condition that holds so many seconds after it was first asked.
-sub after
-{
-	my ($seconds) = @_;
-	my $since;
-	return sub { $since //= time; return time - $since >= $seconds };
-}
-
-# ---- one server, one enrichment ------------------------------------------------------------------------------
 # "%s" in SQL is the enrichment's name, and its server's.
 
 sub run_sql { my ($sql) = @_; return sub { (my $text = $sql) =~ s/%s/$_[0]{enrichment}/g; sql($text) } }
@@ -102,6 +91,20 @@ run_faults($node, $platform,
 			'configuration', qr/permission denied for foreign server/, run_sql('GRANT USAGE ON FOREIGN SERVER %s TO %s')) },
 	{ name => 'the enrichment gets another owner', @slowly, steps => [ [ accepted => run_sql("CREATE ROLE %s SUPERUSER; UPDATE profenrich.enrichment SET owner = '%s' WHERE name = '%s';
 		CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id 'profenrich-client', secret_file 'standin')") ] ] },
+	{ name => 'the owner\'s role is dropped', start => sub {
+			my ($fault) = @_;
+			run_sql("CREATE ROLE %s SUPERUSER; CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id 'profenrich-client', secret_file 'standin');
+				UPDATE profenrich.enrichment SET owner = '%s' WHERE name = '%s'")->($fault) },
+		done_and_undone(run_sql("DROP USER MAPPING FOR %s SERVER %s; DROP ROLE %s"), 'configuration', qr/./,
+			run_sql("UPDATE profenrich.enrichment SET owner = current_user::regrole WHERE name = '%s'")) },
+	{ name => 'the server is altered and the enrichment resumed again and again', @slowly,
+		steps => [ map { [ after(0.1), run_sql("ALTER SERVER %s OPTIONS (SET requests_per_second '" . (20 + $_) . "'); SELECT profenrich.resume('%s')") ] } 1 .. 10 ] },
+	{ name => 'the server goes where certificates are wrong and back', @slowly, start => sub {
+			$_[0]{bad_port} = $platform->control('POST', '/ports', { kind => 'untrusted' })->{port} },
+		steps => [ map { (
+			[ accepted => sub { run_sql("ALTER SERVER %s OPTIONS (SET collection_url 'https://localhost:$_[0]{bad_port}')")->(@_) } ],
+			[ 'blocked: configuration' => sub { run_sql("ALTER SERVER %s OPTIONS (SET collection_url '" . $platform->url . "/via/%s'); SELECT profenrich.resume('%s')")->(@_) } ],
+			[ sub { $_[1]{state} !~ /blocked/ } => undef ]) } 1 .. 3 ] },
 	{ name => 'the enrichment is dropped', @slowly, gone => 1, steps => [ [ accepted => run_sql("SELECT profenrich.drop_enrichment('%s', true)") ] ] },
 	{ name => 'the enrichment is dropped and made again', @slowly, gone => 1, steps => [ [ accepted => run_sql("SELECT profenrich.drop_enrichment('%s', true);
 		SELECT profenrich.create_enrichment('%s', server => '%s', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID'); SELECT * FROM profenrich.provision('%s')") ] ] },
@@ -118,27 +121,6 @@ run_faults($node, $platform,
 		run_sql("SELECT profenrich.adopt('%s')")) },
 	{ name => 'everything is resumed all the time', @slowly, via => [ [ '/collection/', every => 2, count => 8, action => { status => 503 } ] ],
 		steps => [ map { [ after(0.1), run_sql("SELECT profenrich.resume('%s')") ] } 1 .. 15 ] },
-);
-
-# ---- the whole database --------------------------------------------------------------------------------------
-
-# What this test's own sessions need when the database's settings are hostile.
-my $sane = join ' ', map { "-c $_" } qw(statement_timeout=0 lock_timeout=0 idle_in_transaction_session_timeout=0 default_transaction_read_only=off
-	search_path=public role=none standard_conforming_strings=on transform_null_equals=off session_replication_role=origin), 'default_transaction_isolation=read\\ committed';
-my @settings = ("search_path = hostile, public", 'statement_timeout = 1', 'lock_timeout = 1', 'idle_in_transaction_session_timeout = 1',
-	'default_transaction_isolation = serializable', 'default_transaction_read_only = on', 'default_transaction_deferrable = on',
-	'role = powerless', "datestyle = 'SQL, DMY'", "timezone = 'Pacific/Kiritimati'", 'standard_conforming_strings = off', 'quote_all_identifiers = on',
-	'enable_indexscan = off', 'work_mem = 64', 'row_security = off', 'check_function_bodies = on', 'transform_null_equals = on', 'session_replication_role = replica',
-	"default_tablespace = 'nowhere'", 'max_parallel_workers_per_gather = 8', 'plan_cache_mode = force_custom_plan', 'bytea_output = escape', 'array_nulls = off',
-	'extra_float_digits = -10', "intervalstyle = 'sql_standard'");
-
-run_in_turn($node, $platform,
-	{ name => 'hostile settings of database and role', steps => [ [ accepted => sub {
-			sql('CREATE ROLE powerless', 'CREATE SCHEMA hostile', map({ "CREATE FUNCTION hostile.$_ AS 'SELECT 1/0' LANGUAGE sql" } 'clock_timestamp() RETURNS int', 'cardinality(text[]) RETURNS int'),
-				'CREATE TABLE hostile.outbox (chunk_id int)', map { ("ALTER DATABASE postgres SET $_", "ALTER ROLE postgres SET $_") } @settings);
-			$ENV{PGOPTIONS} = $sane;
-			restart_worker() } ] ],
-		end => sub { sql('ALTER DATABASE postgres RESET ALL', 'ALTER ROLE postgres RESET ALL', 'DROP SCHEMA hostile CASCADE', 'DROP ROLE powerless'); delete $ENV{PGOPTIONS} }, repeats => 16 * 50 },
 );
 check_logs($node, $platform);
 within(5, 'a fast stop', sub { $node->stop('fast') });

@@ -17,6 +17,8 @@ my $platform = StandIn->new;
 my $node = start_node($platform, 'life', "fsync = on\nprofenrich.sender_identity = 'production'\nprofenrich.resend_gap = 0\n", allows_streaming => 1);
 my $pid_of_worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'profenrich worker' AND datname = 'postgres'";
 
+my $terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'profenrich worker'";
+
 sub sql { return $node->safe_psql('postgres', join ';', @_) }
 sub accepted_more { my ($count) = @_; my $until = time + 60; sleep 0.02 until $platform->accepted >= $count || time > $until; return }
 
@@ -157,8 +159,77 @@ is($full->safe_psql('postgres', "SELECT ok FROM profenrich.health() WHERE check_
 $full->append_conf('postgresql.conf', "max_worker_processes = 8\n");
 $full->restart;
 run_faults($full, $platform, { name => 'when there are some again' });
+
+# ---- no connection left --------------------------------------------------------------------------------------
+
+$full->append_conf('postgresql.conf', "max_connections = 12\nsuperuser_reserved_connections = 3\nmax_wal_senders = 2\n");
+$full->restart;
+$full->safe_psql('postgres', 'CREATE ROLE visitor LOGIN');
+my @visitors;
+run_in_turn($full, $platform, { name => 'all connections are taken, and the worker dies', repeats => 16 * 50, steps => [
+	[ accepted => sub {
+		push @visitors, $full->background_psql('postgres', extra_params => [ '-U', 'visitor' ]) for 1 .. 9;
+		like(($full->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'visitor' ]))[2], qr/connection slots|too many/, 'no connection is left');
+		$full->safe_psql('postgres', $terminate) } ],
+	[ after(1) => sub { $_->quit for @visitors } ] ] });
 $full->stop;
 PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-w', '-D', $full->data_dir, '-l', $full->logfile, '-o', '-b', 'start');
 is($full->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'profenrich%'"), 0, 'no process of ours in binary upgrade mode');
 PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-w', '-D', $full->data_dir, '-m', 'fast', 'stop');
+
+# ---- a disk that is full -------------------------------------------------------------------------------------
+
+# The postmaster in a namespace of its own, where it has a file system of 4 MB for the queue: where the machine allows that.
+my $narrow = start_node($platform, 'narrow', "profenrich.resend_gap = 1\n");
+$narrow->stop;
+my $mount = $narrow->basedir . '/small';
+mkdir $mount or die "$mount: $!";
+my ($user, $group) = ($<, $( + 0);
+my @in_namespace = ('unshare', '-r', '-m', 'sh', '-c',
+	"mount -t tmpfs -o size=4m none \"\$0\" && exec unshare -U --map-user=$user --map-group=$group \"\$@\"", $mount);
+SKIP:
+{
+	skip 'no namespaces or mounts for this user', 1 if !IPC::Run::run([ @in_namespace, 'true' ], '>', '/dev/null', '2>', '/dev/null');
+	PostgreSQL::Test::Utils::system_or_bail(@in_namespace, 'pg_ctl', '-w', '-D', $narrow->data_dir, '-l', $narrow->logfile, 'start');
+	$narrow->_update_pid(1);
+	# The server's own view of the place, as the mount is nobody else's.
+	my $in_server = sub { $narrow->psql('postgres', "COPY (SELECT 1) TO PROGRAM '$_[0]'") };
+	$in_server->("mkdir $mount/space && chmod 700 $mount/space");
+	$narrow->safe_psql('postgres', "CREATE EXTENSION profenrich");
+	$narrow->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$mount/space'");
+	$narrow->safe_psql('postgres', "ALTER TABLE profenrich.sent SET TABLESPACE small; ALTER TABLE profenrich.retry SET TABLESPACE small");
+	run_in_turn($narrow, $platform, { name => 'the disk is full', keys => 4000, steps => [
+		[ accepted => sub { $in_server->("cat /dev/zero > $mount/fill") } ],
+		[ sub { $narrow->safe_psql('postgres', 'SELECT state FROM profenrich.worker_status') eq 'halted' } => sub {
+			like(slurp_file($narrow->logfile), qr/No space left on device/, 'the disk is full, as the log says');
+			is($narrow->safe_psql('postgres', "SELECT ok FROM profenrich.health() WHERE check_name = 'worker'"), 'f', 'and health()');
+			$in_server->("rm $mount/fill") } ] ] });
+	check_logs($narrow, $platform);
+	within(5, 'a fast stop', sub { $narrow->stop('fast') });
+}
+
+# ---- a clock that jumps --------------------------------------------------------------------------------------
+
+my ($faketime) = glob '/usr/lib/*/faketime/libfaketime.so.1';
+SKIP:
+{
+	skip 'libfaketime is not here', 1 if !$faketime;
+	my $jumping = start_node($platform, 'jumping');
+	my $clock = $jumping->basedir . '/clock';
+	my $set = sub { open my $file, '>', $clock or die "$clock: $!"; print {$file} "$_[0]\n"; close $file or die "$clock: $!"; return };
+	$set->('+0');
+	{
+		local %ENV = (%ENV, LD_PRELOAD => $faketime, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1, FAKETIME_DONT_FAKE_MONOTONIC => 1, FAKETIME_DISABLE_SHM => 1);
+		$jumping->restart;
+	}
+	my $hours = "SELECT round(extract(epoch FROM clock_timestamp() - to_timestamp(%d)) / 3600)";
+	run_in_turn($jumping, $platform, { name => 'a clock that jumps', via => [ [ '/collection/', every => 5, action => { entries => { status => 503, every => 3 } } ] ], steps => [
+		[ accepted => undef ],
+		(map { my $to = $_; [ after(0.3) => sub {
+			$set->(sprintf '%+d', $to * 3600);
+			is($jumping->safe_psql('postgres', sprintf $hours, time), $to, "the server's clock is $to hours ahead") } ] } 1, 30, 2, 5, 0),
+		[ after(0.5) => \&heal ] ] });
+	check_logs($jumping, $platform);
+	within(5, 'a fast stop', sub { $jumping->stop('fast') });
+}
 done_testing();

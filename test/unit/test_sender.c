@@ -1035,6 +1035,179 @@ test_block_by_others(void)
 	end(&b);
 }
 
+/* Two requests of two shards, under way at the same time. */
+static void
+send_two(bench *b, pe_slot **first, pe_slot **second)
+{
+	IS_INT(run(b, PE_SECOND), PE_DO_SEND, "one request");
+	*first = send_all(b);
+	pe_sender_has_work(b->sender, b->info.id, 4);
+	IS_INT(run(b, PE_SECOND), PE_DO_SEND, "and another");
+	*second = send_all(b);
+}
+
+static void
+answer(bench *b, pe_slot *slot, const pe_result *result)
+{
+	b->now += 50000;
+	pe_sender_response(b->sender, slot, b->now, result, &b->summary);
+}
+
+/* resume(), as the tables tell of it. */
+static void
+resume(bench *b)
+{
+	b->info.stored_block = PE_BLOCK_NONE;
+	b->info.stored_probe_at = PE_NEVER;
+	b->info.resumes++;
+	pe_sender_wake(b->sender);
+}
+
+/* Goes on past commits until something is to be sent. */
+static pe_action_kind
+run_to_send(bench *b, int64_t limit)
+{
+	pe_action_kind kind;
+
+	while ((kind = run(b, limit)) == PE_DO_COMMIT)
+		pe_sender_committed(b->sender, b->action.slot, b->now, PE_WRITTEN);
+	return kind;
+}
+
+/* What was asked before somebody resumed is answered after it. */
+static void
+test_answer_from_before_resume(void)
+{
+	static const pe_result untrusted = {.transport = PE_UNTRUSTED, .reason = "certificate"};
+	static const pe_result no_token = {.http_status = 401, .reason = "no"};
+	static const pe_result refused = {.http_status = 400, .reason = "no"};
+	const pe_result *answers[] = {&untrusted, &no_token, &refused};
+	pe_slot *first, *second;
+	bench b;
+
+	for (int i = 0; i < 3; i++)
+	{
+		begin(&b, 1);
+		send_two(&b, &first, &second);
+		answer(&b, first, &untrusted);
+		(void) run_to_send(&b, 0);
+		IS_INT(b.reported, PE_BLOCK_CONFIGURATION, "blocked by the first");
+		resume(&b);
+		IS_INT(run_to_send(&b, PE_SECOND), PE_DO_SEND, "resumed: it is tried");
+		reply_entries(&b, NULL, 0, 0);
+		answer(&b, second, answers[i]);
+		IS_INT(run_to_send(&b, PE_SECOND), PE_DO_SEND, "the second's answer, of before, is no obstacle");
+		IS_INT(b.reports, 1, "and blocks nothing");
+		OK(b.action.slot == second, "its keys are sent again");
+		answer(&b, send_all(&b), &untrusted);
+		IS_INT(run_to_send(&b, PE_SECOND), PE_DO_WAIT, "what is met after that");
+		IS_INT(b.reports, 2, "blocks");
+		end(&b);
+	}
+}
+
+/* resume() comes between an answer that blocks and its being written down. */
+static void
+test_report_and_resume(void)
+{
+	static const pe_result untrusted = {.transport = PE_UNTRUSTED, .reason = "certificate"};
+	bench b;
+
+	begin(&b, 5);
+	b.info.resumes = 3;
+	IS_INT(run(&b, PE_SECOND), PE_DO_SEND, "a request");
+	answer(&b, send_all(&b), &untrusted);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "is answered by a wrong certificate");
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	pe_sender_next(b.sender, b.now, &b.action);
+	IS_INT(b.action.kind, PE_DO_REPORT, "which is to be written down");
+	IS_INT(b.action.resumes, 3, "unless somebody has resumed meanwhile");
+	resume(&b);
+	pe_sender_reported(b.sender, b.action.enrichment, PE_WRITTEN, b.now);
+	IS_INT(run_to_send(&b, PE_SECOND), PE_DO_SEND, "who is heard");
+	IS_INT(b.reports, 0, "nothing more is written");
+	end(&b);
+}
+
+/* A resume ends what is waited for: backoff, breaker, token. */
+static void
+test_resume_ends_waiting(void)
+{
+	static const pe_result unreachable = {.transport = PE_UNREACHABLE, .reason = "connect"};
+	bench b;
+
+	begin(&b, 5);
+	for (int i = 0; i < 12; i++)
+	{
+		IS_INT(run(&b, 400 * PE_SECOND), PE_DO_SEND, "a request");
+		answer(&b, send_all(&b), &unreachable);
+	}
+	resume(&b);
+	IS_INT(run(&b, PE_SECOND / 10), PE_DO_SEND,
+	       "after many failures it is tried as soon as somebody resumes");
+	answer(&b, send_all(&b), &unreachable);
+	resume(&b);
+	pe_sender_link_changed(b.sender, 1, b.now);
+	IS_INT(run(&b, PE_SECOND / 10), PE_DO_SEND, "and again");
+	end(&b);
+}
+
+/* The server's options change while two requests are under way by the old ones. */
+static void
+test_altered_server(void)
+{
+	static const pe_result untrusted = {.transport = PE_UNTRUSTED, .reason = "certificate"};
+	pe_slot *first, *second;
+	int64_t blocked_at;
+	bench b;
+
+	begin(&b, 1);
+	send_two(&b, &first, &second);
+	answer(&b, first, &untrusted);
+	IS_INT(run_to_send(&b, PE_SECOND), PE_DO_WAIT, "blocked");
+	blocked_at = b.now;
+	pe_sender_link_changed(b.sender, 1, b.now);
+	answer(&b, second, &untrusted);
+	IS_INT(run_to_send(&b, PE_SECOND), PE_DO_SEND,
+	       "an altered server is probed, whatever came from the old one");
+	IS_INT(b.reports, 1, "which blocks nothing");
+	OK(b.now < blocked_at + PE_SECOND, "it is probed at once");
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(run_to_send(&b, PE_SECOND), PE_DO_SEND, "the probe ends the block");
+	IS_INT(b.reported, PE_BLOCK_NONE, "as is written down");
+	end(&b);
+}
+
+/* A token that was asked for before is refused after it. */
+static void
+test_token_from_before_resume(void)
+{
+	bench b;
+
+	begin(&b, 5);
+	for (;;)
+	{
+		pe_sender_next(b.sender, b.now, &b.action);
+		if (b.action.kind == PE_DO_TOKEN)
+			break;
+		if (b.action.kind == PE_DO_SCAN)
+			scan(&b);
+		else if (b.action.kind == PE_DO_LOAD)
+			pe_sender_loaded(b.sender, b.action.slot, b.now, PE_WORK_CHUNK, 5, NULL);
+		else
+			b.now = b.action.until;
+	}
+	b.now += 1000;
+	resume(&b);
+	pe_sender_next(b.sender, b.now, &b.action);
+	IS_INT(b.action.kind, PE_DO_SCAN, "resumed while a token is asked for");
+	scan(&b);
+	pe_sender_token(b.sender, 1, b.now + 1000, PE_UNAUTHORISED, "refused");
+	IS_INT(run(&b, 2 * PE_SECOND), PE_DO_SEND, "its refusal blocks nothing: another one is asked for");
+	IS_INT(b.reports, 0, "nothing was written down");
+	end(&b);
+}
+
 int
 main(void)
 {
@@ -1066,5 +1239,10 @@ main(void)
 	test_throttle();
 	test_memory();
 	test_block_by_others();
+	test_answer_from_before_resume();
+	test_report_and_resume();
+	test_resume_ends_waiting();
+	test_altered_server();
+	test_token_from_before_resume();
 	return tap_done();
 }

@@ -16,7 +16,8 @@ ALTER TABLE @extschema@.model_version ADD COLUMN consent text, ADD COLUMN rows_w
 ALTER TABLE @extschema@.outbox ADD COLUMN job_id bigint;
 DROP INDEX @extschema@.outbox_shard_idx;
 CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id) WHERE job_id IS NULL;
-ALTER TABLE @extschema@.delivery_state ADD COLUMN held_until timestamptz;
+ALTER TABLE @extschema@.delivery_state ADD COLUMN held_until timestamptz,
+	ADD COLUMN resumes bigint NOT NULL DEFAULT 0;
 
 -- the parts
 
