@@ -715,10 +715,7 @@ database_report(world *w, const pe_action *action)
 		oracle_reported(w, action);
 	}
 	/* Somebody sees it and does something about it, while other requests are still under way. */
-	if (t->blocked != PE_BLOCK_NONE && !w->clear && chance(w, 300))
-	{
-		w->watched = action->enrichment + 1;
-		w->operator_at = w->now + roll(w, 200000);
-	}
+	if (t->blocked != PE_BLOCK_NONE && chance(w, 300))
+		operator_comes(w, action->enrichment, 200000);
 	pe_sender_reported(w->sender, action->enrichment, PE_WRITTEN, w->now);
 }

@@ -245,6 +245,9 @@ platform_token(world *w, int link)
 	f->server = server_of(link);
 	f->arrivals = 0;
 	f->replies_at = w->now + 1000 + roll(w, 100000);
+	for (int e = 0; e < w->enrichments; e++)
+		if (w->oracle.enrichments[e].told.link == link && chance(w, 50))
+			operator_comes(w, e, 50000);
 }
 
 static void
@@ -285,6 +288,9 @@ reply(world *w, flight *f)
 		f->entries[f->count] = (pe_result_entry){0, NULL};
 	oracle_replied(w, f);
 	pe_sender_response(w->sender, f->slot, w->now, &f->result, &summary);
+	/* Before anything has come of it. */
+	if (chance(w, 5))
+		operator_comes(w, f->enrichment, 1);
 }
 
 static void

@@ -90,6 +90,15 @@ crash(world *w)
 	start_sender(w);
 }
 
+void
+operator_comes(world *w, int e, int within)
+{
+	if (w->clear)
+		return;
+	w->watched = e + 1;
+	w->operator_at = w->now + roll(w, within);
+}
+
 static void
 operate(world *w)
 {

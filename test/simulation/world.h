@@ -223,7 +223,7 @@ typedef struct world
 	bool jumps, clear;
 	int crash, trouble; /* permille: of the sender's steps; of the database's transactions */
 	int64_t epoch_ends, operator_at;
-	int watched;             /* enrichment + 1 that an operator has just seen blocked */
+	int watched;             /* enrichment + 1 that an operator looks after next */
 	bool altered[MAX_LINKS]; /* since the last scan */
 	database db;
 	platform platform;
@@ -240,6 +240,8 @@ typedef struct world
 extern int roll(world *w, int sides);
 extern bool chance(world *w, int permille);
 extern int64_t wall(const world *w);
+/* Somebody looks after this enrichment, within so long. */
+extern void operator_comes(world *w, int e, int within);
 extern int shard_of(const world *w, int key);
 extern int server_of(int link);
 /* The first complaint stops the world. */

@@ -115,18 +115,19 @@ sub _set_up
 	$fault->{keys}  //= 320;
 	$fault->{chunk} //= 50;
 	$platform->connect_server($node, $name, %options);
-	$node->safe_psql('postgres', "
-		SELECT profenrich.create_enrichment('$name', server => '$name', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID');
-		SELECT * FROM profenrich.provision('$name')");
-	$fault->{id} = $node->safe_psql('postgres', "SELECT enrichment_id FROM profenrich.enrichment WHERE name = '$name'");
-	# Only now: provisioning needs everything in order.
+	# Changed only then: provisioning needs everything in order.
 	my %changed = %{ $fault->{server} // {} };
 	if ($fault->{port})
 	{
 		$fault->{port_number} = $platform->control('POST', '/ports', { kind => $fault->{port} })->{port};
 		$changed{collection_url} = "https://localhost:$fault->{port_number}/via/$name";
 	}
-	$node->safe_psql('postgres', "ALTER SERVER $name OPTIONS (SET $_ '$changed{$_}')") for sort keys %changed;
+	my $alter = join ' ', map { "ALTER SERVER $name OPTIONS (SET $_ '$changed{$_}');" } sort keys %changed;
+	my $result = $node->safe_psql('postgres', "
+		SELECT profenrich.create_enrichment('$name', server => '$name', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID');
+		SELECT * FROM profenrich.provision('$name'); $alter
+		SELECT enrichment_id FROM profenrich.enrichment WHERE name = '$name'");
+	($fault->{id}) = $result =~ /(\d+)$/;
 	$fault->{steps} = [ @{ $fault->{steps} // [] } ];
 	return;
 }
@@ -336,14 +337,19 @@ sub check_worker_memory
 	return;
 }
 
-# No crash but those that were made, no secret, no token, no value in the server's log.
+# No crash but those that were made, no secret, no token, no value in the server's log; no secret and no token in any table.
 sub check_logs
 {
 	my ($node, $platform, %expected) = @_;
 	my $log = slurp_file($node->logfile);
 	my $tokens = join '|', map { quotemeta } keys %{ $platform->control('GET', '/tokens') };
-	my $secrets = join '|', 'profenrich-secret', 'rotated-secret', $PRIVATE, $tokens || ();
-	unlike($log, qr/$secrets/, 'no secret, token or value in the log');
+	my $secrets = join '|', 'profenrich-secret', 'other-secret', 'rotated-secret', $tokens || ();
+	unlike($log, qr/$secrets|$PRIVATE/, 'no secret, token or value in the log');
+	if ($node->{_pid})
+	{
+		IPC::Run::run([ 'pg_dumpall', '-h', $node->host, '-p', $node->port ], '>', \my $dump);
+		ok($dump =~ /profenrich.outbox/ && $dump !~ /$secrets/, 'no secret or token in a table');
+	}
 	unlike($log, $expected{crashes} ? qr/signal 11|signal 6|TRAP:/ : qr/PANIC|terminated by signal|TRAP:/, 'no crash in the log');
 	return;
 }

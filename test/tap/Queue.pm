@@ -33,21 +33,22 @@ sub enqueue
 	my $band = $options{band} // 'b';
 	my $settle = 'SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
 	my $version = $node->safe_psql($database, "$settle
-		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id");
-	$node->safe_psql($database, "$settle
+		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id AS version \\gset
 		BEGIN;
 		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
-			SELECT $id, 'K-' || i, $version, $version * 1000003 + i, now(), jsonb_build_object('score', $version, 'band', '$band' || i % 7)
+			SELECT $id, 'K-' || i, :version, :version * 1000003 + i, now(), jsonb_build_object('score', :version, 'band', '$band' || i % 7)
 			FROM generate_series($from, $to) i
 			ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version, hash = excluded.hash,
 				changed_at = excluded.changed_at, value = excluded.value, retracted = false;
 		INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys)
-			SELECT $id, shard, $version, array_agg(key) FROM (
+			SELECT $id, shard, :version, array_agg(key) FROM (
 				SELECT key, shard, (row_number() OVER (PARTITION BY shard) - 1) / $chunk AS part
 				FROM (SELECT 'K-' || i AS key, i % 16 AS shard FROM generate_series($from, $to) i) k) n
 			GROUP BY shard, part ORDER BY part, shard;
 		SELECT profenrich.wake_worker();
-		COMMIT;");
+		COMMIT;
+		SELECT :version");
+	$version =~ s/.*\n//s;
 	return $version;
 }
 
