@@ -329,6 +329,7 @@ database_scan(world *w)
 		{
 			pe_sender_link_changed(w->sender, l, w->now);
 			oracle_altered(w, l);
+			w->altered_at[l] = w->now;
 		}
 		w->altered[l] = false;
 	}

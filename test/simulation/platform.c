@@ -262,6 +262,9 @@ token_reply(world *w, const flight *f)
 		status = PE_CONFIGURATION;
 	else if (chance(w, sky->lost))
 		status = PE_UNREACHABLE;
+	/* That of an earlier session says nothing, see exchange.c. */
+	if (f->sent_at < w->altered_at[f->link])
+		status = PE_UNREACHABLE;
 	oracle_token(w, f, status);
 	/* A token is the one thing that takes a block of the link's enrichments away. */
 	for (int e = 0; e < w->enrichments; e++)

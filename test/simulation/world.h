@@ -223,8 +223,9 @@ typedef struct world
 	bool jumps, clear;
 	int crash, trouble; /* permille: of the sender's steps; of the database's transactions */
 	int64_t epoch_ends, operator_at;
-	int watched;             /* enrichment + 1 that an operator looks after next */
-	bool altered[MAX_LINKS]; /* since the last scan */
+	int watched;                   /* enrichment + 1 that an operator looks after next */
+	bool altered[MAX_LINKS];       /* since the last scan */
+	int64_t altered_at[MAX_LINKS]; /* as the sender was told */
 	database db;
 	platform platform;
 	oracle oracle;

@@ -337,7 +337,7 @@ sub check_worker_memory
 	return;
 }
 
-# No crash but those that were made, no secret, no token, no value in the server's log; no secret and no token in any table.
+# No crash but those that were made (panics: so many of them are the server's own), no secret, no token, no value in the server's log; no secret and no token in any table.
 sub check_logs
 {
 	my ($node, $platform, %expected) = @_;
@@ -350,7 +350,9 @@ sub check_logs
 		IPC::Run::run([ 'pg_dumpall', '-h', $node->host, '-p', $node->port ], '>', \my $dump);
 		ok($dump =~ /profenrich.outbox/ && $dump !~ /$secrets/, 'no secret or token in a table');
 	}
-	unlike($log, $expected{crashes} ? qr/signal 11|signal 6|TRAP:/ : qr/PANIC|terminated by signal|TRAP:/, 'no crash in the log');
+	unlike($log, $expected{crashes} ? qr/signal 11|TRAP:/ : qr/PANIC|terminated by signal|TRAP:/, 'no crash in the log');
+	my @aborts = $log =~ /by signal 6/g;
+	cmp_ok(scalar @aborts, '<=', $expected{panics}, 'nor an abort but in the panics that were made') if $expected{crashes};
 	return;
 }
 

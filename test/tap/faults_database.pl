@@ -102,7 +102,9 @@ run_faults($node, $platform,
 	{ name => 'the server goes where certificates are wrong and back', @slowly, start => sub {
 			$_[0]{bad_port} = $platform->control('POST', '/ports', { kind => 'untrusted' })->{port} },
 		steps => [ map { (
-			[ accepted => sub { run_sql("ALTER SERVER %s OPTIONS (SET collection_url 'https://localhost:$_[0]{bad_port}')")->(@_) } ],
+			[ accepted => sub {
+				run_sql("ALTER SERVER %s OPTIONS (SET collection_url 'https://localhost:$_[0]{bad_port}')")->(@_);
+				enqueue($node, $_[0]{id}, 1, 16) } ],
 			[ 'blocked: configuration' => sub { run_sql("ALTER SERVER %s OPTIONS (SET collection_url '" . $platform->url . "/via/%s'); SELECT profenrich.resume('%s')")->(@_) } ],
 			[ sub { $_[1]{state} !~ /blocked/ } => undef ]) } 1 .. 3 ] },
 	{ name => 'the enrichment is dropped', @slowly, gone => 1, steps => [ [ accepted => run_sql("SELECT profenrich.drop_enrichment('%s', true)") ] ] },

@@ -29,6 +29,7 @@ my $rounds = $ENV{FAULT_ROUNDS} // 6;
 srand $seed;
 note("FAULT_SEED=$seed");
 my $keys = 2000 * $rounds;
+my $panics = 0;
 my %crashes = (
 	'SIGTERM to the worker' => sub { kill 'TERM', split /\n/, sql($pid_of_worker) },
 	'SIGKILL to the worker' => sub { kill 'KILL', split /\n/, sql($pid_of_worker); sleep 0.2 },
@@ -36,7 +37,7 @@ my %crashes = (
 	'a fast stop' => sub { within(5, 'a fast stop while sending', sub { $node->stop('fast') }); $node->start },
 	'the platform killed' => sub { $platform->restart },
 	# The worker's next write of WAL fails, which is a panic for the whole server.
-	'no room for WAL' => sub { for my $pid (split /\n/, sql($pid_of_worker)) { IPC::Run::run([ 'prlimit', '--pid', $pid, '--fsize=1' ]) } sleep 0.3 },
+	'no room for WAL' => sub { $panics++; for my $pid (split /\n/, sql($pid_of_worker)) { IPC::Run::run([ 'prlimit', '--pid', $pid, '--fsize=1' ]) } sleep 0.3 },
 );
 my $random = { name => 'crashes at random moments', keys => $keys, chunk => 50, repeats => 500_000, server => { messages_per_second => 5000 } };
 $random->{steps} = [ map { my $crash = (sort keys %crashes)[ $_ < keys %crashes ? $_ : int rand keys %crashes ];
@@ -146,7 +147,7 @@ my $moved = { name => 'a standby takes over', keys => 3000, server => { messages
 	local *PostgreSQL::Test::Cluster::psql = sub { my $self = shift; return $asked->($moved->{node} && $self == $node ? $moved->{node} : $self, @_) };
 	run_faults($node, $platform, $moved);
 }
-check_logs($node, $platform, crashes => 1);
+check_logs($node, $platform, crashes => 1, panics => $panics);
 check_logs($standby, $platform);
 $standby->stop;
 
@@ -162,7 +163,7 @@ run_faults($full, $platform, { name => 'when there are some again' });
 
 # ---- no connection left --------------------------------------------------------------------------------------
 
-$full->append_conf('postgresql.conf', "max_connections = 12\nsuperuser_reserved_connections = 3\nmax_wal_senders = 2\n");
+$full->append_conf('postgresql.conf', "max_connections = 12\nsuperuser_reserved_connections = 3\nmax_wal_senders = 0\n");
 $full->restart;
 $full->safe_psql('postgres', 'CREATE ROLE visitor LOGIN');
 my @visitors;
