@@ -181,8 +181,9 @@ PostgreSQL::Test::Utils::system_or_bail('pg_ctl', '-w', '-D', $full->data_dir, '
 # ---- a disk that is full -------------------------------------------------------------------------------------
 
 # The postmaster in a namespace of its own, where it has a file system of 4 MB for the queue: where the machine allows that.
-my $narrow = start_node($platform, 'narrow', "profenrich.resend_gap = 1\n");
+my $narrow = start_node($platform, 'narrow');
 $narrow->stop;
+$narrow->append_conf('postgresql.conf', "profenrich.resend_gap = 1\n");
 my $mount = $narrow->basedir . '/small';
 mkdir $mount or die "$mount: $!";
 my ($user, $group) = ($<, $( + 0);
