@@ -61,8 +61,8 @@ run_in_turn($node, $platform,
 	{ name => 'the delivery log is locked', locked(2.5, 'LOCK TABLE profenrich.delivery_log') },
 	{ name => 'an old snapshot is held', locked(2.5, 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM profenrich.outbox') },
 	{ name => 'the queue is rewritten', again(2, 0.2, sub { sql('VACUUM (FULL, ANALYZE) profenrich.outbox'); sql('REINDEX TABLE profenrich.profile_score', 'CLUSTER profenrich.delivery_state USING delivery_state_pkey') }) },
-	{ name => 'the log takes no rows', for_a_while(1, sub { sql('ALTER TABLE profenrich.delivery_log ADD CONSTRAINT full CHECK (messages < 0) NOT VALID') },
-		sub { sql('ALTER TABLE profenrich.delivery_log DROP CONSTRAINT full') }) },
+	{ name => 'the log takes no rows', for_a_while(1, sub { sql('ALTER TABLE profenrich.delivery_log ADD CONSTRAINT none CHECK (messages < 0) NOT VALID') },
+		sub { sql('ALTER TABLE profenrich.delivery_log DROP CONSTRAINT none') }) },
 	{ name => 'acknowledgements fail', steps => [
 		[ accepted => sub { sql("CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE disk_full; END'",
 			'CREATE TRIGGER full_disk BEFORE DELETE ON profenrich.outbox FOR EACH STATEMENT EXECUTE FUNCTION full_disk()') } ],
@@ -128,7 +128,9 @@ my $before = $platform->accepted;
 enqueue($node, 1, 1, 1000, database => 'aside');
 is($platform->accepted, $before, 'nothing is sent for an extension of the version before');
 within(5, 'ALTER EXTENSION UPDATE', sub { $node->safe_psql('aside', 'ALTER EXTENSION profenrich UPDATE') });
-$node->poll_query_until('aside', 'SELECT requests_in_flight > 0 FROM profenrich.worker_status');
+wait_until($node, "SELECT state = 'blocked: identity' FROM profenrich.enrichment_status", 'it is another database than the one it was provisioned in', 'aside');
+$node->safe_psql('aside', "SELECT profenrich.adopt('aside')");
+wait_until($node, 'SELECT requests_in_flight > 0 FROM profenrich.worker_status', 'adopted, it is sent', 'aside');
 within(5, 'ALTER EXTENSION UPDATE while sending', sub { $node->safe_psql('aside', 'ALTER EXTENSION profenrich UPDATE') });
 within(5, 'ALTER SERVER while sending', sub { $node->safe_psql('aside', "ALTER SERVER aep OPTIONS (SET requests_per_second '100')") });
 $platform->clear_faults;
