@@ -82,12 +82,15 @@ oracle_resumed(world *w, int e)
 	memset(watch->evidence, 0, sizeof(watch->evidence));
 }
 
-/* The sender has been told that requests go by other options of the server from now on. */
+/*
+ * The sender has been told that requests go by other options from now on. An enrichment may still be about to
+ * leave this link for the other one of the server.
+ */
 void
 oracle_altered(world *w, int link)
 {
 	for (int e = 0; e < w->enrichments; e++)
-		if (w->oracle.enrichments[e].told.link == link)
+		if (server_of(w->oracle.enrichments[e].told.link) == server_of(link))
 		{
 			w->oracle.enrichments[e].quiet_until = 0;
 			w->oracle.enrichments[e].fresh_since = w->now;
