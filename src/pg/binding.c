@@ -8,6 +8,7 @@
 
 #include "utils/builtins.h"
 
+#include "pg/json_feature.h"
 #include "pg/models.h"
 
 static int
@@ -49,9 +50,10 @@ bind_input(const PeModel *model, TupleDesc desc, int column, PeTreatment treatme
 		        (errcode(ERRCODE_DATATYPE_MISMATCH),
 		         errmsg("column \"%s\" of %s is %s, which cannot be a %s as version %d of model \"%s\" needs",
 		                NameStr(TupleDescAttr(desc, column)->attname), what, format_type_be(type),
-		                treatment == PE_TREAT_AGE   ? "date or time"
-		                : treatment == PE_TREAT_KEY ? "jsonb object"
-		                                            : pe_treatment_name(treatment),
+		                treatment == PE_TREAT_AGE                                    ? "date or time"
+		                : treatment == PE_TREAT_LIST || treatment == PE_TREAT_LENGTH ? "list"
+		                : pe_treatment_of_part(treatment)                            ? "jsonb object"
+		                                                  : pe_treatment_name(treatment),
 		                model->version, model->name),
 		         errhint("Cast the column, or train a new version on the rows as they are now.")));
 }
@@ -140,8 +142,8 @@ text_of_level(const PeBinding *binding, int feature, Datum value, double code)
 
 	if (text != NULL)
 		return (char *) text;
-	text = pe_input_level(&binding->inputs[feature], value, &length);
-	return pnstrdup(text, length);
+	text = pe_feature_level(&binding->model->features[feature], &binding->inputs[feature], value, &length);
+	return text != NULL ? pnstrdup(text, length) : NULL;
 }
 
 void
@@ -165,7 +167,7 @@ pe_bind_values(const PeBinding *binding, const Datum *values, const bool *nulls,
 		int column = binding->column[i];
 
 		texts[i] = NULL;
-		if (model->features[i].treatment == PE_TREAT_CATEGORY && !nulls[column])
+		if (pe_feature_is_category(&model->features[i]) && !nulls[column])
 			texts[i] = text_of_level(binding, i, values[column], out[i]);
 	}
 }

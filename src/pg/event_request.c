@@ -15,6 +15,9 @@
 
 #include "pg/event_request.h"
 
+/* The difference of two times within these days, 130,000 years, is a number of microseconds. */
+#define FURTHEST_DAY 50000000
+
 /* ---- keys and times ------------------------------------------------------------------- */
 
 static PeEventKeyClass
@@ -123,11 +126,15 @@ pe_event_time(const PeEventMoment *moment, Datum value, int64 *time)
 {
 	if (moment->input.kind == PE_INPUT_DATE)
 	{
-		*time = (int64) DatumGetDateADT(value) * USECS_PER_DAY;
-		return !DATE_NOT_FINITE(DatumGetDateADT(value)) && DatumGetDateADT(value) < 100000000;
+		DateADT day = DatumGetDateADT(value);
+
+		if (day < -FURTHEST_DAY || day > FURTHEST_DAY) /* among them infinity */
+			return false;
+		*time = (int64) day * USECS_PER_DAY;
+		return true;
 	}
 	*time = DatumGetTimestamp(value);
-	return !TIMESTAMP_NOT_FINITE(*time);
+	return *time >= -FURTHEST_DAY * USECS_PER_DAY && *time <= FURTHEST_DAY * USECS_PER_DAY;
 }
 
 Datum
@@ -220,9 +227,9 @@ pe_event_request(FunctionCallInfo fcinfo, int first)
 	else
 		request->as_of =
 		    (DateADT) (pe_event_start_of_day(GetCurrentTransactionStartTimestamp()) / USECS_PER_DAY);
-	if (DATE_NOT_FINITE(request->as_of))
+	if (request->as_of < -FURTHEST_DAY || request->as_of > FURTHEST_DAY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("argument \"as_of\" must be a day, not infinity")));
+		                errmsg("argument \"as_of\" must be a day within 130,000 years, not infinity")));
 	if (!PG_ARGISNULL(first + 5))
 	{
 		if (request->as_of_given)

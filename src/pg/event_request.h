@@ -62,7 +62,7 @@ extern char *pe_event_text_argument(FunctionCallInfo fcinfo, int argument, const
 extern const char *pe_event_key_bytes(const PeEventKey *key, Datum value, int64 *buffer, uint32 *length);
 extern Datum pe_event_key_datum(const PeEventKey *key, const char *bytes, uint32 length);
 
-/* Microseconds since 2000-01-01 in UTC; false for infinity. */
+/* Microseconds since 2000-01-01 in UTC; false for infinity and what is nearly so far away. */
 extern bool pe_event_time(const PeEventMoment *moment, Datum value, int64 *time);
 extern Datum pe_event_moment_datum(const PeEventMoment *moment, int64 time);
 extern int64 pe_event_start_of_day(int64 time);

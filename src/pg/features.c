@@ -15,34 +15,43 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgroids.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "model/model.h"
-#include "pg/features.h"
+#include "pg/json_feature.h"
 
 static const char *const treatment_names[] = {
-    [PE_TREAT_NUMBER] = "number", [PE_TREAT_BOOLEAN] = "boolean", [PE_TREAT_CATEGORY] = "category",
-    [PE_TREAT_AGE] = "age",       [PE_TREAT_KEY] = "keys",
+    [PE_TREAT_NUMBER] = "number",     [PE_TREAT_BOOLEAN] = "boolean",
+    [PE_TREAT_CATEGORY] = "category", [PE_TREAT_AGE] = "age",
+    [PE_TREAT_KEY] = "keys",          [PE_TREAT_KEY_TEXT] = "key_text",
+    [PE_TREAT_SEGMENT] = "segments",  [PE_TREAT_SEGMENT_AGE] = "segment_days",
+    [PE_TREAT_LIST] = "list",         [PE_TREAT_LENGTH] = "length",
 };
 
 const char *
 pe_treatment_name(PeTreatment treatment)
 {
-	return treatment >= PE_TREAT_NUMBER && treatment <= PE_TREAT_KEY ? treatment_names[treatment] : "unknown";
+	return treatment >= PE_TREAT_NUMBER && treatment <= PE_TREAT_LAST ? treatment_names[treatment]
+	                                                                  : "unknown";
 }
 
 PeTreatment
 pe_treatment_from_name(const char *name)
 {
-	for (int i = PE_TREAT_NUMBER; i <= PE_TREAT_KEY; i++)
+	for (int i = PE_TREAT_NUMBER; i <= PE_TREAT_LAST; i++)
 	{
 		if (strcmp(treatment_names[i], name) == 0)
 			return (PeTreatment) i;
 	}
 	return (PeTreatment) 0;
+}
+
+static bool
+is_age(const PeFeature *feature)
+{
+	return feature->treatment == PE_TREAT_AGE || feature->treatment == PE_TREAT_SEGMENT_AGE;
 }
 
 /*
@@ -54,9 +63,9 @@ pe_feature_encode(const PeFeature *feature)
 {
 	char reference[32] = "";
 
-	if (feature->treatment == PE_TREAT_AGE && feature->by_snapshot)
+	if (is_age(feature) && feature->by_snapshot)
 		strlcpy(reference, "row", sizeof(reference));
-	else if (feature->treatment == PE_TREAT_AGE)
+	else if (is_age(feature))
 		snprintf(reference, sizeof(reference), "%.17g", feature->reference);
 	return psprintf("%s;%s;%d;%s%s", treatment_names[feature->treatment], reference,
 	                (int) strlen(feature->column), feature->column, feature->key != NULL ? feature->key : "");
@@ -80,8 +89,8 @@ pe_feature_decode(const char *text)
 		ereport(ERROR,
 		        (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a feature of the model has an unknown treatment")));
 	feature.column = pnstrdup(names, bytes);
-	feature.key = feature.treatment == PE_TREAT_KEY ? pstrdup(names + bytes) : NULL;
-	feature.by_snapshot = feature.treatment == PE_TREAT_AGE && strncmp(reference + 1, "row;", 4) == 0;
+	feature.key = names[bytes] != '\0' ? pstrdup(names + bytes) : NULL;
+	feature.by_snapshot = is_age(&feature) && strncmp(reference + 1, "row;", 4) == 0;
 	feature.reference = strtod(reference + 1, NULL);
 	return feature;
 }
@@ -113,6 +122,9 @@ pe_treatment_of_type(Oid type)
 			return PE_TREAT_AGE;
 		case JSONBOID:
 			return PE_TREAT_KEY;
+		case TEXTARRAYOID:
+		case VARCHARARRAYOID:
+			return PE_TREAT_LIST;
 		default:
 			return type_is_enum(type) ? PE_TREAT_CATEGORY : (PeTreatment) 0;
 	}
@@ -147,6 +159,9 @@ kind_of_type(Oid type)
 			return PE_INPUT_TEXT;
 		case JSONBOID:
 			return PE_INPUT_JSONB;
+		case TEXTARRAYOID:
+		case VARCHARARRAYOID:
+			return PE_INPUT_ARRAY;
 		default:
 			return PE_INPUT_OUTPUT;
 	}
@@ -169,11 +184,19 @@ pe_input_init(PeInput *input, Oid type, PeTreatment treatment)
 			fits = kind == PE_INPUT_DATE || kind == PE_INPUT_TIMESTAMP;
 			break;
 		case PE_TREAT_KEY:
+		case PE_TREAT_KEY_TEXT:
+		case PE_TREAT_SEGMENT:
+		case PE_TREAT_SEGMENT_AGE:
 			fits = kind == PE_INPUT_JSONB;
+			break;
+		case PE_TREAT_LIST:
+		case PE_TREAT_LENGTH:
+			fits = kind == PE_INPUT_JSONB || kind == PE_INPUT_ARRAY;
 			break;
 		case PE_TREAT_CATEGORY:
 			/* Numbers and booleans have one text each; dates' would follow the session's style. */
-			fits = kind != PE_INPUT_DATE && kind != PE_INPUT_TIMESTAMP && kind != PE_INPUT_JSONB;
+			fits = kind != PE_INPUT_DATE && kind != PE_INPUT_TIMESTAMP && kind != PE_INPUT_JSONB &&
+			       kind != PE_INPUT_ARRAY;
 			break;
 	}
 	if (!fits)
@@ -221,6 +244,7 @@ pe_input_number(const PeInput *input, Datum value)
 		case PE_INPUT_TEXT:
 		case PE_INPUT_OUTPUT:
 		case PE_INPUT_JSONB:
+		case PE_INPUT_ARRAY:
 			break;
 	}
 	return NAN;
@@ -290,28 +314,29 @@ pe_input_level(const PeInput *input, Datum value, size_t *length)
 	return text;
 }
 
-/* The number or boolean under key of a jsonb object; all else is missing. */
-static double
-number_of_key(const char *key, Datum value)
+bool
+pe_feature_is_category(const PeFeature *feature)
 {
-	Jsonb *json = DatumGetJsonbP(value);
-	JsonbValue found;
+	return feature->treatment == PE_TREAT_CATEGORY || feature->treatment == PE_TREAT_KEY_TEXT;
+}
 
-	if (!JB_ROOT_IS_OBJECT(json) ||
-	    getKeyJsonValueFromContainer(&json->root, key, (int) strlen(key), &found) == NULL)
-		return NAN;
-	if (found.type == jbvNumeric)
-		return DatumGetFloat8(
-		    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(found.val.numeric)));
-	if (found.type == jbvBool)
-		return found.val.boolean ? 1.0 : 0.0;
-	return NAN;
+const char *
+pe_feature_level(const PeFeature *feature, const PeInput *input, Datum value, size_t *length)
+{
+	const char *text;
+
+	if (feature->treatment == PE_TREAT_CATEGORY)
+		return pe_input_level(input, value, length);
+	text = pe_part_text(feature->key, value, length);
+	if (text != NULL && *length > PE_MAX_LEVEL_LENGTH)
+		*length = pg_mbcliplen(text, (int) *length, PE_MAX_LEVEL_LENGTH);
+	return text;
 }
 
 double
 pe_feature_number(const PeFeature *feature, const PeInput *input, Datum value, bool isnull, double snapshot)
 {
-	if (isnull)
+	if (isnull || pe_feature_is_category(feature))
 		return NAN;
 	switch (feature->treatment)
 	{
@@ -320,12 +345,9 @@ pe_feature_number(const PeFeature *feature, const PeInput *input, Datum value, b
 			return pe_input_number(input, value);
 		case PE_TREAT_AGE:
 			return (feature->by_snapshot ? snapshot : feature->reference) - pe_input_number(input, value);
-		case PE_TREAT_KEY:
-			return number_of_key(feature->key, value);
-		case PE_TREAT_CATEGORY:
-			break;
+		default:
+			return pe_part_number(feature, input, value, snapshot);
 	}
-	return NAN;
 }
 
 char *
@@ -335,9 +357,10 @@ pe_feature_display(const PeFeature *feature, double number)
 
 	if (isnan(number))
 		return NULL;
-	if (feature->treatment == PE_TREAT_BOOLEAN)
+	if (feature->treatment == PE_TREAT_BOOLEAN || feature->treatment == PE_TREAT_SEGMENT ||
+	    feature->treatment == PE_TREAT_LIST)
 		return pstrdup(number != 0 ? "true" : "false");
-	if (feature->treatment == PE_TREAT_AGE)
+	if (is_age(feature))
 		return psprintf("%.0f days", number);
 	text = palloc(DOUBLE_SHORTEST_DECIMAL_LEN);
 	double_to_shortest_decimal_buf(number, text);

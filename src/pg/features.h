@@ -18,8 +18,19 @@ typedef enum PeTreatment
 	PE_TREAT_BOOLEAN,    /* "boolean": 0 or 1 */
 	PE_TREAT_CATEGORY,   /* "category": a level by the value's text */
 	PE_TREAT_AGE,        /* "age": days from a date or time to the snapshot date */
-	PE_TREAT_KEY         /* "keys": the number (or boolean) under one key of a jsonb object */
+	/* From here on of a part of a value. */
+	PE_TREAT_KEY,         /* "keys": the number (or boolean) under one key of a jsonb object */
+	PE_TREAT_KEY_TEXT,    /* "key_text": a level by the text under one */
+	PE_TREAT_SEGMENT,     /* "segments": whether the profile is in a segment, 0 or 1 */
+	PE_TREAT_SEGMENT_AGE, /* "segment_days": days from its qualification to the snapshot date */
+	PE_TREAT_LIST,        /* "list": whether a list has an element, 0 or 1 */
+	PE_TREAT_LENGTH       /* "length": how many elements a list has */
 } PeTreatment;
+
+#define PE_TREAT_LAST PE_TREAT_LENGTH
+
+/* In the key of a segment that is listed by namespace, between the two. */
+#define PE_SEGMENT_SEPARATOR '\x1f'
 
 /* The column whose value, where there is one, is the day that a row describes. */
 #define PE_SNAPSHOT_COLUMN "snapshot_date"
@@ -33,9 +44,9 @@ typedef struct PeFeature
 	const char *name;
 	PeTreatment treatment;
 	const char *column;
-	const char *key;  /* PE_TREAT_KEY, else NULL */
-	bool by_snapshot; /* PE_TREAT_AGE: measured to the row's snapshot date, not to reference */
-	double reference; /* PE_TREAT_AGE otherwise: days since 2000-01-01, fixed at training */
+	const char *key;  /* of a part: the key, segment or element; else NULL */
+	bool by_snapshot; /* ages: measured to the row's snapshot date, not to reference */
+	double reference; /* ages otherwise: days since 2000-01-01, fixed at training */
 } PeFeature;
 
 extern char *pe_feature_encode(const PeFeature *feature);
@@ -59,7 +70,8 @@ typedef enum PeInputKind
 	PE_INPUT_TIMESTAMP, /* with or without time zone; without counts as UTC */
 	PE_INPUT_TEXT,      /* the bytes of a text or varchar */
 	PE_INPUT_OUTPUT,    /* the text that the type's output function makes */
-	PE_INPUT_JSONB
+	PE_INPUT_JSONB,
+	PE_INPUT_ARRAY /* of texts */
 } PeInputKind;
 
 typedef struct PeInput
@@ -85,6 +97,12 @@ extern const char *pe_input_text(const PeInput *input, Datum value, size_t *leng
 extern const char *pe_input_key(const PeInput *input, Datum value, char *buffer, size_t *length);
 /* The same for a category: what a model tells apart of it, cut between two characters. */
 extern const char *pe_input_level(const PeInput *input, Datum value, size_t *length);
+
+/* Is the feature a category, told apart by texts? */
+extern bool pe_feature_is_category(const PeFeature *feature);
+/* Its text, as pe_input_level has it, of a value that is not NULL; NULL when missing. */
+extern const char *pe_feature_level(const PeFeature *feature, const PeInput *input, Datum value,
+                                    size_t *length);
 
 /*
  * The number that a non-category feature has in a row, NaN when missing. snapshot:

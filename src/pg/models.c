@@ -352,7 +352,7 @@ read_features(PeModel *model)
 
 		model->features[i] = pe_feature_decode(feature.source_type);
 		model->features[i].name = feature.name;
-		if ((model->features[i].treatment == PE_TREAT_CATEGORY) != (feature.kind == PE_FEATURE_CATEGORICAL))
+		if (pe_feature_is_category(&model->features[i]) != (feature.kind == PE_FEATURE_CATEGORICAL))
 			ereport(ERROR,
 			        (errcode(ERRCODE_DATA_CORRUPTED),
 			         errmsg("feature \"%s\" of the model is of another kind than its source", feature.name)));

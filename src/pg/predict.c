@@ -252,7 +252,7 @@ pe_explain(PG_FUNCTION_ARGS)
 		int feature = ranked[i].feature;
 		const char *value = texts[feature] != NULL ? texts[feature] : NULL;
 
-		if (model->features[feature].treatment != PE_TREAT_CATEGORY)
+		if (!pe_feature_is_category(&model->features[feature]))
 			value = pe_feature_display(&model->features[feature], site->values[feature]);
 		put_reason(rsinfo, model->features[feature].name, value, contributions[feature]);
 	}

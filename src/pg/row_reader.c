@@ -9,6 +9,7 @@
 
 #include "utils/memutils.h"
 
+#include "pg/json_feature.h"
 #include "pg/row_reader.h"
 
 /* How one feature is read. The first six are a conversion of the datum and nothing else. */
@@ -22,7 +23,9 @@ typedef enum StepKind
 	STEP_BOOL,
 	STEP_NUMBER, /* by pe_feature_number */
 	STEP_TEXT,   /* a category by the bytes of a text */
-	STEP_LEVEL   /* a category by the text of any other type */
+	STEP_LEVEL,  /* a category by the text of any other type */
+	STEP_PART,   /* by pe_feature_number, of a value that is detoasted once for all its parts */
+	STEP_PART_TEXT
 } StepKind;
 
 #define FIRST_SLOTS    64
@@ -55,7 +58,7 @@ typedef struct Step
 	int column;
 	const PeFeature *feature;
 	const PeInput *input;
-	LevelCache cache; /* of the text kinds */
+	LevelCache cache; /* of the kinds with texts */
 } Step;
 
 struct PeRowReader
@@ -72,6 +75,10 @@ struct PeRowReader
 static StepKind
 kind_of_step(const PeFeature *feature, const PeInput *input)
 {
+	if (feature->treatment == PE_TREAT_KEY_TEXT)
+		return STEP_PART_TEXT;
+	if (pe_treatment_of_part(feature->treatment))
+		return STEP_PART;
 	if (feature->treatment == PE_TREAT_CATEGORY)
 		return input->kind == PE_INPUT_TEXT ? STEP_TEXT : STEP_LEVEL;
 	if (feature->treatment != PE_TREAT_NUMBER && feature->treatment != PE_TREAT_BOOLEAN)
@@ -236,6 +243,8 @@ void
 pe_row_read(PeRowReader *reader, const Datum *values, const bool *nulls, double *out)
 {
 	double snapshot = NAN;
+	int whole_column = -1; /* the last value of which parts were read, detoasted */
+	Datum whole = (Datum) 0;
 
 	if (reader->snapshot >= 0 && !nulls[reader->snapshot])
 		snapshot = pe_input_number(reader->snapshot_input, values[reader->snapshot]);
@@ -250,6 +259,11 @@ pe_row_read(PeRowReader *reader, const Datum *values, const bool *nulls, double 
 		{
 			out[i] = NAN;
 			continue;
+		}
+		if (step->kind >= STEP_PART && step->column != whole_column)
+		{
+			whole = PointerGetDatum(PG_DETOAST_DATUM(value));
+			whole_column = step->column;
 		}
 		switch (step->kind)
 		{
@@ -280,6 +294,13 @@ pe_row_read(PeRowReader *reader, const Datum *values, const bool *nulls, double 
 			case STEP_LEVEL:
 				text = pe_input_level(step->input, value, &length);
 				out[i] = code_of_text(reader, i, text, length);
+				break;
+			case STEP_PART:
+				out[i] = pe_feature_number(step->feature, step->input, whole, false, snapshot);
+				break;
+			case STEP_PART_TEXT:
+				text = pe_feature_level(step->feature, step->input, whole, &length);
+				out[i] = text != NULL ? code_of_text(reader, i, text, length) : NAN;
 				break;
 		}
 	}

@@ -81,7 +81,7 @@ pe_score_reasons(const PeModel *model, int n, const double *values, char **texts
 		if (feature < 0)
 			break;
 		taken[feature] = true;
-		value = model->features[feature].treatment == PE_TREAT_CATEGORY
+		value = pe_feature_is_category(&model->features[feature])
 		            ? texts[feature]
 		            : pe_feature_display(&model->features[feature], values[feature]);
 		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);

@@ -20,6 +20,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "pg/json_feature.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/train.h"
@@ -27,30 +28,22 @@
 #define SAMPLE_VALUES    10000 /* values of a text or jsonb column that are looked at */
 #define MIN_FOR_IDENTITY 20    /* fewer texts than this say nothing about being distinct */
 #define IDENTITY_SHARE   0.9   /* distinct texts among all: above it, the column names rows */
-#define MAX_KEYS         20    /* of one jsonb column */
-#define MAX_KEY_BYTES    200
-#define MAX_COUNTED_KEYS 20000
-#define MAX_NAMED        20 /* columns that a message lists */
-
-typedef struct KeyCount
-{
-	char key[MAX_KEY_BYTES]; /* hash key, zero padded */
-	int64 count;
-} KeyCount;
+#define MAX_NAMED        20    /* columns that a message lists */
 
 typedef struct Candidate
 {
 	int column; /* index in the source */
 	const char *name;
 	PeTreatment treatment;
-	bool named; /* the user asked for it by name */
+	PeTreatment wanted; /* by the user; 0: nothing in particular */
+	bool named;         /* the user asked for it by name */
 	PeInput input;
 	bool decided;
 	bool seen; /* has a value that is not null */
 	int64 values;
 	int64 distinct;
 	HTAB *texts;          /* hashes of the texts, PE_TREAT_CATEGORY */
-	HTAB *keys;           /* KeyCount, PE_TREAT_KEY */
+	PeJsonLook *parts;    /* of those whose parts become features */
 	const char *left_out; /* why; NULL: it stays */
 } Candidate;
 
@@ -100,55 +93,21 @@ look_at_text(Look *look, Candidate *candidate, Datum value)
 		candidate->distinct++;
 }
 
-/* Counts the keys of a flat object; anything else makes the column unusable. */
-static void
-look_at_json(Look *look, Candidate *candidate, Datum value)
+/* A value whose parts become features; why not, or NULL. */
+static const char *
+look_at_parts(Look *look, Candidate *candidate, Datum value)
 {
-	Jsonb *json = DatumGetJsonbP(value);
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue part;
-	char key[MAX_KEY_BYTES];
-	bool usable = false;
+	const char *left_out;
+	double latest;
 
-	if (!JB_ROOT_IS_OBJECT(json))
-	{
-		candidate->left_out = "jsonb that is not an object";
-		return;
-	}
-	if (candidate->keys == NULL)
-	{
-		HASHCTL control = {.keysize = MAX_KEY_BYTES, .entrysize = sizeof(KeyCount), .hcxt = look->context};
-
-		candidate->keys = hash_create("jsonb keys", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	iterator = JsonbIteratorInit(&json->root);
-	while ((token = JsonbIteratorNext(&iterator, &part, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-		{
-			usable = part.val.string.len > 0 && part.val.string.len < MAX_KEY_BYTES;
-			memset(key, 0, sizeof(key));
-			if (usable)
-				memcpy(key, part.val.string.val, part.val.string.len);
-		}
-		else if (token == WJB_VALUE && part.type == jbvBinary)
-		{
-			candidate->left_out = "jsonb with nested values";
-			return;
-		}
-		else if (token == WJB_VALUE && usable && (part.type == jbvNumeric || part.type == jbvBool))
-		{
-			bool found;
-			bool full = hash_get_num_entries(candidate->keys) >= MAX_COUNTED_KEYS;
-			KeyCount *count = hash_search(candidate->keys, key, full ? HASH_FIND : HASH_ENTER, &found);
-
-			if (count != NULL && !found)
-				count->count = 0;
-			if (count != NULL)
-				count->count++;
-		}
-	}
+	if (candidate->parts == NULL)
+		candidate->parts = pe_json_look_create(look->context, &candidate->input, candidate->wanted);
+	left_out = pe_json_look_at(candidate->parts, value);
+	latest = pe_json_look_latest(candidate->parts);
+	if (look->need_latest && candidate->treatment == PE_TREAT_SEGMENT_AGE && !isnan(latest) &&
+	    !(latest <= look->latest))
+		look->latest = latest;
+	return left_out;
 }
 
 /* One value that is not null. */
@@ -164,10 +123,6 @@ look_at_value(Look *look, Candidate *candidate, Datum value)
 				look_at_text(look, candidate, value);
 			candidate->decided = candidate->named || candidate->values >= SAMPLE_VALUES;
 			break;
-		case PE_TREAT_KEY:
-			look_at_json(look, candidate, value);
-			candidate->decided = candidate->left_out != NULL || candidate->values >= SAMPLE_VALUES;
-			break;
 		case PE_TREAT_AGE:
 		{
 			double day = pe_input_number(&candidate->input, value);
@@ -180,6 +135,10 @@ look_at_value(Look *look, Candidate *candidate, Datum value)
 		case PE_TREAT_NUMBER:
 		case PE_TREAT_BOOLEAN:
 			candidate->decided = true;
+			break;
+		default:
+			candidate->left_out = look_at_parts(look, candidate, value);
+			candidate->decided = candidate->left_out != NULL || candidate->values >= SAMPLE_VALUES;
 			break;
 	}
 	if (candidate->decided)
@@ -345,7 +304,7 @@ make_candidate(const PeSource *source, const PeTrainOptions *options, const List
 	Form_pg_attribute attribute = TupleDescAttr(source->desc, column);
 	const char *name = NameStr(attribute->attname);
 	PeTreatment wanted = wanted_treatment(options, name);
-	Candidate candidate = {.column = column, .name = name};
+	Candidate candidate = {.column = column, .name = name, .wanted = wanted};
 
 	candidate.named = list_has(options->include, name) || wanted != 0;
 	candidate.treatment = wanted != 0 ? wanted : pe_treatment_of_type(attribute->atttypid);
@@ -370,16 +329,21 @@ make_candidate(const PeSource *source, const PeTrainOptions *options, const List
 static void
 judge(Candidate *candidate)
 {
+	PeFeature features[PE_JSON_MOST_FEATURES];
+
 	if (candidate->left_out == NULL && candidate->treatment == PE_TREAT_CATEGORY && !candidate->named &&
 	    candidate->values >= MIN_FOR_IDENTITY && candidate->distinct > IDENTITY_SHARE * candidate->values)
 		candidate->left_out = "nearly every value is distinct";
-	if (candidate->left_out == NULL && candidate->treatment == PE_TREAT_KEY && candidate->seen &&
-	    (candidate->keys == NULL || hash_get_num_entries(candidate->keys) == 0))
-		candidate->left_out = "jsonb without numbers";
+	if (candidate->left_out == NULL && candidate->parts != NULL &&
+	    pe_json_look_features(candidate->parts, candidate->name, features) == 0)
+		candidate->left_out = "nothing in it that can be a feature";
 	if (candidate->named && candidate->left_out != NULL)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-		                errmsg("column \"%s\" cannot be a feature: %s", candidate->name, candidate->left_out),
-		                errhint("Numbers, booleans, texts, dates and flat jsonb objects of numbers can.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_DATATYPE_MISMATCH),
+		     errmsg("column \"%s\" cannot be a feature: %s", candidate->name, candidate->left_out),
+		     errhint(
+		         "Numbers, booleans, texts, dates, flat jsonb objects, segment memberships and lists can.")));
 	if (candidate->named && !candidate->seen)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
 		                errmsg("column \"%s\" has no values: all are NULL", candidate->name),
@@ -419,56 +383,35 @@ report_left_out(const Candidate *candidates, int n)
 }
 
 static int
-by_count(const void *left, const void *right)
-{
-	const KeyCount *a = *(const KeyCount *const *) left;
-	const KeyCount *b = *(const KeyCount *const *) right;
-
-	if (a->count != b->count)
-		return a->count > b->count ? -1 : 1;
-	return strcmp(a->key, b->key);
-}
-
-/* The most frequent keys of a jsonb column, in a fixed order. */
-static int
-top_keys(const Candidate *candidate, const char **keys)
-{
-	int n = (int) hash_get_num_entries(candidate->keys);
-	KeyCount **all = palloc(sizeof(KeyCount *) * n);
-	HASH_SEQ_STATUS scan;
-	KeyCount *count;
-	int filled = 0;
-
-	hash_seq_init(&scan, candidate->keys);
-	while ((count = hash_seq_search(&scan)) != NULL)
-		all[filled++] = count;
-	qsort(all, filled, sizeof(KeyCount *), by_count);
-	for (int i = 0; i < Min(filled, MAX_KEYS); i++)
-		keys[i] = pstrdup(all[i]->key);
-	return Min(filled, MAX_KEYS);
-}
-
-static int
 add_column(PeTrainColumns *chosen, int column)
 {
 	chosen->columns[chosen->n_columns] = column;
 	return chosen->n_columns++;
 }
 
+/* The features that one column makes: itself, or its parts. */
 static void
-add_feature(PeTrainColumns *chosen, const Candidate *candidate, int slot, const char *key, double latest)
+add_features(PeTrainColumns *chosen, const Candidate *candidate, double latest)
 {
-	int i = chosen->n_features++;
-	PeFeature *feature = &chosen->features[i];
+	int slot = add_column(chosen, candidate->column);
+	PeFeature *features = &chosen->features[chosen->n_features];
+	int n = 1;
 
-	feature->name = key != NULL ? psprintf("%s.%s", candidate->name, key) : candidate->name;
-	feature->treatment = candidate->treatment;
-	feature->column = candidate->name;
-	feature->key = key;
-	feature->by_snapshot = candidate->treatment == PE_TREAT_AGE && chosen->snapshot >= 0;
-	feature->reference = latest;
-	chosen->inputs[i] = candidate->input;
-	chosen->slots[i] = slot;
+	if (candidate->parts != NULL)
+		n = pe_json_look_features(candidate->parts, candidate->name, features);
+	else
+		features[0] = (PeFeature){
+		    .name = candidate->name, .treatment = candidate->treatment, .column = candidate->name};
+	for (int i = 0; i < n; i++)
+	{
+		if (features[i].treatment == PE_TREAT_AGE || features[i].treatment == PE_TREAT_SEGMENT_AGE)
+		{
+			features[i].by_snapshot = chosen->snapshot >= 0;
+			features[i].reference = latest;
+		}
+		chosen->inputs[chosen->n_features] = candidate->input;
+		chosen->slots[chosen->n_features++] = slot;
+	}
 }
 
 /* The column whose time decides who is held out; it is no feature, which would tell the two sides apart. */
@@ -578,7 +521,8 @@ pe_train_columns(const PeSource *source, const char *target, const PeTrainOption
 	{
 		if (all[i].left_out == NULL)
 			look.candidates[look.n++] = all[i];
-		if (all[i].treatment == PE_TREAT_AGE && chosen.snapshot < 0)
+		if ((all[i].treatment == PE_TREAT_AGE || all[i].treatment == PE_TREAT_SEGMENT_AGE) &&
+		    chosen.snapshot < 0)
 			look.need_latest = true;
 	}
 	look_at_rows(&look, source);
@@ -589,7 +533,7 @@ pe_train_columns(const PeSource *source, const char *target, const PeTrainOption
 		if (all[i].left_out == NULL)
 			all[i] = look.candidates[kept++];
 		judge(&all[i]);
-		most += all[i].treatment == PE_TREAT_KEY ? MAX_KEYS : 1;
+		most += pe_treatment_of_part(all[i].treatment) ? PE_JSON_MOST_FEATURES : 1;
 	}
 	report_left_out(all, n_all);
 	chosen.features = palloc0(sizeof(PeFeature) * Max(most, 1));
@@ -597,21 +541,14 @@ pe_train_columns(const PeSource *source, const char *target, const PeTrainOption
 	chosen.slots = palloc0(sizeof(int) * Max(most, 1));
 	for (int i = 0; i < n_all; i++)
 	{
-		const char *keys[MAX_KEYS] = {NULL};
-		int n_keys = 1;
-		int slot;
-
-		if (all[i].left_out != NULL || !all[i].seen)
-			continue;
-		if (all[i].treatment == PE_TREAT_KEY)
-			n_keys = top_keys(&all[i], keys);
-		slot = add_column(&chosen, all[i].column);
-		for (int k = 0; k < n_keys; k++)
-			add_feature(&chosen, &all[i], slot, keys[k], look.latest);
+		if (all[i].left_out == NULL && all[i].seen)
+			add_features(&chosen, &all[i], look.latest);
 	}
 	if (chosen.n_features == 0)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-		                errmsg("%s has no column that can be a feature", source->name),
-		                errhint("Numbers, booleans, texts, dates and flat jsonb objects of numbers can.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_DATA_EXCEPTION), errmsg("%s has no column that can be a feature", source->name),
+		     errhint(
+		         "Numbers, booleans, texts, dates, flat jsonb objects, segment memberships and lists can.")));
 	return chosen;
 }

@@ -94,10 +94,11 @@ set_treatment(PeTrainOptions *options, const char *column, const JsonbValue *val
 
 	wanted->column = column;
 	wanted->treatment = text != NULL ? pe_treatment_from_name(text) : (PeTreatment) 0;
-	if (wanted->treatment == 0)
+	if (wanted->treatment == 0 || wanted->treatment == PE_TREAT_KEY_TEXT)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("unknown treatment for column \"%s\"", column),
-		                errhint("Valid treatments are number, boolean, category, age and keys.")));
+		                errhint("Valid treatments are number, boolean, category, age, keys, segments, "
+		                        "segment_days, list and length.")));
 	options->treatments = lappend(options->treatments, wanted);
 }
 

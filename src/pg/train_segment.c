@@ -148,7 +148,7 @@ read_rows(Training *training)
 		specs[i].name = columns->features[i].name;
 		specs[i].source_type = pe_feature_encode(&columns->features[i]);
 		specs[i].kind =
-		    columns->features[i].treatment == PE_TREAT_CATEGORY ? PE_FEATURE_CATEGORICAL : PE_FEATURE_NUMERIC;
+		    pe_feature_is_category(&columns->features[i]) ? PE_FEATURE_CATEGORICAL : PE_FEATURE_NUMERIC;
 	}
 	pe_check(pe_dataset_create(&training->request->env, training->options.core.algorithm, specs,
 	                           columns->n_features, columns->weight >= 0, &training->dataset, &error),
