@@ -66,12 +66,12 @@ parse_logical(pe_thrift *in, pe_element *element)
 	    [4] = PE_ANNOTATION_ENUM,   [5] = PE_ANNOTATION_DECIMAL,   [6] = PE_ANNOTATION_DATE,
 	    [7] = PE_ANNOTATION_TIME,   [8] = PE_ANNOTATION_TIMESTAMP, [10] = PE_ANNOTATION_INTEGER,
 	    [11] = PE_ANNOTATION_NULL,  [12] = PE_ANNOTATION_JSON,     [13] = PE_ANNOTATION_BSON,
-	    [14] = PE_ANNOTATION_UUID,  [15] = PE_ANNOTATION_FLOAT16};
+	    [14] = PE_ANNOTATION_UUID,  [15] = PE_ANNOTATION_FLOAT16,  [16] = PE_ANNOTATION_VARIANT};
 	pe_thrift_struct field = pe_thrift_begin(in);
 
 	while (pe_thrift_next(in, &field))
 	{
-		if (field.id >= 1 && field.id <= 15 && field.id != 9 && field.type == PE_THRIFT_STRUCT)
+		if (field.id >= 1 && field.id <= 16 && field.id != 9 && field.type == PE_THRIFT_STRUCT)
 		{
 			element->annotation = by_id[field.id];
 			parse_logical_details(in, field.id, element);

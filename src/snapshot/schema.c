@@ -169,6 +169,7 @@ new_node(schema_builder *b, pe_node_kind kind, const pe_element *element, pe_lev
 	node->kind = kind;
 	node->name.data = element->name;
 	node->name.length = element->name_length;
+	node->variant = element->annotation == PE_ANNOTATION_VARIANT;
 	node->def = level.def;
 	node->rep = level.rep;
 	node->first_leaf = b->schema->leaf_count;

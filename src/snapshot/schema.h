@@ -61,6 +61,7 @@ typedef struct pe_node
 	pe_node_kind kind;
 	const struct pe_node *parent; /* NULL for the root */
 	pe_slice name;
+	bool variant;     /* a struct whose bytes say only together what the value is: not read */
 	uint8_t def;      /* an entry with a lower definition level has no such node */
 	uint8_t rep;      /* repeated ancestors */
 	uint8_t item_def; /* lists and maps: lower than this is empty */

@@ -15,7 +15,8 @@ typedef struct view_builder
 	const pe_snapshot_source *source;
 	pe_scratch *scratch;
 	const pe_schema *schema;
-	const bool *taken; /* by leaf: already whole in another column; NULL: nothing is */
+	const bool *taken;      /* by leaf: already whole in another column; NULL: nothing is */
+	const pe_node *variant; /* what a view would need and cannot be read */
 	pe_error *err;
 } view_builder;
 
@@ -34,6 +35,14 @@ column_of(view_builder *b, const pe_leaf *leaf)
 	return *slot;
 }
 
+static const pe_node *
+variant_around(const pe_node *node)
+{
+	while (node != NULL && !node->variant)
+		node = node->parent;
+	return node;
+}
+
 static pe_view *
 new_view(view_builder *b, const pe_node *node, int children)
 {
@@ -41,6 +50,8 @@ new_view(view_builder *b, const pe_node *node, int children)
 
 	if (view == NULL)
 		return NULL;
+	if (b->variant == NULL)
+		b->variant = variant_around(node);
 	view->node = node;
 	view->index = -1;
 	view->first_leaf = b->plan->leaf_count;
@@ -277,6 +288,23 @@ mismatch(const pe_plan *plan, const char *found, pe_error *err)
 	return PE_TYPE_MISMATCH;
 }
 
+/* After plan->view was built: is it there, and of fields that can be read? */
+static pe_status
+check_view(const view_builder *b)
+{
+	char path[sizeof(b->err->column)];
+
+	if (b->plan->view == NULL)
+		return pe_fail_memory(b->err);
+	if (b->variant == NULL)
+		return PE_OK;
+	(void) pe_node_path(b->variant, path, sizeof(path));
+	(void) pe_fail(b->err, PE_UNSUPPORTED, "field \"%s\" of the Parquet file is a variant, which is not read",
+	               path);
+	(void) snprintf(b->err->column, sizeof(b->err->column), "%s", path);
+	return PE_UNSUPPORTED;
+}
+
 /* How a scalar at the end of a path is delivered. */
 static pe_status
 plan_scalar(pe_plan *plan, const pe_node *target, bool nested, pe_error *err)
@@ -337,8 +365,9 @@ plan_path(view_builder *b, const pe_xdm_path *path, bool optional, bool *taken)
 		return pe_fail_memory(b->err);
 	plan->view =
 	    outer != NULL ? path_view(b, outer, path, outer_at) : path_view(b, target, path, path->count);
-	if (plan->view == NULL)
-		return pe_fail_memory(b->err);
+	status = check_view(b);
+	if (status != PE_OK)
+		return status;
 	for (int i = target->first_leaf; i < target->end_leaf && outer == NULL; i++)
 		taken[i] = true;
 	return PE_OK;
@@ -348,6 +377,7 @@ static pe_status
 plan_rest(view_builder *b, const bool *taken)
 {
 	pe_plan *plan = b->plan;
+	pe_status status;
 
 	if (plan->type == PE_COLUMN_AUTO)
 		plan->type = PE_COLUMN_JSON;
@@ -362,10 +392,10 @@ plan_rest(view_builder *b, const bool *taken)
 	plan->view = whole_view(b, b->schema->root);
 	b->taken = NULL;
 	plan->target = plan->view;
-	if (plan->view == NULL)
-		return pe_fail_memory(b->err);
-	plan->view->target = true;
-	return PE_OK;
+	status = check_view(b);
+	if (status == PE_OK)
+		plan->view->target = true;
+	return status;
 }
 
 static pe_status

@@ -81,4 +81,5 @@ await write('bad_values.parquet', `
 		CASE WHEN i = 2 THEN 3000000000 ELSE 1 END::BIGINT AS big,
 		CASE WHEN i = 2 THEN ['ok', 'a' || chr(0)] ELSE ['ok'] END AS list
 	FROM range(0, 5) t(i)`, 'COMPRESSION snappy');
+await write('variant.parquet', "SELECT i AS id, {'a': i}::VARIANT AS thing FROM range(0, 3) t(i)", 'COMPRESSION snappy');
 await write('empty.parquet', 'SELECT 1 AS a, [1] AS b WHERE false', 'COMPRESSION snappy');

@@ -409,6 +409,11 @@ test_refusals(void)
 	check_select("flat_brotli.parquet", "id", PE_COLUMN_AUTO, PE_UNSUPPORTED,
 	             "column \"id\" of Parquet file \"flat_brotli.parquet\": the Parquet file is compressed with "
 	             "brotli, which is not read");
+	check_select("variant.parquet", "thing", PE_COLUMN_AUTO, PE_UNSUPPORTED,
+	             "field \"thing\" of the Parquet file is a variant, which is not read");
+	check_select("variant.parquet", "thing.metadata", PE_COLUMN_AUTO, PE_UNSUPPORTED,
+	             "field \"thing\" of the Parquet file is a variant, which is not read");
+	check_select("variant.parquet", "id", PE_COLUMN_AUTO, PE_OK, "");
 	check_select("flat_plain.parquet", "id", PE_COLUMN_TEXT, PE_OK, "");
 	check_select("flat_plain.parquet", "at", PE_COLUMN_TEXT, PE_OK, "");
 	check_select("flat_plain.parquet", "real4", PE_COLUMN_NUMERIC, PE_OK, "");
