@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SENDER = ["src/platform/" + name for name in
@@ -173,6 +174,7 @@ def compile_to(source, target):
 def mutate(directory, objects, name, before, after):
     """The program with one edit."""
     path = path_of(name)
+    os.makedirs(directory, exist_ok=True)
     with open(os.path.join(ROOT, path)) as file:
         text = file.read()
     # However the lines are broken.
@@ -209,15 +211,22 @@ def main():
     for path in SENDER + MODEL:
         objects[path] = os.path.join(directory, os.path.basename(path)[:-2] + ".o")
         compile_to(os.path.join(ROOT, path), objects[path])
-    missed = 0
-    for number, (what, name, before, after) in enumerate(MUTATIONS, 1):
+
+    def attempt(number):
+        """Was it noticed, and what to say of it."""
+        _, name, before, after = MUTATIONS[number]
         try:
-            found = first_complaint(mutate(directory, objects, name, before, after), seeds, steps)
-            note = found or "not noticed by %d worlds" % seeds
+            found = first_complaint(mutate(os.path.join(directory, str(number)), objects, name, before, after),
+                                    seeds, steps)
+            return bool(found), found or "not noticed by %d worlds" % seeds
         except RuntimeError as error:
-            found, note = None, str(error)
-        missed += not found
-        print("%s %d - %s: %s" % ("ok" if found else "not ok", number, what, note), flush=True)
+            return False, str(error)
+
+    missed = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, (found, note) in enumerate(pool.map(attempt, range(len(MUTATIONS))), 1):
+            missed += not found
+            print("%s %d - %s: %s" % ("ok" if found else "not ok", number, MUTATIONS[number - 1][0], note), flush=True)
     print("1..%d" % len(MUTATIONS))
     return 1 if missed else 0
 
