@@ -44,7 +44,8 @@ $random->{steps} = [ map { my $crash = (sort keys %crashes)[ $_ < keys %crashes 
 	[ sub { $random->{next} //= time + 0.2 + rand 0.5; return time > $random->{next} } => sub {
 		note($crash);
 		$crashes{$crash}->();
-		$node->poll_query_until('postgres', 'SELECT true');
+		# The client may be turned away before it has read its question, and that is an exception.
+		1 until eval { $node->poll_query_until('postgres', 'SELECT true'); 1 };
 		delete $random->{next};
 		$random->{crashes}++ } ] } 0 .. $rounds - 1 ];
 run_faults($node, $platform, $random);
