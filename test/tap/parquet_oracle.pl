@@ -38,14 +38,29 @@ sub parquet_in
 	return grep { /\.parquet$/ } files_under(@_);
 }
 
+# What we refuse a file with, or undef: we read it, or something is very wrong with us.
+sub refusal
+{
+	my ($file) = @_;
+	open my $out, '-|', 'timeout', 30, $dump, $file or die "timeout: $!";
+	my @lines = <$out>;
+	close $out;
+	return $? >> 8 == 1 && ($lines[-1] // '') =~ /^error: (\w+: \S.*)/ ? $1 : undef;
+}
+
 my @good = parquet_in("$test/data/parquet");
 my @variants = $shared ? parquet_in("$shared/data/parquet_testing/shredded_variant") : ();
 my @shown = $shared ? parquet_in("$shared/data/parquet_testing/data", "$shared/aep/samples", "$shared/data/aep_luma") : ();
 my @damaged = $shared ? files_under("$shared/data/parquet_testing/bad_data", "$shared/data/parquet_fuzz") : ();
 push @damaged, grep { /encrypted$/ } files_under("$shared/data/parquet_testing/data") if $shared;
 
+my %refusal = map { $_ => refusal($_) } @variants, @damaged;
+my @read    = grep { !defined $refusal{$_} } @damaged;
+
 my %line;
-open my $oracle, '-|', 'node', "$test/tools/parquet_oracle.mjs", $dump, @good, @shown, @variants, @damaged or die "node: $!";
+my %seen;
+@shown = grep { !$seen{ basename($_) }++ } @shown;
+open my $oracle, '-|', 'node', "$test/tools/parquet_oracle.mjs", $dump, @good, @shown, @read or die "node: $!";
 while (<$oracle>)
 {
 	chomp;
@@ -71,10 +86,10 @@ foreach my $name (map { basename($_) } @good, @shown)
 	}
 }
 
-my @wrong = grep { "@{ $line{basename($_)} // ['missing'] }" !~ /^refused error: \w+: field "var" .*is a variant, which is not read/ } @variants;
+my @wrong = grep { ($refusal{$_} // '') !~ /field "var" .*is a variant, which is not read/ } @variants;
 is_deeply(\@wrong, [], scalar(@variants) . ' files of variants are refused') if @variants;
 
 # "differs" is also what a crash, a sanitizer's finding or a minute of work ends in.
-@wrong = grep { "@{ $line{basename($_)} // ['missing'] }" !~ /^same |^refused error: \w+: \S/ } @damaged;
-is_deeply(\@wrong, [], scalar(@damaged) . ' damaged files of all kinds end in the rows DuckDB reads or an error') if @damaged;
+@wrong = map { join ' ', $_, @{ $line{ basename($_) } // [] } } grep { ($line{ basename($_) } // [''])->[0] ne 'same' } @read;
+is_deeply(\@wrong, [], @read . ' of ' . @damaged . ' damaged files are read as DuckDB reads them, the others refused') if @damaged;
 done_testing();
