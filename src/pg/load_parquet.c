@@ -201,13 +201,14 @@ reserve_texts(const pe_snapshot_vector *vector, size_t first, size_t count)
 }
 
 static void
-copy_texts(LoadWriter *writer, int attr, const pe_snapshot_vector *vector, size_t first, size_t count)
+copy_texts(TupleTableSlot *const *slots, int attr, const pe_snapshot_vector *vector, size_t first,
+           size_t count)
 {
 	char *next = reserve_texts(vector, first, count);
 
 	for (size_t i = 0; i < count; i++)
 	{
-		TupleTableSlot *slot = load_writer_slot(writer, (int) i);
+		TupleTableSlot *slot = slots[i];
 		const pe_slice *slice = &vector->slices[first + i];
 
 		slot->tts_isnull[attr] = vector->nulls[first + i];
@@ -222,14 +223,14 @@ copy_texts(LoadWriter *writer, int attr, const pe_snapshot_vector *vector, size_
 
 /* Through the type's input function: numeric, jsonb, varchar(n), enums, domains, ... */
 static void
-convert_texts(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
+convert_texts(TupleTableSlot *const *slots, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
               size_t first, size_t count)
 {
 	int64 row = load_position.row;
 
 	for (size_t i = 0; i < count; i++)
 	{
-		TupleTableSlot *slot = load_writer_slot(writer, (int) i);
+		TupleTableSlot *slot = slots[i];
 		const pe_slice *slice = &vector->slices[first + i];
 		char *text;
 
@@ -289,14 +290,14 @@ scalar_datum(LoadColumn *column, const pe_snapshot_vector *vector, size_t i)
 }
 
 static void
-convert_scalars(LoadWriter *writer, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
+convert_scalars(TupleTableSlot *const *slots, LoadColumn *column, int attr, const pe_snapshot_vector *vector,
                 size_t first, size_t count)
 {
 	int64 row = load_position.row;
 
 	for (size_t i = 0; i < count; i++)
 	{
-		TupleTableSlot *slot = load_writer_slot(writer, (int) i);
+		TupleTableSlot *slot = slots[i];
 
 		slot->tts_isnull[attr] = vector->nulls[first + i];
 		if (slot->tts_isnull[attr])
@@ -308,8 +309,8 @@ convert_scalars(LoadWriter *writer, LoadColumn *column, int attr, const pe_snaps
 }
 
 static void
-convert_column(LoadWriter *writer, LoadColumn *column, const pe_snapshot_vector *vector, size_t first,
-               size_t count, bool all_null)
+convert_column(TupleTableSlot *const *slots, LoadColumn *column, const pe_snapshot_vector *vector,
+               size_t first, size_t count, bool all_null)
 {
 	int attr = column->attnum - 1;
 
@@ -322,15 +323,15 @@ convert_column(LoadWriter *writer, LoadColumn *column, const pe_snapshot_vector 
 		case PE_COLUMN_NUMERIC:
 		case PE_COLUMN_JSON:
 			if (column->type == TEXTOID)
-				copy_texts(writer, attr, vector, first, count);
+				copy_texts(slots, attr, vector, first, count);
 			else
-				convert_texts(writer, column, attr, vector, first, count);
+				convert_texts(slots, column, attr, vector, first, count);
 			return;
 		case PE_COLUMN_BYTES:
-			copy_texts(writer, attr, vector, first, count);
+			copy_texts(slots, attr, vector, first, count);
 			return;
 		default:
-			convert_scalars(writer, column, attr, vector, first, count);
+			convert_scalars(slots, column, attr, vector, first, count);
 	}
 }
 
@@ -339,12 +340,13 @@ static void
 write_rows(LoadPlan *plan, LoadWriter *writer, const pe_snapshot_batch *batch, size_t first, size_t count)
 {
 	MemoryContext caller = MemoryContextSwitchTo(load_writer_memory(writer));
+	TupleTableSlot *const *slots = load_writer_slots(writer, (int) count);
 
 	load_position.row = batch->first_row + (int64) first + 1;
 	load_position.reading = true;
 	for (int i = 0; i < plan->count; i++)
 	{
-		convert_column(writer, &plan->columns[i], &batch->columns[i], first, count,
+		convert_column(slots, &plan->columns[i], &batch->columns[i], first, count,
 		               batch->columns[i].null_count == batch->rows);
 		if (i % 16 == 0)
 			CHECK_FOR_INTERRUPTS();

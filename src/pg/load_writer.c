@@ -117,6 +117,14 @@ load_writer_slot(LoadWriter *writer, int i)
 	return slot;
 }
 
+TupleTableSlot *const *
+load_writer_slots(LoadWriter *writer, int count)
+{
+	for (int i = 0; i < count; i++)
+		(void) load_writer_slot(writer, i);
+	return writer->slots;
+}
+
 static void
 complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
 {

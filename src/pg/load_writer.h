@@ -10,8 +10,8 @@
 
 #include "executor/tuptable.h"
 
-/* Rows of a batch. */
-#define LOAD_BATCH_ROWS 1000
+/* Rows of a batch: few enough that all their columns stay in the processor's cache. */
+#define LOAD_BATCH_ROWS 256
 
 typedef struct LoadWriter LoadWriter;
 
@@ -29,6 +29,8 @@ extern LoadWriter *load_writer_open(Oid relid, const bool *filled, bool trusted,
  * Values live in load_writer_memory until the batch is flushed.
  */
 extern TupleTableSlot *load_writer_slot(LoadWriter *writer, int i);
+/* The first count slots, for those who fill them column by column. */
+extern TupleTableSlot *const *load_writer_slots(LoadWriter *writer, int count);
 extern MemoryContext load_writer_memory(LoadWriter *writer);
 
 /* From now on rows of forgotten profiles are left out; forgotten may be NULL. */
