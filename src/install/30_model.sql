@@ -45,6 +45,7 @@ CREATE TABLE @extschema@.model_version (
 	artifact_checksum	text NOT NULL,
 	consent				text,
 	rows_without_consent	bigint,
+	goal				text,
 	UNIQUE (model, version)
 );
 COMMENT ON TABLE @extschema@.model_version IS 'trained versions: what they learnt from and how good they are; rows are never changed';
@@ -58,6 +59,7 @@ COMMENT ON COLUMN @extschema@.model_version.memory_bytes IS 'private memory that
 COMMENT ON COLUMN @extschema@.model_version.artifact_checksum IS 'SHA-256 of the artifact: equal for equal rows, options and seed';
 COMMENT ON COLUMN @extschema@.model_version.consent IS 'condition that a row had to meet to be learnt from; null: none was asked for';
 COMMENT ON COLUMN @extschema@.model_version.rows_without_consent IS 'rows of the source that did not meet it and were left out';
+COMMENT ON COLUMN @extschema@.model_version.goal IS 'goal whose training set was learnt from, by its name then; null: a source and target were named';
 
 -- A bytea beyond some hundred MB cannot be dumped: parts of at most 16 MB.
 CREATE TABLE @extschema@.model_artifact (

@@ -17,7 +17,7 @@ CREATE VIEW @extschema@.model_versions AS
 		   v.objective, v.target, v.key, v.source, v.rows, v.positives, pg_catalog.jsonb_array_length(v.features) AS features,
 		   v.options, v.metrics, v.quality, v.verdict, v.positive_label, v.negative_label, v.threshold, v.seconds,
 		   v.memory_bytes, v.trained_by, v.trained_at, v.artifact_bytes, v.artifact_checksum, v.holdout, v.recalibrated_from,
-		   v.consent, v.rows_without_consent
+		   v.consent, v.rows_without_consent, v.goal
 	  FROM @extschema@.model_version AS v
 	  JOIN @extschema@.model AS m ON m.name OPERATOR(pg_catalog.=) v.model;
 COMMENT ON VIEW @extschema@.model_versions IS 'every stored version of every model';
@@ -30,6 +30,7 @@ COMMENT ON COLUMN @extschema@.model_versions.recalibrated_from IS 'version whose
 COMMENT ON COLUMN @extschema@.model_versions.artifact_checksum IS 'SHA-256 of the artifact: equal for equal rows, options and seed';
 COMMENT ON COLUMN @extschema@.model_versions.consent IS 'condition that a row had to meet to be learnt from; null: none was asked for';
 COMMENT ON COLUMN @extschema@.model_versions.rows_without_consent IS 'rows of the source that did not meet it and were left out';
+COMMENT ON COLUMN @extschema@.model_versions.goal IS 'goal whose training set was learnt from; null: a source and target were named';
 
 CREATE VIEW @extschema@.lift_table AS
 	SELECT v.model, v.version, d.decile, d.rows, d.sum_target, d.mean_target, d.mean_prediction, d.lift, d.cumulative_lift,

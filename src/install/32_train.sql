@@ -7,7 +7,7 @@ CREATE FUNCTION @extschema@.train(model text, task text DEFAULT NULL, source tex
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000
 AS 'MODULE_PATHNAME', 'pe_train_model';
 COMMENT ON FUNCTION @extschema@.train(text, text, text, text, text, jsonb, text) IS
-	'learns a model from the rows of a table, view or SELECT and stores it as a new version, evaluated on held-out rows; options: key, weight, features (include, exclude, treatment), positive, threshold, deploy, holdout (a share, or from and column), refit, search (trials, folds, budget_seconds, metric, space), and those of the algorithm';
+	'learns a model from the rows of a table, view or SELECT and stores it as a new version, evaluated on held-out rows; options: key, weight, features (include, exclude, treatment), positive, threshold, deploy, holdout (a share, or from and column), refit, search (trials, folds, budget_seconds, metric, space), and those of the algorithm. A goal replaces source and target';
 
 CREATE FUNCTION @extschema@.recalibrate(model text, source text, target text, kind text DEFAULT 'isotonic',
 	version integer DEFAULT NULL, deploy boolean DEFAULT true) RETURNS integer

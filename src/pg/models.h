@@ -99,6 +99,7 @@ typedef struct PeNewVersion
 	int64 memory;          /* bytes that the training was allowed to take */
 	const char *consent;   /* NULL: nobody was asked */
 	int64 without_consent; /* rows left out for want of it */
+	const char *goal;      /* NULL: none was declared */
 	const uint8 *artifact;
 	size_t artifact_length;
 	bool deploy;

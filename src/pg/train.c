@@ -12,6 +12,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "pg/goal_train.h"
 #include "pg/guc.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -213,10 +214,13 @@ read_row(void *arg, TupleTableSlot *slot)
 	training->pending_weights[at] = weight_of_row(training, slot);
 	training->pending_hashes[at] = key_hash_of_row(training, slot);
 	training->pending_held[at] = is_held_out(training, slot);
+	if (target == 1)
+	{
+		training->positives++;
+		training->held_positives += training->pending_held[at];
+	}
 	if (++training->n_pending == PE_PENDING_ROWS)
 		append_pending(training);
-	if (target == 1)
-		training->positives++;
 	return true;
 }
 
@@ -279,6 +283,15 @@ check_holdout(PeTraining *training)
 	training->options.core.holdout = (double) training->held_out / (double) rows;
 }
 
+/* Are there enough rows of each outcome for the goal? */
+static void
+check_outcomes(const PeTraining *training, uint64 rows)
+{
+	pe_goal_check_rows(training->request->goal, (int64) training->positives,
+	                   (int64) (rows - training->positives), (int64) training->held_positives,
+	                   (int64) (training->held_out - training->held_positives));
+}
+
 static void
 read_rows(PeTraining *training)
 {
@@ -300,6 +313,8 @@ read_rows(PeTraining *training)
 		ereport(NOTICE, (errmsg("skipped %llu of %llu rows, whose target \"%s\" is NULL",
 		                        (unsigned long long) training->without_target,
 		                        (unsigned long long) training->rows, training->request->target)));
+	if (training->request->goal != NULL)
+		check_outcomes(training, rows);
 	check_holdout(training);
 	training->options.core.expected_classes = pe_dataset_class_count(training->dataset);
 	reckon(training);

@@ -45,8 +45,9 @@ typedef struct PeTrainRequest
 	const char *algorithm; /* NULL: the family's choice */
 	const char *target;    /* NULL: none was named */
 	const PeSource *source;
-	Jsonb *options;      /* NULL: none; the consent is taken out of them */
-	const char *consent; /* NULL: nobody is asked; the source has only rows with consent */
+	const struct PeGoal *goal; /* NULL: none; else source, target and some options are its */
+	Jsonb *options;            /* NULL: none; the consent is taken out of them */
+	const char *consent;       /* NULL: nobody is asked; the source has only rows with consent */
 	int64 without_consent;
 	PeTiming timing;
 	pe_env env; /* of the training's memory context, with timing */

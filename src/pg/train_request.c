@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "pg/consent.h"
+#include "pg/goal_train.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -139,6 +140,22 @@ take_consent(PeTrainRequest *request)
 		ereport(NOTICE, (errmsg("left out " INT64_FORMAT " rows without consent", request->without_consent)));
 }
 
+/* A goal is its own source and target. */
+static void
+take_goal(FunctionCallInfo fcinfo, PeTrainRequest *request)
+{
+	if (!PG_ARGISNULL(2) || !PG_ARGISNULL(3))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("argument \"goal\" excludes \"source\" and \"target\""),
+		                errhint("The goal says where the rows are and what is predicted.")));
+	if (request->task != 0 && request->task != PE_TASK_PROPENSITY)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("task %s does not learn from a goal", pe_task_name(request->task)),
+		                errhint("A goal is a question of yes or no: its task is propensity.")));
+	request->task = PE_TASK_PROPENSITY;
+	pe_goal_take(request, text_to_cstring(PG_GETARG_TEXT_PP(6)));
+}
+
 static PeTrainRequest *
 parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 {
@@ -147,9 +164,6 @@ parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 
 	request->model = need_argument(fcinfo, 0, "model", "Give the model a name.");
 	check_model_name(request->model);
-	if (!PG_ARGISNULL(6))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("argument \"goal\" is not available"),
-		                errhint("Say what to learn with task, source and target.")));
 	if (!PG_ARGISNULL(1))
 		request->task = parse_task(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (!PG_ARGISNULL(3))
@@ -159,9 +173,12 @@ parse_request(FunctionCallInfo fcinfo, MemoryContext context)
 	if (request->algorithm != NULL && strcmp(request->algorithm, "auto") == 0)
 		request->algorithm = NULL;
 	request->options = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
-	request->source = pe_source_open(
-	    need_argument(fcinfo, 2, "source", "Name the table, view or SELECT with the rows to learn from."),
-	    "source");
+	if (!PG_ARGISNULL(6))
+		take_goal(fcinfo, request);
+	else
+		request->source = pe_source_open(
+		    need_argument(fcinfo, 2, "source", "Name the table, view or SELECT with the rows to learn from."),
+		    "source");
 	take_consent(request);
 	if (request->task == 0)
 		request->task = task_of_target(request);

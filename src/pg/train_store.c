@@ -10,6 +10,7 @@
 #include "utils/json.h"
 
 #include "pg/evaluation.h"
+#include "pg/goal.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -97,6 +98,7 @@ pe_training_store(PeTraining *training)
 	    .source = training->request->source->text,
 	    .consent = training->request->consent,
 	    .without_consent = training->request->without_consent,
+	    .goal = training->request->goal != NULL ? training->request->goal->name : NULL,
 	    .rows = (int64) (training->rows - training->without_target),
 	    .positives = training->request->task == PE_TASK_PROPENSITY ? (int64) training->positives : -1,
 	    .options_json = options != NULL ? JsonbToCString(NULL, &options->root, VARSIZE(options)) : "{}",

@@ -36,6 +36,7 @@ typedef struct PeTraining
 	uint64 without_time; /* of those by whose time rows are held out */
 	uint64 held_out;     /* by time */
 	uint64 positives;
+	uint64 held_positives; /* of those held out by time */
 	uint64 rows_that_fit;
 	size_t memory; /* announced */
 	pe_trial *trials;

@@ -1,0 +1,293 @@
+/*
+ * goal_anchors.c
+ *		The days of a goal's snapshots: which of them are anchors, and what each serves.
+ *
+ * The newest anchors are validated on. An anchor whose window reaches beyond the first of
+ * these is not learnt from: its outcomes were not known on that day.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/table.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+
+#include "pg/features.h"
+#include "pg/goal.h"
+
+char *
+pe_date_text(DateADT day)
+{
+	int year, month, of_month;
+
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &of_month);
+	return psprintf("%04d-%02d-%02d", year, month, of_month);
+}
+
+char *
+pe_date_sql(DateADT day)
+{
+	return psprintf("date '%s'", pe_date_text(day));
+}
+
+DateADT
+pe_goal_window_end(const PeGoal *goal, DateADT anchor)
+{
+	Datum end =
+	    DirectFunctionCall2(date_pl_interval, DateADTGetDatum(anchor), IntervalPGetDatum(goal->within));
+
+	return DatumGetDateADT(DirectFunctionCall1(timestamp_date, end));
+}
+
+/* ---- the days ---------------------------------------------------------------------------- */
+
+/*
+ * The days that a table has partitions for, as an array of dates; false when it is not
+ * partitioned by a list of days. Whether there is a row in each is another question.
+ */
+static bool
+partition_days(Oid relid, Datum *array)
+{
+	Relation relation;
+	PartitionDesc partitions;
+	PartitionBoundInfo bounds;
+	Datum *days;
+	bool by_day;
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		return false;
+	relation = table_open(relid, AccessShareLock);
+	partitions = RelationGetPartitionDesc(relation, true);
+	bounds = partitions->boundinfo;
+	by_day = RelationGetPartitionKey(relation)->strategy == PARTITION_STRATEGY_LIST &&
+	         RelationGetPartitionKey(relation)->partattrs[0] == get_attnum(relid, PE_SNAPSHOT_COLUMN) &&
+	         bounds != NULL && !partition_bound_has_default(bounds) && partitions->nparts > 0;
+	if (by_day)
+	{
+		days = palloc(sizeof(Datum) * bounds->ndatums);
+		for (int i = 0; i < bounds->ndatums; i++)
+			days[i] = bounds->datums[i][0];
+		*array = PointerGetDatum(
+		    construct_array(days, bounds->ndatums, DATEOID, sizeof(DateADT), true, TYPALIGN_INT));
+	}
+	table_close(relation, NoLock);
+	return by_day;
+}
+
+static void
+read_days(const PeGoal *goal, PeGoalDays *days)
+{
+	static const Oid types[] = {DATEARRAYOID};
+	MemoryContext caller = CurrentMemoryContext;
+	Datum partitions = (Datum) 0;
+	bool by_partition = partition_days(goal->snapshots->relid, &partitions);
+	int result;
+
+	SPI_connect();
+	/* A look into each partition instead of reading all rows. */
+	if (by_partition)
+		result = SPI_execute_with_args(
+		    psprintf("SELECT d FROM pg_catalog.unnest($1) AS d, LATERAL (SELECT FROM %s WHERE s.%s = d LIMIT "
+		             "1) AS found WHERE pg_catalog.isfinite(d) ORDER BY 1",
+		             pe_source_as(goal->snapshots, "s"), PE_SNAPSHOT_COLUMN),
+		    1, (Oid *) types, &partitions, NULL, true, 0);
+	else
+		result =
+		    SPI_execute(psprintf("SELECT DISTINCT s.%s FROM %s WHERE pg_catalog.isfinite(s.%s) ORDER BY 1",
+		                         PE_SNAPSHOT_COLUMN, pe_source_as(goal->snapshots, "s"), PE_SNAPSHOT_COLUMN),
+		                true, 0);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "reading the days failed: %s", SPI_result_code_string(result));
+	days->n_days = (int) SPI_processed;
+	days->days = MemoryContextAlloc(caller, sizeof(DateADT) * (days->n_days + 1));
+	for (int i = 0; i < days->n_days; i++)
+	{
+		bool isnull;
+
+		days->days[i] =
+		    DatumGetDateADT(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	SPI_finish();
+}
+
+/* The last day of which all events are there: the one before the newest event's. DATEVAL_NOBEGIN: none. */
+static DateADT
+last_full_day(const PeGoal *goal)
+{
+	DateADT day = DATEVAL_NOBEGIN;
+	bool isnull;
+	Datum value;
+
+	SPI_connect();
+	if (SPI_execute(psprintf("SELECT (pg_catalog.max(e.%s)%s)::date - 1 FROM %s",
+	                         quote_identifier(goal->events_time),
+	                         goal->events_time_type == TIMESTAMPTZOID ? " AT TIME ZONE 'UTC'" : "",
+	                         pe_source_as(goal->events, "e")),
+	                true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "reading the newest event failed");
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (!isnull)
+		day = DatumGetDateADT(value);
+	SPI_finish();
+	return day;
+}
+
+bool
+pe_goal_day_before(const PeGoalDays *days, DateADT at_most, DateADT at_least, DateADT *day)
+{
+	for (int i = days->n_days - 1; i >= 0 && days->days[i] >= at_least; i--)
+	{
+		if (days->days[i] > at_most)
+			continue;
+		*day = days->days[i];
+		return true;
+	}
+	return false;
+}
+
+void
+pe_goal_need_day(const PeGoal *goal, const PeGoalDays *days, DateADT day)
+{
+	DateADT found;
+
+	if (pe_goal_day_before(days, day, day, &found))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+	                errmsg("%s has no snapshot of %s", goal->snapshots->name,
+	                       DATE_NOT_FINITE(day) ? "infinity" : pe_date_text(day)),
+	                errdetail("There are snapshots of %d days, from %s to %s.", days->n_days,
+	                          pe_date_text(days->days[0]), pe_date_text(days->days[days->n_days - 1]))));
+}
+
+/* ---- the anchors ------------------------------------------------------------------------- */
+
+PeAnchor
+pe_goal_anchor(const PeGoal *goal, const PeGoalDays *days, DateADT day)
+{
+	PeAnchor anchor = {.day = day, .ends = pe_goal_window_end(goal, day), .last = DATEVAL_NOBEGIN};
+
+	for (int i = 0; i < days->n_days; i++)
+	{
+		if (days->days[i] <= day || days->days[i] > anchor.ends)
+			continue;
+		anchor.last = days->days[i];
+		anchor.snapshots++;
+	}
+	anchor.use = anchor.ends <= days->observed ? PE_ANCHOR_TRAINING : PE_ANCHOR_WAITING;
+	return anchor;
+}
+
+/* Is the day far enough before the anchor chosen last? */
+static bool
+is_spaced(const PeGoal *goal, const PeAnchor *candidate, const PeAnchor *later)
+{
+	if (goal->every > 0)
+		return candidate->day + goal->every <= later->day;
+	return candidate->ends <= later->day;
+}
+
+static bool
+is_given(const PeGoal *goal, DateADT day)
+{
+	if (goal->dates != NIL)
+		return list_member_int(goal->dates, day);
+	return day >= goal->from && day <= goal->until;
+}
+
+static void
+choose_anchors(const PeGoal *goal, PeGoalDays *days)
+{
+	days->anchors = palloc(sizeof(PeAnchor) * (days->n_days + 1));
+	for (int i = days->n_days - 1; i >= 0; i--)
+	{
+		PeAnchor candidate = pe_goal_anchor(goal, days, days->days[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		if (candidate.use == PE_ANCHOR_WAITING || !is_given(goal, candidate.day))
+			continue;
+		if (goal->dates == NIL && days->n_anchors > 0 &&
+		    !is_spaced(goal, &candidate, &days->anchors[days->n_anchors - 1]))
+			continue;
+		days->anchors[days->n_anchors++] = candidate;
+	}
+}
+
+/* The newest share is held out, at least one anchor; but one alone is not divided. */
+static void
+assign_uses(PeGoalDays *days, double share)
+{
+	int held = share > 0 ? Max(1, (int) rint(share * days->n_anchors)) : 0;
+	DateADT first_held;
+
+	if (held == 0 || days->n_anchors < 2)
+		return;
+	first_held = days->anchors[held - 1].day;
+	/* With few or overlapping windows the latest anchor alone leaves most to learn from. */
+	if (days->anchors[days->n_anchors - 1].ends > first_held)
+	{
+		held = 1;
+		first_held = days->anchors[0].day;
+	}
+	if (days->anchors[days->n_anchors - 1].ends > first_held)
+		return;
+	for (int i = 0; i < days->n_anchors; i++)
+		days->anchors[i].use = i < held                             ? PE_ANCHOR_VALIDATION
+		                       : days->anchors[i].ends > first_held ? PE_ANCHOR_GAP
+		                                                            : PE_ANCHOR_TRAINING;
+}
+
+PeGoalDays *
+pe_goal_days(const PeGoal *goal, double share)
+{
+	PeGoalDays *days = palloc0(sizeof(PeGoalDays));
+
+	read_days(goal, days);
+	if (days->n_days == 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("goal \"%s\" has no snapshots: %s is empty",
+		                                                        goal->name, goal->snapshots->name)));
+	days->observed = goal->events != NULL ? last_full_day(goal) : days->days[days->n_days - 1];
+	choose_anchors(goal, days);
+	assign_uses(days, share);
+	return days;
+}
+
+int
+pe_goal_count_anchors(const PeGoalDays *days, PeAnchorUse use)
+{
+	int n = 0;
+
+	for (int i = 0; i < days->n_anchors; i++)
+		n += days->anchors[i].use == use;
+	return n;
+}
+
+void
+pe_goal_raise_no_anchor(const PeGoal *goal, const PeGoalDays *days)
+{
+	DateADT oldest = days->days[0];
+	DateADT newest = days->days[days->n_days - 1];
+
+	ereport(
+	    ERROR,
+	    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	     errmsg("goal \"%s\" has no anchor day whose window has passed", goal->name),
+	     errdetail("There are snapshots of %d days, from %s to %s; outcomes are known up to %s, and the "
+	               "window of the oldest day ends on %s.",
+	               days->n_days, pe_date_text(oldest), pe_date_text(newest),
+	               DATE_NOT_FINITE(days->observed) ? "no day" : pe_date_text(days->observed),
+	               pe_date_text(pe_goal_window_end(goal, oldest))),
+	     errhint("Wait until it has passed, or load older snapshots; profenrich.goal_anchors shows them.")));
+}

@@ -1,0 +1,287 @@
+/*
+ * goal_query.c
+ *		The SQL that a goal becomes. Each anchor is a SELECT of its own with its days as
+ *		constants, so that no more partitions are read than it is about; they are joined by
+ *		UNION ALL, so that rows stream anchor by anchor.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "pg/features.h"
+#include "pg/goal.h"
+
+PG_FUNCTION_INFO_V1(pe_training_query);
+PG_FUNCTION_INFO_V1(pe_scoring_query);
+
+char *
+pe_source_as(const PeSource *source, const char *alias)
+{
+	if (OidIsValid(source->relid))
+		return psprintf("%s AS %s", source->from, alias);
+	return psprintf("(SELECT * FROM %s) AS %s", source->from, alias);
+}
+
+static Oid
+type_of(const PeSource *source, const char *column)
+{
+	return TupleDescAttr(source->desc, pe_source_column(source, column))->atttypid;
+}
+
+/* left = right, as texts where one source has the key as a number and the other as a text. */
+static char *
+same_key(const PeGoal *goal, const PeSource *other, const char *column, const char *left)
+{
+	const char *cast =
+	    type_of(goal->snapshots, goal->key) == type_of(other, column) ? "" : "::pg_catalog.text";
+
+	return psprintf("%s%s = s.%s%s", left, cast, quote_identifier(goal->key), cast);
+}
+
+/* ---- the outcome ------------------------------------------------------------------------- */
+
+/* The bounds of the window, for the time of an event. Days are those of UTC. */
+static char *
+event_window(const PeGoal *goal, const PeAnchor *anchor)
+{
+	const char *time = quote_identifier(goal->events_time);
+
+	if (goal->events_time_type == DATEOID)
+		return psprintf("%s > %s AND %s <= %s", time, pe_date_sql(anchor->day), time,
+		                pe_date_sql(anchor->ends));
+	return psprintf("%s >= %s '%s 00:00%s' AND %s < %s '%s 00:00%s'", time,
+	                goal->events_time_type == TIMESTAMPTZOID ? "timestamptz" : "timestamp",
+	                pe_date_text(anchor->day + 1), goal->events_time_type == TIMESTAMPTZOID ? "+00" : "",
+	                time, goal->events_time_type == TIMESTAMPTZOID ? "timestamptz" : "timestamp",
+	                pe_date_text(anchor->ends + 1), goal->events_time_type == TIMESTAMPTZOID ? "+00" : "");
+}
+
+/* By profile: which outcomes happened in the window, and is it there on the last day? */
+static void
+append_later(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
+{
+	const PeSource *source = goal->events != NULL ? goal->events : goal->snapshots;
+	const char *key = goal->events != NULL ? goal->events_key : goal->key;
+	ListCell *cell;
+
+	appendStringInfo(query, "(SELECT %s AS profile_key", quote_identifier(key));
+	foreach (cell, goal->outcomes)
+		appendStringInfo(query, ",\n        bool_or((%s\n)) AS outcome_%d", (const char *) lfirst(cell),
+		                 foreach_current_index(cell) + 1);
+	if (goal->events == NULL)
+		appendStringInfo(query, ",\n        bool_or(snapshot_date = %s) AS seen",
+		                 anchor->last > anchor->day ? pe_date_sql(anchor->last) : "NULL");
+	appendStringInfo(query, "\n   FROM %s\n  WHERE ", pe_source_as(source, "later"));
+	if (goal->events != NULL)
+		appendStringInfoString(query, event_window(goal, anchor));
+	else
+		appendStringInfo(query, "snapshot_date > %s AND snapshot_date <= %s", pe_date_sql(anchor->day),
+		                 pe_date_sql(anchor->ends));
+	appendStringInfo(query, "\n  GROUP BY 1) AS later ON %s",
+	                 same_key(goal, source, key, "later.profile_key"));
+}
+
+/* Did it happen, as far as rows of the window say so? */
+static char *
+happened(const PeGoal *goal)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoChar(&sql, '(');
+	for (int i = 1; i <= list_length(goal->outcomes); i++)
+		appendStringInfo(&sql, "%scoalesce(later.outcome_%d, false)",
+		                 i == 1      ? ""
+		                 : goal->all ? " AND "
+		                             : " OR ",
+		                 i);
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+#define IS_GONE "later.seen IS NOT TRUE"
+
+/* The outcome, of those of whom it is known. */
+static char *
+outcome(const PeGoal *goal)
+{
+	char *sql = happened(goal);
+
+	if (goal->events == NULL && goal->absent == PE_ABSENT_HAPPENED)
+		sql = psprintf("(%s OR " IS_GONE ")", sql);
+	return goal->happens ? sql : psprintf("(NOT %s)", sql);
+}
+
+/* Whose outcome is not known: gone before the window's end, without one before. NULL: nobody's. */
+static char *
+unknown(const PeGoal *goal)
+{
+	if (goal->events != NULL || goal->absent != PE_ABSENT_LEAVE_OUT)
+		return NULL;
+	return psprintf("(" IS_GONE " AND NOT %s)", happened(goal));
+}
+
+/* ---- the rows ---------------------------------------------------------------------------- */
+
+/* The profiles of a day that the goal is about, as s. */
+static void
+append_profiles(StringInfo query, const PeGoal *goal, DateADT day)
+{
+	appendStringInfo(query, "(SELECT * FROM %s WHERE snapshot_date = %s AND %s IS NOT NULL",
+	                 pe_source_as(goal->snapshots, "anchor"), pe_date_sql(day), quote_identifier(goal->key));
+	if (goal->eligible != NULL)
+		appendStringInfo(query, " AND (%s\n)", goal->eligible);
+	appendStringInfoString(query, ") AS s");
+}
+
+/* All features: the snapshot's columns, their history, what is joined. */
+static void
+append_features(StringInfo query, const PeGoal *goal, const PeGoalDays *days, DateADT day)
+{
+	ListCell *cell;
+
+	for (int i = 0; i < goal->snapshots->desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(goal->snapshots->desc, i)->attname);
+
+		if (strcmp(name, goal->key) != 0 && strcmp(name, PE_SNAPSHOT_COLUMN) != 0)
+			appendStringInfo(query, ",\n       s.%s", quote_identifier(name));
+	}
+	pe_history_select(query, goal, days, day);
+	foreach (cell, goal->joins)
+	{
+		const PeGoalJoin *join = lfirst(cell);
+
+		for (int i = 0; i < join->source->desc->natts; i++)
+		{
+			const char *name = NameStr(TupleDescAttr(join->source->desc, i)->attname);
+
+			if (strcmp(name, join->key) != 0 && strcmp(name, join->date) != 0)
+				appendStringInfo(query, ",\n       joined_%d.%s", foreach_current_index(cell) + 1,
+				                 quote_identifier(name));
+		}
+	}
+}
+
+static void
+append_joins(StringInfo query, const PeGoal *goal, const PeGoalDays *days, DateADT day)
+{
+	char *history = pe_history_subquery(goal, days, day);
+	ListCell *cell;
+
+	if (history != NULL)
+		appendStringInfo(query, "\n  LEFT JOIN (%s) AS earlier ON earlier.profile_key = s.%s", history,
+		                 quote_identifier(goal->key));
+	foreach (cell, goal->joins)
+	{
+		const PeGoalJoin *join = lfirst(cell);
+		char *alias = psprintf("joined_%d", foreach_current_index(cell) + 1);
+
+		appendStringInfo(
+		    query, "\n  LEFT JOIN %s ON %s AND %s.%s = %s", pe_source_as(join->source, alias),
+		    same_key(goal, join->source, join->key, psprintf("%s.%s", alias, quote_identifier(join->key))),
+		    alias, quote_identifier(join->date), pe_date_sql(day));
+	}
+}
+
+static void
+append_anchor(StringInfo query, const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor)
+{
+	char *left_out = unknown(goal);
+
+	appendStringInfo(query, "SELECT s.%s, s.snapshot_date,\n       %s AS " PE_OUTCOME_COLUMN,
+	                 quote_identifier(goal->key), outcome(goal));
+	append_features(query, goal, days, anchor->day);
+	appendStringInfoString(query, "\n  FROM ");
+	append_profiles(query, goal, anchor->day);
+	appendStringInfoString(query, "\n  LEFT JOIN ");
+	append_later(query, goal, anchor);
+	append_joins(query, goal, days, anchor->day);
+	if (left_out != NULL)
+		appendStringInfo(query, "\n WHERE NOT %s", left_out);
+}
+
+char *
+pe_goal_training_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchors, int n)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&query, "\nUNION ALL\n");
+		append_anchor(&query, goal, days, &anchors[i]);
+	}
+	return query.data;
+}
+
+char *
+pe_goal_scoring_query(const PeGoal *goal, const PeGoalDays *days, DateADT day)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT s.%s, s.snapshot_date", quote_identifier(goal->key));
+	append_features(&query, goal, days, day);
+	appendStringInfoString(&query, "\n  FROM ");
+	append_profiles(&query, goal, day);
+	append_joins(&query, goal, days, day);
+	return query.data;
+}
+
+char *
+pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor)
+{
+	char *left_out = unknown(goal);
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT (SELECT count(*) FROM %s WHERE snapshot_date = %s), count(*),\n",
+	                 pe_source_as(goal->snapshots, "a"), pe_date_sql(anchor->day));
+	appendStringInfo(&query,
+	                 " count(*) FILTER (WHERE known AND happened), count(*) FILTER (WHERE known AND NOT "
+	                 "happened),\n count(*) FILTER (WHERE NOT known)\n FROM (SELECT %s AS known, %s AS "
+	                 "happened\n  FROM ",
+	                 left_out != NULL ? psprintf("NOT %s", left_out) : "true", outcome(goal));
+	append_profiles(&query, goal, anchor->day);
+	appendStringInfoString(&query, "\n  LEFT JOIN ");
+	append_later(&query, goal, anchor);
+	appendStringInfoString(&query, ") AS outcomes");
+	return query.data;
+}
+
+/* ---- the functions ----------------------------------------------------------------------- */
+
+/* training_query(goal) -> the training set of all anchors whose windows have passed, as a SELECT. */
+Datum
+pe_training_query(PG_FUNCTION_ARGS)
+{
+	PeGoal *goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PeGoalDays *days = pe_goal_days(goal, 0);
+
+	if (days->n_anchors == 0)
+		pe_goal_raise_no_anchor(goal, days);
+	PG_RETURN_TEXT_P(cstring_to_text(pe_goal_training_query(goal, days, days->anchors, days->n_anchors)));
+}
+
+/* scoring_query(goal, snapshot_date) -> the rows of a day, the newest one for NULL, as a SELECT. */
+Datum
+pe_scoring_query(PG_FUNCTION_ARGS)
+{
+	PeGoal *goal;
+	PeGoalDays *days;
+	DateADT day;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	days = pe_goal_days(goal, 0);
+	day = PG_ARGISNULL(1) ? days->days[days->n_days - 1] : PG_GETARG_DATEADT(1);
+	pe_goal_need_day(goal, days, day);
+	PG_RETURN_TEXT_P(cstring_to_text(pe_goal_scoring_query(goal, days, day)));
+}
