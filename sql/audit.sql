@@ -40,6 +40,12 @@ SELECT rows FROM profenrich.load_snapshot_file(:'export', 'snapshots', snapshot_
 SELECT count(*) FROM profenrich.reconcile('audited', 'snapshots');
 SELECT profenrich.unload_snapshot('snapshots', '2026-11-23');
 SELECT version FROM profenrich.train('audited', 'propensity', 'people', 'bought', 'logistic', '{"key": "crm_id", "features": {"exclude": ["score"]}}');
+SELECT profenrich.create_goal('audited', 'bought', '2 days', 'SELECT crm_id, age, bought AND d > age % 10 AS bought, date ''2026-01-01'' + d AS snapshot_date FROM people, generate_series(0, 9) AS d', 'crm_id');
+SELECT profenrich.alter_goal('audited', eligible => 'NOT bought');
+SELECT version FROM profenrich.train('audited_goal', goal => 'audited', algorithm => 'logistic', options => '{"features": {"include": ["age"]}}');
+SELECT profiles > 0 AS recorded FROM profenrich.record_predictions('audited', 'audited_goal', '2026-01-05');
+SELECT known > 0 AS filled FROM profenrich.fill_outcomes('audited');
+SELECT profenrich.drop_goal('audited'), profenrich.drop_model('audited_goal');
 SELECT profenrich.recalibrate('audited', 'people', 'bought', deploy => false);
 SELECT profenrich.deploy('audited', 2);
 SELECT profenrich.score_into('audited', 'people', 'crm_id', 'scores');

@@ -14,6 +14,7 @@ INSERT INTO days SELECT crm_id, date '2026-01-01' + d, d >= leaves, CASE WHEN (d
 	CASE WHEN leaves - d BETWEEN 1 AND 12 THEN 3 ELSE 0 END + (i * d * 53) % 3, (i + d) % 17 = 0, date '2026-01-01' + d - (i + d) % 6
   FROM people, generate_series(0, 39) AS d WHERE d < gone;
 CREATE INDEX ON days (crm_id);
+ANALYZE days;
 
 -- What is wrong is said by name, and nothing is declared.
 SET client_min_messages = notice;
@@ -126,6 +127,9 @@ SELECT count(*) AS eligible, count(*) FILTER (WHERE lost) AS happened, count(*) 
 CREATE TABLE orders AS SELECT i AS customer, (date '2026-01-01' + d)::timestamp AT TIME ZONE 'UTC' + interval '23 hours 59 minutes' AS at, (i * d) % 90 AS amount
   FROM generate_series(1, 600) AS i, generate_series(0, 39) AS d WHERE (i * 13 + d * 7) % 31 = 0;
 CREATE TABLE visits AS SELECT i AS customer, date '2026-01-01' + d AS as_of, (i + d) % 9 AS visits_7d FROM generate_series(1, 600, 2) AS i, generate_series(0, 39) AS d;
+CREATE INDEX ON visits (customer, as_of);
+CREATE INDEX ON orders (customer);
+ANALYZE orders, visits;
 SELECT profenrich.create_goal('buys', 'amount > 20', '5 days', 'SELECT substr(crm_id, 3)::int::text AS id, snapshot_date, spend FROM days', 'id',
 	options => '{"events": {"source": "orders", "key": "customer", "time": "at"}, "join": {"source": "visits", "key": "customer", "date": "as_of"}}');
 SELECT * FROM profenrich.goal_anchors('buys') ORDER BY anchor DESC LIMIT 3;

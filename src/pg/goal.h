@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/date.h"
 #include "utils/jsonb.h"
@@ -79,9 +81,10 @@ typedef struct PeGoal
 	int every;    /* days between anchors; 0: so that windows do not overlap */
 	DateADT from; /* anchors of this day and later */
 	DateADT until;
-	List *history; /* of PeHistoryFeature * */
-	List *joins;   /* of PeGoalJoin * */
-	int minimum;   /* rows of each outcome that a training needs */
+	List *history;              /* of PeHistoryFeature * */
+	List *joins;                /* of PeGoalJoin * */
+	Bitmapset *outcome_columns; /* of snapshots, that outcomes name */
+	int minimum;                /* rows of each outcome that a training needs */
 } PeGoal;
 
 /* ---- goal.c: the declaration ------------------------------------------------------------ */
@@ -164,6 +167,15 @@ extern char *pe_goal_training_query(const PeGoal *goal, const PeGoalDays *days, 
 extern char *pe_goal_scoring_query(const PeGoal *goal, const PeGoalDays *days, DateADT day);
 /* Counts of one anchor: profiles, eligible, happened, not_happened, left_out. */
 extern char *pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor);
+
+/* profile_key (text) and outcome of an anchor's profiles, of those of whom it is known. */
+extern char *pe_goal_outcome_query(const PeGoal *goal, const PeAnchor *anchor);
+/*
+ * One row: how many profiles the outcome happened to and how many not, of those still there on
+ * the last day of the window; then for each of the columns, how many of both have
+ * another value on that day than on the anchor's.
+ */
+extern char *pe_goal_change_query(const PeGoal *goal, const PeAnchor *anchor, const int *columns, int n);
 
 /* The source as a relation of a FROM clause, under that name. */
 extern char *pe_source_as(const PeSource *source, const char *alias);

@@ -306,7 +306,7 @@ pe_goal_options(PeGoal *goal, Jsonb *options)
 /* ---- columns ----------------------------------------------------------------------------- */
 
 static void
-check_expressions(const PeGoal *goal)
+check_expressions(PeGoal *goal)
 {
 	PeExpression expression = {
 	    .hint = "Give a condition on one row: \"churned\" or \"plan = 'free' AND spend = 0\".",
@@ -320,7 +320,11 @@ check_expressions(const PeGoal *goal)
 		expression.role = foreach_current_index(cell) == 0 ? "argument \"outcome\""
 		                  : goal->all                      ? "option \"all\""
 		                                                   : "option \"any\"";
-		(void) pe_expression_check(goal->events != NULL ? goal->events : goal->snapshots, &expression);
+		if (goal->events != NULL)
+			(void) pe_expression_check(goal->events, &expression);
+		else
+			goal->outcome_columns =
+			    bms_add_members(goal->outcome_columns, pe_expression_check(goal->snapshots, &expression));
 	}
 	if (goal->eligible == NULL)
 		return;

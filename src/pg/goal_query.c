@@ -188,21 +188,75 @@ append_joins(StringInfo query, const PeGoal *goal, const PeGoalDays *days, DateA
 	}
 }
 
+/* What follows the select list: the eligible profiles, with what happened later. */
 static void
-append_anchor(StringInfo query, const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor)
+append_from(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
 {
-	char *left_out = unknown(goal);
-
-	appendStringInfo(query, "SELECT s.%s, s.snapshot_date,\n       %s AS " PE_OUTCOME_COLUMN,
-	                 quote_identifier(goal->key), outcome(goal));
-	append_features(query, goal, days, anchor->day);
 	appendStringInfoString(query, "\n  FROM ");
 	append_profiles(query, goal, anchor->day);
 	appendStringInfoString(query, "\n  LEFT JOIN ");
 	append_later(query, goal, anchor);
-	append_joins(query, goal, days, anchor->day);
+}
+
+static void
+append_known(StringInfo query, const PeGoal *goal)
+{
+	char *left_out = unknown(goal);
+
 	if (left_out != NULL)
 		appendStringInfo(query, "\n WHERE NOT %s", left_out);
+}
+
+static void
+append_anchor(StringInfo query, const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor)
+{
+	appendStringInfo(query, "SELECT s.%s, s.snapshot_date,\n       %s AS " PE_OUTCOME_COLUMN,
+	                 quote_identifier(goal->key), outcome(goal));
+	append_features(query, goal, days, anchor->day);
+	append_from(query, goal, anchor);
+	append_joins(query, goal, days, anchor->day);
+	append_known(query, goal);
+}
+
+char *
+pe_goal_outcome_query(const PeGoal *goal, const PeAnchor *anchor)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT s.%s::pg_catalog.text AS profile_key, %s AS " PE_OUTCOME_COLUMN,
+	                 quote_identifier(goal->key), outcome(goal));
+	append_from(&query, goal, anchor);
+	append_known(&query, goal);
+	return query.data;
+}
+
+char *
+pe_goal_change_query(const PeGoal *goal, const PeAnchor *anchor, const int *columns, int n)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfoString(&query,
+	                       "SELECT count(*) FILTER (WHERE happened), count(*) FILTER (WHERE NOT happened)");
+	for (int i = 0; i < n; i++)
+		appendStringInfo(
+		    &query,
+		    ",\n count(*) FILTER (WHERE happened AND c%d), count(*) FILTER (WHERE NOT happened AND c%d)", i,
+		    i);
+	appendStringInfo(&query, "\n FROM (SELECT %s AS happened", happened(goal));
+	for (int i = 0; i < n; i++)
+	{
+		const char *name =
+		    quote_identifier(NameStr(TupleDescAttr(goal->snapshots->desc, columns[i])->attname));
+
+		appendStringInfo(&query, ", s.%s IS DISTINCT FROM last.%s AS c%d", name, name, i);
+	}
+	append_from(&query, goal, anchor);
+	appendStringInfo(&query, "\n  JOIN %s ON last.%s = s.%s AND last.snapshot_date = %s) AS changes",
+	                 pe_source_as(goal->snapshots, "last"), quote_identifier(goal->key),
+	                 quote_identifier(goal->key), pe_date_sql(anchor->last));
+	return query.data;
 }
 
 char *
@@ -246,11 +300,9 @@ pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *
 	appendStringInfo(&query,
 	                 " count(*) FILTER (WHERE known AND happened), count(*) FILTER (WHERE known AND NOT "
 	                 "happened),\n count(*) FILTER (WHERE NOT known)\n FROM (SELECT %s AS known, %s AS "
-	                 "happened\n  FROM ",
+	                 "happened",
 	                 left_out != NULL ? psprintf("NOT %s", left_out) : "true", outcome(goal));
-	append_profiles(&query, goal, anchor->day);
-	appendStringInfoString(&query, "\n  LEFT JOIN ");
-	append_later(&query, goal, anchor);
+	append_from(&query, goal, anchor);
 	appendStringInfoString(&query, ") AS outcomes");
 	return query.data;
 }

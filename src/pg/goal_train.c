@@ -10,6 +10,8 @@
 #include "utils/json.h"
 #include "utils/numeric.h"
 
+#include "pg/goal_leakage.h"
+#include "pg/goal_leakage.h"
 #include "pg/goal_train.h"
 
 static bool
@@ -33,9 +35,9 @@ held_out_share(Jsonb *options)
 		share = DatumGetFloat8(
 		    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value.val.numeric)));
 	if (value.type != jbvNumeric || !(share >= 0 && share <= 0.9))
-		pe_raise_bad_option(
-		    "holdout", "with a goal the share of the anchor days that is held out, the latest ones: 0 to "
-		               "0.9");
+		pe_raise_bad_option("holdout",
+		                    "the share of the anchor days that is held out, the latest ones, from 0 to "
+		                    "0.9: the model has a goal");
 	return share;
 }
 
@@ -115,8 +117,8 @@ notice_validation(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *fi
 	if (share > 0 && first_held == NULL)
 		ereport(
 		    NOTICE,
-		    (errmsg("goal \"%s\" has %d anchor days, none of which ends before another begins: profiles "
-		            "are held out instead of the latest days",
+		    (errmsg("the anchor days of goal \"%s\" (%d) are too few to validate on the latest: profiles "
+		            "are held out instead",
 		            goal->name, days->n_anchors),
 		     errhint("The evaluation will not tell how well the model does on a later day. Train again when "
 		             "more windows have passed.")));
@@ -146,6 +148,8 @@ pe_goal_take(PeTrainRequest *request, const char *name)
 	source = pe_source_open(pe_goal_training_query(goal, days, used, n), "goal");
 	source->text = describe(goal, used, n);
 	source->name = psprintf("the training set of goal \"%s\"", goal->name);
+	pe_goal_warn_changes(goal, days, request->options);
+	pe_goal_warn_changes(goal, days, request->options);
 	request->goal = goal;
 	request->source = source;
 	request->target = PE_OUTCOME_COLUMN;
