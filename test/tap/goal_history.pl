@@ -128,9 +128,9 @@ took('compared');
 sql('CREATE TABLE flat AS SELECT * FROM profiles; CREATE INDEX ON flat (crm_id, snapshot_date); ANALYZE flat');
 my $anchors = join ', ', map { "'" . day($_) . "'" } map { $days - 1 - $window * $_ } 1 .. 4;
 sql("CREATE TABLE by_hand AS SELECT s.crm_id, s.snapshot_date, f.lost AS outcome, s.consent, s.plan, s.spend, s.sessions, s.calls, s.tenure, s.notice_days, s.exit_survey, s.churned,
-	round((s.spend - (SELECT e.spend FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date = s.snapshot_date - 7))::numeric, 8) AS spend_delta_7d,
-	round(h.spend_trend::numeric, 8) AS spend_trend_14d, round((SELECT avg(e.spend) FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date BETWEEN s.snapshot_date - 7 AND s.snapshot_date)::numeric, 8) AS spend_mean_7d,
-	round(h.sessions_trend::numeric, 8) AS sessions_trend_14d,
+	s.spend - (SELECT e.spend FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date = s.snapshot_date - 7) AS spend_delta_7d,
+	h.spend_trend AS spend_trend_14d, (SELECT avg(e.spend) FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date BETWEEN s.snapshot_date - 7 AND s.snapshot_date) AS spend_mean_7d,
+	h.sessions_trend AS sessions_trend_14d,
 	s.calls - (SELECT e.calls FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date = s.snapshot_date - 7) AS calls_delta_7d,
 	(SELECT s.snapshot_date - e.snapshot_date FROM flat e WHERE e.crm_id = s.crm_id AND e.snapshot_date BETWEEN s.snapshot_date - 21 AND s.snapshot_date AND e.plan <> s.plan
 		ORDER BY e.snapshot_date DESC LIMIT 1) AS plan_days_since_change_21d
@@ -142,13 +142,17 @@ sql("CREATE TABLE by_hand AS SELECT s.crm_id, s.snapshot_date, f.lost AS outcome
 took('the training set by hand');
 sql('CREATE TABLE by_goal AS ' . sql("SELECT training_query('churn_14')"));
 took('the training set by its query');
-my $of_goal = "SELECT crm_id, snapshot_date, outcome, consent, plan, spend, sessions, calls, tenure, notice_days, exit_survey, churned, round(spend_delta_7d::numeric, 8), round(spend_trend_14d::numeric, 8),
-	round(spend_mean_7d::numeric, 8), round(sessions_trend_14d::numeric, 8), calls_delta_7d::int, plan_days_since_change_21d FROM by_goal";
+my $exact = 'crm_id, snapshot_date, outcome, consent, plan, spend, sessions, calls, tenure, notice_days, exit_survey, churned, calls_delta_7d::int, plan_days_since_change_21d';
 my ($by_hand, $by_goal) = map { sql("SELECT count(*) FROM $_") } qw(by_hand by_goal);
 is($by_goal, $by_hand, "$by_hand rows in the training set");
 cmp_ok($by_hand, '>', 2 * $profiles, 'of four days');
-is(sql("SELECT count(*) FROM ($of_goal EXCEPT ALL SELECT * FROM by_hand) AS d"), '0', 'each is one made by hand');
-is(sql("SELECT count(*) FROM (SELECT * FROM by_hand EXCEPT ALL $of_goal) AS d"), '0', 'and the other way round');
+is(sql("SELECT count(*) FROM (SELECT $exact FROM by_goal EXCEPT ALL SELECT $exact FROM by_hand) AS d"), '0', 'each is one made by hand');
+is(sql("SELECT count(*) FROM (SELECT $exact FROM by_hand EXCEPT ALL SELECT $exact FROM by_goal) AS d"), '0', 'and the other way round');
+for my $feature (qw(spend_delta_7d spend_trend_14d spend_mean_7d sessions_trend_14d))
+{
+	is(sql("SELECT count(*) FROM by_hand h JOIN by_goal g USING (crm_id, snapshot_date) WHERE (h.$feature IS NULL) <> (g.$feature IS NULL) OR abs(h.$feature - g.$feature) > 1e-9"), '0', "$feature agrees");
+	cmp_ok(sql("SELECT count($feature) FROM by_goal"), '>', $profiles, 'and is there');
+}
 is(sql('SELECT count(*) FROM (SELECT crm_id, count(DISTINCT consent) AS n FROM flat GROUP BY 1) AS c WHERE n > 1') > 0 ? 'yes' : 'no', 'yes', 'consents have changed meanwhile');
 took('compared');
 
