@@ -49,15 +49,15 @@ static char *
 event_window(const PeGoal *goal, const PeAnchor *anchor)
 {
 	const char *time = quote_identifier(goal->events_time);
+	bool with_zone = goal->events_time_type == TIMESTAMPTZOID;
+	const char *type = with_zone ? "timestamptz" : "timestamp";
+	const char *zone = with_zone ? "+00" : "";
 
 	if (goal->events_time_type == DATEOID)
 		return psprintf("%s > %s AND %s <= %s", time, pe_date_sql(anchor->day), time,
 		                pe_date_sql(anchor->ends));
-	return psprintf("%s >= %s '%s 00:00%s' AND %s < %s '%s 00:00%s'", time,
-	                goal->events_time_type == TIMESTAMPTZOID ? "timestamptz" : "timestamp",
-	                pe_date_text(anchor->day + 1), goal->events_time_type == TIMESTAMPTZOID ? "+00" : "",
-	                time, goal->events_time_type == TIMESTAMPTZOID ? "timestamptz" : "timestamp",
-	                pe_date_text(anchor->ends + 1), goal->events_time_type == TIMESTAMPTZOID ? "+00" : "");
+	return psprintf("%s >= %s '%s 00:00%s' AND %s < %s '%s 00:00%s'", time, type,
+	                pe_date_text(anchor->day + 1), zone, time, type, pe_date_text(anchor->ends + 1), zone);
 }
 
 /* By profile: which outcomes happened in the window, and is it there on the last day? */
