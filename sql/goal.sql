@@ -1,5 +1,6 @@
 -- Goals: what is asked, the training set that it becomes, and the model that learns from it.
 SET client_min_messages = warning;
+SET jit = off;
 CREATE EXTENSION IF NOT EXISTS profenrich;
 SET datestyle = 'German, DMY';
 -- 40 days of 600 profiles: those who call more and spend less are going to leave, which shows in "churned" for the rest of their days.

@@ -24,11 +24,16 @@ sampled_row(const strength_job *job, uint32_t i)
 	return job->fit->rows->train[(uint64_t) i * job->fit->rows->n_train / job->n];
 }
 
-/* AUC of rising values, ties half, missing ones left out; the better direction. */
+/*
+ * AUC of the values, rising or falling, ties half; the rows without one are a group that stands below
+ * or above all others, as they would for a tree. The best of these.
+ */
 static double
-auc_alone(const strength_job *job, const double *keys, const uint32_t *order, uint32_t n)
+auc_alone(const strength_job *job, const double *keys, const uint32_t *order, uint32_t n,
+          double missing_positives, double missing_negatives)
 {
-	double area = 0, positives = 0, negatives = 0;
+	double area = 0, positives = 0, negatives = 0, between, best = 0;
+	double missing_ties = missing_positives * missing_negatives / 2;
 
 	for (uint32_t i = 0; i < n;)
 	{
@@ -45,10 +50,12 @@ auc_alone(const strength_job *job, const double *keys, const uint32_t *order, ui
 		positives += tie_positives;
 		negatives += tie_negatives;
 	}
-	if (positives == 0 || negatives == 0)
+	between = (positives + missing_positives) * (negatives + missing_negatives);
+	if (!(between > 0))
 		return 0.5;
-	area /= positives * negatives;
-	return area > 0.5 ? area : 1 - area;
+	best = fmax(area, positives * negatives - area) + missing_ties +
+	       fmax(positives * missing_negatives, missing_positives * negatives);
+	return fmax(best / between, 0.5);
 }
 
 static double
@@ -156,6 +163,7 @@ strength_work(void *ctx, uint32_t item, int thread)
 	double *keys = job->keys + (size_t) thread * 2 * job->n;
 	uint32_t *order = job->order + (size_t) thread * 2 * job->n, n = 0;
 	bool binary = job->fit->task == PE_TASK_PROPENSITY;
+	double missing[2] = {0};
 
 	job->strengths[item] = 0;
 	if (job->fit->model->features[item].kind == PE_FEATURE_CATEGORICAL)
@@ -173,15 +181,15 @@ strength_work(void *ctx, uint32_t item, int thread)
 		double value = pe_dataset_value(job->fit->dataset, (int) item, sampled_row(job, i));
 
 		if (isnan(value))
+		{
+			missing[pe_dataset_target(job->fit->dataset, sampled_row(job, i)) > 0.5]++;
 			continue;
+		}
 		keys[n] = value;
 		order[n++] = i;
 	}
-	/* As above: not from a few rows. */
-	if (n * 2 < job->n)
-		return;
 	(void) pe_sort_doubles(&job->quiet, keys, order, keys + job->n, order + job->n, n);
-	job->strengths[item] = auc_alone(job, keys, order, n);
+	job->strengths[item] = auc_alone(job, keys, order, n, missing[1], missing[0]);
 }
 
 pe_status

@@ -149,7 +149,6 @@ pe_goal_take(PeTrainRequest *request, const char *name)
 	source->text = describe(goal, used, n);
 	source->name = psprintf("the training set of goal \"%s\"", goal->name);
 	pe_goal_warn_changes(goal, days, request->options);
-	pe_goal_warn_changes(goal, days, request->options);
 	request->goal = goal;
 	request->source = source;
 	request->target = PE_OUTCOME_COLUMN;

@@ -54,6 +54,20 @@ area_of(bin_sums *bins, int n, bool by_rate)
 	return area > 0.5 ? area : 1 - area;
 }
 
+/* The same in the order of numbers: rows without one, the first bin, stand on either side of the others. */
+static double
+area_in_order(bin_sums *bins, int n, bool some_missing)
+{
+	double area = area_of(bins, n, false);
+	bin_sums missing = bins[0];
+
+	if (!some_missing)
+		return area;
+	memmove(bins, bins + 1, sizeof(bin_sums) * (n - 1));
+	bins[n - 1] = missing;
+	return fmax(area, area_of(bins, n, false));
+}
+
 /*
  * From the cells of one column, filled with targets less their mean and weights: how well
  * its bins tell targets, as AUC of 0/1 targets, else as the share of the variance between bins.
@@ -77,7 +91,9 @@ column_strength(const pe_boost *b, const pe_cell *cells, int column, double mean
 	if (b->fit->task == PE_TASK_VALUE)
 		return variance > 0 ? between / variance : 0;
 	/* A class may lie between others in the order of numbers. */
-	return area_of(bins, filled, b->bins.categorical[column] || b->fit->task == PE_TASK_AFFINITY);
+	if (b->bins.categorical[column] || b->fit->task == PE_TASK_AFFINITY)
+		return area_of(bins, filled, true);
+	return area_in_order(bins, filled, cells[0].h > 0);
 }
 
 /* What is to be told: the target, for a class whether it is that. */
