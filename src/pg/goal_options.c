@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -75,23 +77,14 @@ need_text(const char *name, const JsonbValue *value, const char *expected)
 static int
 need_count(const char *name, const JsonbValue *value, int most, const char *expected)
 {
-	int number = -1;
+	double number = -1;
 
 	if (value->type == jbvNumeric)
-	{
-		Numeric whole =
-		    DatumGetNumeric(DirectFunctionCall1(numeric_trunc, NumericGetDatum(value->val.numeric)));
-		float8 as_float = DatumGetFloat8(
+		number = DatumGetFloat8(
 		    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
-
-		if (as_float >= 0 && as_float <= most &&
-		    DatumGetBool(
-		        DirectFunctionCall2(numeric_eq, NumericGetDatum(whole), NumericGetDatum(value->val.numeric))))
-			number = (int) as_float;
-	}
-	if (number < 0)
+	if (!(number >= 0 && number <= most && number == floor(number)))
 		pe_raise_bad_option(name, expected);
-	return number;
+	return (int) number;
 }
 
 static DateADT
