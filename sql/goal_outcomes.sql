@@ -22,7 +22,7 @@ SELECT verdict FROM profenrich.model_versions WHERE model = 'churn';
 SELECT quality <> 'leakage suspected' AS honest, metric_value > 0.75 AS good FROM profenrich.train('churn', goal => 'churn', options => '{"trees": 20, "features": {"exclude": ["notice", "survey"]}}');
 
 -- What is expected is written down day by day, and what came of it when the window has passed.
-DELETE FROM days WHERE snapshot_date > '2026-02-10';
+DELETE FROM days WHERE snapshot_date > '2026-02-09';
 SELECT snapshot_date, version, profiles, expected > 0 AS expected FROM profenrich.record_predictions('churn', 'churn');
 SELECT * FROM profenrich.record_predictions('churn', 'churn', '2026-03-01');
 SELECT profiles > 0 AS recorded FROM profenrich.record_predictions('churn', 'churn', '2026-02-05');
@@ -30,7 +30,7 @@ SELECT * FROM profenrich.fill_outcomes('churn');
 SELECT snapshot_date, window_end, state, known FROM profenrich.goal_runs ORDER BY 1;
 INSERT INTO days SELECT crm_id, date '2026-01-01' + d, d >= leaves, (i * d * 53) % 4 + CASE WHEN leaves - d BETWEEN 1 AND 14 AND i % 3 > 0 THEN 3 ELSE 0 END,
 	(i * 31) % 60, CASE WHEN leaves - d BETWEEN 1 AND 10 THEN leaves - d END, CASE WHEN d >= leaves THEN 'price' END, (i * d) % 3
-  FROM people, generate_series(41, 46) AS d WHERE i % 100 > 0;
+  FROM people, generate_series(40, 46) AS d WHERE i % 100 > 0;
 SELECT snapshot_date, known, happened FROM profenrich.fill_outcomes('churn');
 SELECT snapshot_date, state, known FROM profenrich.goal_runs ORDER BY 1;
 INSERT INTO days SELECT crm_id, date '2026-01-01' + d, d >= leaves, 0, (i * 31) % 60, NULL, CASE WHEN d >= leaves THEN 'price' END, 0
@@ -41,8 +41,8 @@ SELECT * FROM profenrich.fill_outcomes('churn');
 SELECT s.snapshot_date, count(*) FILTER (WHERE o.lost OR o.there) AS known, count(*) FILTER (WHERE o.lost) AS happened
   FROM days s, LATERAL (SELECT bool_or(l.churned) IS TRUE AS lost, bool_or(l.snapshot_date = s.snapshot_date + 10) IS TRUE AS there FROM days l
 	WHERE l.crm_id = s.crm_id AND l.snapshot_date > s.snapshot_date AND l.snapshot_date <= s.snapshot_date + 10) AS o
- WHERE s.snapshot_date IN ('2026-02-05', '2026-02-10') AND NOT s.churned GROUP BY 1 ORDER BY 1;
-SELECT snapshot_date, sum(profiles) AS profiles, sum(known) AS known, sum(happened) AS happened, sum(expected_of_known) / sum(happened) BETWEEN 0.25 AND 4 AS about_right,
+ WHERE s.snapshot_date IN ('2026-02-05', '2026-02-09') AND NOT s.churned GROUP BY 1 ORDER BY 1;
+SELECT snapshot_date, sum(profiles) AS profiles, sum(known) AS known, sum(happened) AS happened, sum(expected_of_known) / sum(happened) BETWEEN 0.4 AND 2.5 AS about_right,
 	(array_agg(actual_rate ORDER BY decile))[1] > 2 * sum(happened) / sum(known) AS highest_most FROM profenrich.goal_outcomes GROUP BY 1 ORDER BY 1;
 SELECT lift > 2 AS lifted FROM profenrich.goal_runs;
 -- Scores get old.
