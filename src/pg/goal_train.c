@@ -76,21 +76,23 @@ with_options(const PeGoal *goal, Jsonb *options, const PeAnchor *first_held)
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(options), ours));
 }
 
-/* The anchors that are read, the oldest first, into used; the first that is held out, or NULL. */
+/*
+ * The anchors that are read, into used, and the first day that is held out, or NULL. The newest
+ * is read first: which columns are features is decided by the first rows, and these have most history.
+ */
 static const PeAnchor *
 choose(const PeGoalDays *days, PeAnchor *used, int *n)
 {
 	const PeAnchor *first_held = NULL;
 
 	*n = 0;
-	for (int i = days->n_anchors - 1; i >= 0; i--)
+	for (int i = 0; i < days->n_anchors; i++)
 	{
 		const PeAnchor *anchor = &days->anchors[i];
 
-		if (anchor->use == PE_ANCHOR_GAP)
-			continue;
-		used[(*n)++] = *anchor;
-		if (anchor->use == PE_ANCHOR_VALIDATION && first_held == NULL)
+		if (anchor->use != PE_ANCHOR_GAP)
+			used[(*n)++] = *anchor;
+		if (anchor->use == PE_ANCHOR_VALIDATION)
 			first_held = anchor;
 	}
 	return first_held;
@@ -104,8 +106,8 @@ describe(const PeGoal *goal, const PeAnchor *used, int n)
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "goal \"%s\" of %s at ", goal->name, goal->snapshots->text);
-	for (int i = 0; i < n; i++)
-		appendStringInfo(&text, "%s%s", i > 0 ? ", " : "", pe_date_text(used[i].day));
+	for (int i = n - 1; i >= 0; i--)
+		appendStringInfo(&text, "%s%s", pe_date_text(used[i].day), i > 0 ? ", " : "");
 	return text.data;
 }
 

@@ -395,6 +395,8 @@ pe_source_read(const PeSource *source, const int *columns, int ncolumns, int fla
 		                  false);
 		set_config_option("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 		                  true, 0, false);
+		/* Compiling a query over many partitions takes longer than running it. */
+		set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
 	SPI_connect();
 	result = SPI_execute_extended(query, &options);
