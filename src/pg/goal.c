@@ -315,8 +315,7 @@ pe_goal_counts(PG_FUNCTION_ARGS)
 		pe_row_add(&row, DateADTGetDatum(anchor->ends));
 		pe_row_add_text(&row, use_name(anchor->use));
 		SPI_connect();
-		if (SPI_execute(pe_goal_count_query(goal, days, anchor), true, 0) != SPI_OK_SELECT)
-			elog(ERROR, "counting outcomes failed");
+		pe_goal_execute(pe_goal_count_query(goal, days, anchor));
 		for (int column = 1; column <= 5; column++)
 		{
 			bool isnull;

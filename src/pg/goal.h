@@ -177,6 +177,9 @@ extern char *pe_goal_outcome_query(const PeGoal *goal, const PeAnchor *anchor);
  */
 extern char *pe_goal_change_query(const PeGoal *goal, const PeAnchor *anchor, const int *columns, int n);
 
+/* Runs such a query as the current user; SPI must be connected, and has its rows. */
+extern void pe_goal_execute(const char *query);
+
 /* The source as a relation of a FROM clause, under that name. */
 extern char *pe_source_as(const PeSource *source, const char *alias);
 

@@ -72,8 +72,7 @@ pe_goal_changes(const PeGoal *goal, const PeGoalDays *days, int *n)
 	if (days->n_anchors == 0 || anchor->last <= anchor->day)
 		return changes;
 	SPI_connect();
-	if (SPI_execute(pe_goal_change_query(goal, anchor, columns, n_columns), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "comparing the days of the window failed");
+	pe_goal_execute(pe_goal_change_query(goal, anchor, columns, n_columns));
 	happened = count_of(1);
 	otherwise = count_of(2);
 	for (int i = 0; i < n_columns && happened >= LEAST_OUTCOMES && otherwise >= LEAST_OUTCOMES; i++)

@@ -118,8 +118,7 @@ read_deciles(const char *query, Decile *deciles)
 {
 	int n;
 
-	if (SPI_execute(query, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "scoring a day failed");
+	pe_goal_execute(query);
 	n = Min((int) SPI_processed, 10);
 	for (int i = 0; i < n; i++)
 	{
@@ -341,15 +340,12 @@ put_decay(PeRow *row, const PeGoal *goal, const PeGoalDays *days, const char *sc
 	HeapTuple tuple;
 	bool isnull;
 
-	if (SPI_execute(
-	        psprintf(
-	            "SELECT count(*), count(*) FILTER (WHERE happened), (avg(happened::int) FILTER (WHERE top) /"
-	            " NULLIF(avg(happened::int), 0))::float8 FROM (SELECT o." PE_OUTCOME_COLUMN " AS happened,"
-	            " row_number() OVER (ORDER BY sc.prediction DESC, sc.key) * 10 <= count(*) OVER () AS top"
-	            " FROM %s JOIN (%s) AS o ON o.profile_key = sc.key) AS ranked",
-	            scored, pe_goal_outcome_query(goal, &anchor)),
-	        true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "comparing scores with later outcomes failed");
+	pe_goal_execute(
+	    psprintf("SELECT count(*), count(*) FILTER (WHERE happened), (avg(happened::int) FILTER (WHERE top) /"
+	             " NULLIF(avg(happened::int), 0))::float8 FROM (SELECT o." PE_OUTCOME_COLUMN " AS happened,"
+	             " row_number() OVER (ORDER BY sc.prediction DESC, sc.key) * 10 <= count(*) OVER () AS top"
+	             " FROM %s JOIN (%s) AS o ON o.profile_key = sc.key) AS ranked",
+	             scored, pe_goal_outcome_query(goal, &anchor)));
 	tuple = SPI_tuptable->vals[0];
 	pe_row_add(row, Int32GetDatum(age));
 	pe_row_add(row, DateADTGetDatum(anchor.day));

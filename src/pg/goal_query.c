@@ -7,10 +7,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "pg/features.h"
 #include "pg/goal.h"
@@ -305,6 +307,22 @@ pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *
 	append_from(&query, goal, anchor);
 	appendStringInfoString(&query, ") AS outcomes");
 	return query.data;
+}
+
+/* ---- running it -------------------------------------------------------------------------- */
+
+void
+pe_goal_execute(const char *query)
+{
+	int guc_level = NewGUCNestLevel();
+	int result;
+
+	/* Compiling a query over many partitions takes longer than running it. */
+	set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	result = SPI_execute(query, true, 0);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "a query of a goal failed: %s", SPI_result_code_string(result));
+	AtEOXact_GUC(true, guc_level);
 }
 
 /* ---- the functions ----------------------------------------------------------------------- */
