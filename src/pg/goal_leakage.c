@@ -179,12 +179,12 @@ put_feature(PeRow *row, const char *feature, const char *column, double strength
 	pe_row_put(row);
 }
 
-/* The features by how well each alone tells the outcome: leakage_scan() of the training set. */
+/* The features by how well each alone tells the outcome: leakage_scan() of the latest anchor day. */
 static void
 scan_training_set(const PeGoal *goal, const PeGoalDays *days)
 {
 	static const Oid types[] = {TEXTOID};
-	Datum query[] = {CStringGetTextDatum(pe_goal_training_query(goal, days, days->anchors, days->n_anchors))};
+	Datum query[] = {CStringGetTextDatum(pe_goal_training_query(goal, days, days->anchors, 1))};
 	StringInfoData options;
 
 	initStringInfo(&options);
