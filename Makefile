@@ -25,10 +25,10 @@ DATA          = $(wildcard src/install/frozen/*.sql)
 REGRESS     = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 EXTRA_CLEAN = build
 
-PG_CPPFLAGS = -Isrc -DPE_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -Isrc -I$(libpq_srcdir) -DPE_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS   = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
               -Wno-declaration-after-statement -ffp-contract=off -O2
-SHLIB_LINK  = -lcurl -ljson-c -lsnappy -lzstd -lz -llz4 -lm -lpthread
+SHLIB_LINK  = -lpq -lcurl -ljson-c -lsnappy -lzstd -lz -llz4 -lm -lpthread
 
 PG_CONFIG  ?= pg_config
 # Without a server installed, make demo and make test still work: they install one first.

@@ -39,6 +39,7 @@ SELECT profenrich.resend('audited', '{secret-1}'), profenrich.redrive('audited')
 SELECT rows FROM profenrich.load_snapshot_file(:'export', 'snapshots', snapshot_date => '2026-11-23');
 SELECT count(*) FROM profenrich.reconcile('audited', 'snapshots');
 SELECT profenrich.unload_snapshot('snapshots', '2026-11-23');
+SELECT profiles FROM profenrich.load_destination_payload('{"identityMap": {"CRMID": [{"id": "secret-9"}]}}', 'delivered');
 SELECT version FROM profenrich.train('audited', 'propensity', 'people', 'bought', 'logistic', '{"key": "crm_id", "features": {"exclude": ["score"]}}');
 SELECT profenrich.create_goal('audited', 'bought', '2 days', 'SELECT crm_id, age, bought AND d > age % 10 AS bought, date ''2026-01-01'' + d AS snapshot_date FROM people, generate_series(0, 9) AS d', 'crm_id');
 SELECT profenrich.alter_goal('audited', eligible => 'NOT bought');
@@ -75,7 +76,7 @@ SELECT l.login_role = session_user AS by_me, l.acting_role, l.action, l.object, 
 SET SESSION AUTHORIZATION audit_admin;
 SELECT login_role, acting_role, action, object, detail - 'run_id' AS detail FROM profenrich.audit_log, before
  WHERE audit_id > before.id AND login_role LIKE 'audit%' ORDER BY audit_id;
-SELECT count(*) = 0 AS discreet FROM profenrich.audit_log WHERE audit_log::text ~ 'secret|47[12]';
+SELECT count(*) = 0 AS discreet FROM profenrich.audit_log WHERE concat(object, detail) ~ 'secret|47[12]';
 -- An operator sees what it did, and nobody changes anything.
 SET SESSION AUTHORIZATION audit_operator;
 SELECT DISTINCT login_role FROM profenrich.audit_trail;
@@ -94,12 +95,13 @@ SELECT p.proname AS not_audited FROM pg_proc p JOIN pg_depend d ON d.classid = '
  WHERE p.provolatile = 'v' AND p.prorettype <> 'trigger'::regtype
    AND NOT EXISTS (SELECT FROM profenrich.audit_log l WHERE l.action = p.proname)
    -- ask the platform, the worker or the files, and change nothing
-   AND p.proname NOT IN ('check_connection', 'datasets', 'identity_namespaces', 'platform_profile', 'preview', 'plan', 'progress', 'workers', 'wake_worker',
-						 'drain', 'check_late_failures', 'secret_directory_problem', 'experience_platform_validator')
+   AND p.proname NOT IN ('check_connection', 'datasets', 'available_snapshots', 'identity_namespaces', 'platform_profile', 'preview', 'plan', 'progress', 'workers', 'wake_worker',
+						 'drain', 'check_late_failures', 'secret_directory_problem', 'experience_platform_validator',
+						 'experience_platform_files_validator')
    -- read a source, which may be a query with functions in it
    AND p.proname NOT IN ('evaluate', 'leakage_scan', 'lifetime_frequencies', 'lifetime_holdout', 'lifetime_evaluate', 'lifetime_tracking', 'rfm_summary')
    -- need a platform or a worker: test/tap/audit.pl
-   AND p.proname NOT IN ('provision', 'create_identity_namespace', 'load_snapshot', 'start_worker', 'stop_worker')
+   AND p.proname NOT IN ('provision', 'create_identity_namespace', 'load_snapshot', 'load_missing_snapshots', 'load_events', 'load_export', 'load_query', 'start_worker', 'stop_worker')
  ORDER BY 1;
 
 DROP EXTENSION profenrich CASCADE;

@@ -36,6 +36,10 @@ need_packages() {
 		as_root mkdir -p /etc/postgresql-common
 		echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
 	fi
+	case " ${missing[*]} " in *' openssh-server '*)
+		as_root mkdir -p /etc/ssh
+		as_root touch /etc/ssh/sshd_not_to_be_run ;;
+	esac
 	quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
 		quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			-o Dpkg::Options::=--force-confold "${missing[@]}"
@@ -50,9 +54,9 @@ quietly() {
 }
 
 BUILD_PACKAGES="gcc make libc6-dev postgresql-$PG_VERSION postgresql-server-dev-$PG_VERSION
-	libcurl4-openssl-dev libjson-c-dev libsnappy-dev libzstd-dev liblz4-dev zlib1g-dev"
+	libpq-dev libcurl4-openssl-dev libjson-c-dev libsnappy-dev libzstd-dev liblz4-dev zlib1g-dev"
 RUN_PACKAGES="python3 openssl procps util-linux"
-TEST_PACKAGES="clang clang-format libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy python3-pandas chromium python3-pil python3-yaml python3-jsonschema python3-prometheus-client postgresql-$PG_VERSION-cron libfaketime r-base-core r-cran-nnet"
+TEST_PACKAGES="clang clang-format libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy python3-pandas chromium python3-pil python3-yaml python3-jsonschema python3-prometheus-client postgresql-$PG_VERSION-cron libfaketime r-base-core r-cran-nnet openssh-server"
 
 # need_duckdb DIR: DuckDB from npm under DIR/node_modules, unless it is there already.
 need_duckdb() {

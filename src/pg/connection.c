@@ -359,9 +359,15 @@ pe_connection_open(const char *server, Oid roleid, MemoryContext parent)
 pe_status
 pe_connection_check_secret(PeConnection *connection, pe_error *err)
 {
+	return pe_connection_check_host(connection, ((Connection *) connection)->session->secret.hosts[0], err);
+}
+
+pe_status
+pe_connection_check_host(PeConnection *connection, const char *host, pe_error *err)
+{
 	Session *session = ((Connection *) connection)->session;
 	char buffer[PE_SECRET_SIZE];
-	pe_status status = pe_secret_get(&session->secret, session->secret.hosts[0], buffer, sizeof(buffer), err);
+	pe_status status = pe_secret_get(&session->secret, host, buffer, sizeof(buffer), err);
 
 	explicit_bzero(buffer, sizeof(buffer));
 	return status;

@@ -66,6 +66,9 @@ extern PeConnection *pe_connection_open(const char *server, Oid roleid, MemoryCo
 /* Could the secret be read now, and may it go where the server's options would send it? */
 extern pe_status pe_connection_check_secret(PeConnection *connection, pe_error *err);
 
+/* May the secret, or a token made with it, go to this host as well? */
+extern pe_status pe_connection_check_host(PeConnection *connection, const char *host, pe_error *err);
+
 /* Ends the connection and frees it. */
 extern void pe_connection_close(PeConnection *connection);
 

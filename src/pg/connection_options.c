@@ -29,38 +29,24 @@
 
 PG_FUNCTION_INFO_V1(pe_experience_platform_validator);
 
-typedef void (*option_check)(const char *name, const char *value);
-
 static void check_org_id(const char *name, const char *value);
 static void check_sandbox(const char *name, const char *value);
-static void check_url(const char *name, const char *value);
-static void check_file(const char *name, const char *value);
 static void check_rate(const char *name, const char *value);
-static void check_token(const char *name, const char *value);
-static void check_secret_file(const char *name, const char *value);
 static void check_secret(const char *name, const char *value);
 
-typedef struct option_rule
-{
-	const char *name;
-	Oid catalog;
-	bool admin_only; /* names a file or a host: whoever sets it decides where secrets go */
-	option_check check;
-} option_rule;
-
-static const option_rule rules[] = {
+static const PeOptionRule rules[] = {
     {"org_id", ForeignServerRelationId, false, check_org_id},
     {"sandbox", ForeignServerRelationId, false, check_sandbox},
-    {"platform_url", ForeignServerRelationId, true, check_url},
-    {"ims_url", ForeignServerRelationId, true, check_url},
-    {"collection_url", ForeignServerRelationId, true, check_url},
-    {"ca_file", ForeignServerRelationId, true, check_file},
+    {"platform_url", ForeignServerRelationId, true, pe_check_url_option},
+    {"ims_url", ForeignServerRelationId, true, pe_check_url_option},
+    {"collection_url", ForeignServerRelationId, true, pe_check_url_option},
+    {"ca_file", ForeignServerRelationId, true, pe_check_file_option},
     {"requests_per_second", ForeignServerRelationId, false, check_rate},
     {"messages_per_second", ForeignServerRelationId, false, check_rate},
-    {"client_id", UserMappingRelationId, false, check_token},
-    {"secret_file", UserMappingRelationId, true, check_secret_file},
+    {"client_id", UserMappingRelationId, false, pe_check_token_option},
+    {"secret_file", UserMappingRelationId, true, pe_check_secret_file_option},
     {"client_secret", UserMappingRelationId, false, check_secret},
-    {"scopes", UserMappingRelationId, false, check_token},
+    {"scopes", UserMappingRelationId, false, pe_check_token_option},
 };
 
 const char *
@@ -90,8 +76,8 @@ pe_http_limits(const char *ca_file)
 	return limits;
 }
 
-static void
-invalid_value(const char *name, const char *hint)
+void
+pe_invalid_option(const char *name, const char *hint)
 {
 	/* Some put the secret itself where its file's name belongs. */
 	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
@@ -114,14 +100,14 @@ check_org_id(const char *name, const char *value)
 	size_t stem = strspn(value, LOWER UPPER DIGIT);
 
 	if (stem == 0 || stem > 64 || strcmp(value + stem, "@AdobeOrg") != 0)
-		invalid_value(name, "An organisation's id is 24 hexadecimal digits followed by @AdobeOrg.");
+		pe_invalid_option(name, "An organisation's id is 24 hexadecimal digits followed by @AdobeOrg.");
 }
 
 static void
 check_sandbox(const char *name, const char *value)
 {
 	if (!only_of(value, LOWER DIGIT "-") || strlen(value) > 63)
-		invalid_value(
+		pe_invalid_option(
 		    name,
 		    "A sandbox is given by its name, of lower-case letters, digits and hyphens, not by its title.");
 }
@@ -140,8 +126,8 @@ is_loopback(const char *host)
 	return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-static void
-check_url(const char *name, const char *value)
+void
+pe_check_url_option(const char *name, const char *value)
 {
 	pe_http_config limits = pe_http_limits(NULL);
 	pe_error err = {0};
@@ -160,11 +146,11 @@ check_url(const char *name, const char *value)
 	         errhidestmt(true)));
 }
 
-static void
-check_file(const char *name, const char *value)
+void
+pe_check_file_option(const char *name, const char *value)
 {
 	if (!is_absolute_path(value))
-		invalid_value(name, "Give the absolute path of a PEM file that the server can read.");
+		pe_invalid_option(name, "Give the absolute path of a PEM file that the server can read.");
 }
 
 static void
@@ -174,29 +160,29 @@ check_rate(const char *name, const char *value)
 	double rate = strtod(value, &end);
 
 	if (end == value || *end != '\0' || !isfinite(rate) || rate < 0.001 || rate > 1000000)
-		invalid_value(name, "Give a number between 0.001 and 1000000.");
+		pe_invalid_option(name, "Give a number between 0.001 and 1000000.");
 }
 
 /* Goes into headers and forms: printable, no blanks but those between scopes. */
-static void
-check_token(const char *name, const char *value)
+void
+pe_check_token_option(const char *name, const char *value)
 {
 	size_t length = strlen(value);
 
 	for (size_t i = 0; i < length; i++)
 	{
 		if ((unsigned char) value[i] < 0x20 || (unsigned char) value[i] > 0x7e)
-			invalid_value(name, "Only printable ASCII characters are allowed.");
+			pe_invalid_option(name, "Only printable ASCII characters are allowed.");
 	}
 	if (length == 0 || length > 1000)
-		invalid_value(name, "Give between 1 and 1000 characters.");
+		pe_invalid_option(name, "Give between 1 and 1000 characters.");
 }
 
-static void
-check_secret_file(const char *name, const char *value)
+void
+pe_check_secret_file_option(const char *name, const char *value)
 {
 	if (!pe_secret_name_ok(value))
-		invalid_value(
+		pe_invalid_option(
 		    name,
 		    "Give the bare name of a file in profenrich.secret_directory, without slash and not beginning "
 		    "with a dot.");
@@ -225,27 +211,27 @@ check_secret(const char *name, const char *value)
 	     errhidestmt(true)));
 }
 
-static const option_rule *
-find_rule(const char *name, Oid catalog)
+static const PeOptionRule *
+find_rule(const PeOptionRule *all, int count, const char *name, Oid catalog)
 {
-	for (int i = 0; i < lengthof(rules); i++)
+	for (int i = 0; i < count; i++)
 	{
-		if (rules[i].catalog == catalog && strcmp(rules[i].name, name) == 0)
-			return &rules[i];
+		if (all[i].catalog == catalog && strcmp(all[i].name, name) == 0)
+			return &all[i];
 	}
 	return NULL;
 }
 
 static void
-unknown_option(const char *name, Oid catalog)
+unknown_option(const PeOptionRule *all, int count, const char *name, Oid catalog)
 {
 	StringInfoData valid;
 
 	initStringInfo(&valid);
-	for (int i = 0; i < lengthof(rules); i++)
+	for (int i = 0; i < count; i++)
 	{
-		if (rules[i].catalog == catalog)
-			appendStringInfo(&valid, "%s%s", valid.len > 0 ? ", " : "", rules[i].name);
+		if (all[i].catalog == catalog)
+			appendStringInfo(&valid, "%s%s", valid.len > 0 ? ", " : "", all[i].name);
 	}
 	/* A misspelt client_secret is still a secret. */
 	ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME), errmsg("invalid option \"%s\"", name),
@@ -254,12 +240,34 @@ unknown_option(const char *name, Oid catalog)
 	                errhidestmt(true)));
 }
 
+void
+pe_check_options(const PeOptionRule *all, int count, List *options, Oid catalog)
+{
+	ListCell *cell;
+
+	foreach (cell, options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+		const PeOptionRule *rule = find_rule(all, count, option->defname, catalog);
+
+		if (rule == NULL)
+			unknown_option(all, count, option->defname, catalog);
+		if (rule->admin_only && !superuser() && !pe_is_member("profenrich_admin"))
+			ereport(ERROR,
+			        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			         errmsg("permission denied to set option \"%s\"", option->defname),
+			         errhint("Only superusers and members of profenrich_admin set options that name hosts or "
+			                 "files, since these decide where secrets go."),
+			         errhidestmt(true)));
+		rule->check(option->defname, defGetString(option));
+	}
+}
+
 Datum
 pe_experience_platform_validator(PG_FUNCTION_ARGS)
 {
 	List *options = untransformRelOptions(PG_GETARG_DATUM(0));
 	Oid catalog = PG_GETARG_OID(1);
-	ListCell *cell;
 
 	if (catalog == ForeignTableRelationId)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -270,21 +278,6 @@ pe_experience_platform_validator(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 		                errmsg("options \"secret_file\" and \"client_secret\" exclude each other"),
 		                errhidestmt(true)));
-	foreach (cell, options)
-	{
-		DefElem *option = lfirst_node(DefElem, cell);
-		const option_rule *rule = find_rule(option->defname, catalog);
-
-		if (rule == NULL)
-			unknown_option(option->defname, catalog);
-		if (rule->admin_only && !superuser() && !pe_is_member("profenrich_admin"))
-			ereport(ERROR,
-			        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			         errmsg("permission denied to set option \"%s\"", option->defname),
-			         errhint("Only superusers and members of profenrich_admin set options that name hosts or "
-			                 "files, since these decide where secrets go."),
-			         errhidestmt(true)));
-		rule->check(option->defname, defGetString(option));
-	}
+	pe_check_options(rules, lengthof(rules), options, catalog);
 	PG_RETURN_VOID();
 }

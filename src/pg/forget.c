@@ -27,6 +27,7 @@
 #include "platform/identity_rules.h"
 #include "pg/audit.h"
 #include "pg/enrichment_define.h"
+#include "pg/load_event_table.h"
 #include "pg/models.h"
 #include "pg/owner.h"
 #include "pg/refresh.h"
@@ -55,19 +56,24 @@ tell(const Forget *forget, const char *object, int64 rows, const char *action)
 	pe_row_put(forget->row);
 }
 
-/* ---- snapshot tables ------------------------------------------------------------------------ */
+/* ---- loaded tables -------------------------------------------------------------------------- */
 
+/* Those of snapshots, of events, and of what a destination delivered. */
 static List *
-snapshot_tables(void)
+loaded_tables(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	List *tables = NIL;
 
-	pe_owner_execute("SELECT DISTINCT i.inhparent FROM profenrich.snapshot_load s"
-	                 " JOIN pg_namespace n ON n.nspname = s.schema_name"
-	                 " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"
-	                 " JOIN pg_inherits i ON i.inhrelid = c.oid ORDER BY 1",
-	                 0, NULL, NULL, NULL, false, 0);
+	pe_owner_execute(
+	    "SELECT DISTINCT i.inhparent FROM profenrich.snapshot_load s"
+	    " JOIN pg_namespace n ON n.nspname = s.schema_name"
+	    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"
+	    " JOIN pg_inherits i ON i.inhrelid = c.oid"
+	    " UNION SELECT e.into_table FROM profenrich.event_load e JOIN pg_class c ON c.oid = e.into_table"
+	    " UNION SELECT d.into_table FROM profenrich.destination_table d"
+	    " JOIN pg_class c ON c.oid = d.into_table ORDER BY 1",
+	    0, NULL, NULL, NULL, false, 0);
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -104,6 +110,14 @@ identities_sql(const PeSnapshotTable *table, const char *namespace_code)
 		if (own != NULL)
 			appendStringInfo(&sql, "%sARRAY[(%s) #>> '{}']", sql.len > 0 ? " || " : "", own);
 	}
+	/* Rows that were put under the key of their profile, whatever ids they came with. */
+	if (get_attnum(table->relid, EVENT_NAMESPACE_COLUMN) != InvalidAttrNumber &&
+	    get_attnum(table->relid, EVENT_KEY_COLUMN) != InvalidAttrNumber)
+		appendStringInfo(&sql,
+		                 "%sCASE WHEN pg_catalog.upper(t." EVENT_NAMESPACE_COLUMN
+		                 ") OPERATOR(pg_catalog.=) pg_catalog.upper(%s) THEN ARRAY[t." EVENT_KEY_COLUMN
+		                 "] END",
+		                 sql.len > 0 ? " || " : "", quote_literal_cstr(namespace_code));
 	return sql.len > 0 ? sql.data : NULL;
 }
 
@@ -133,7 +147,7 @@ delete_as_owner(const PeSnapshotTable *table, const char *ids_sql, Datum keys)
 	result = SPI_execute_with_args(psprintf("DELETE FROM %s t WHERE (%s) && $1", table->label, ids_sql), 1,
 	                               types, values, NULL, false, 0);
 	if (result != SPI_OK_DELETE)
-		elog(ERROR, "could not delete from a snapshot table: %s", SPI_result_code_string(result));
+		elog(ERROR, "could not delete from a loaded table: %s", SPI_result_code_string(result));
 	pe_enrichment_leave_owner(&before);
 	return (int64) SPI_processed;
 }
@@ -143,7 +157,7 @@ forget_in_snapshots(const Forget *forget)
 {
 	ListCell *cell;
 
-	foreach (cell, snapshot_tables())
+	foreach (cell, loaded_tables())
 	{
 		Oid relid = lfirst_oid(cell);
 		PeSnapshotTable *table;

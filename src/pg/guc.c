@@ -33,6 +33,7 @@ int pe_batch_budget = 90;
 int pe_batch_file_size = 8192;
 int pe_late_check_interval = 900;
 int pe_audit_retention = 730;
+int pe_parallel_downloads = 4;
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -125,6 +126,9 @@ pe_define_settings(void)
 	DefineCustomIntVariable("profenrich.model_cache_size", "Memory for models a session keeps loaded.", NULL,
 	                        &pe_model_cache_size, 256, 1, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_MB, NULL, NULL,
 	                        NULL);
+	DefineCustomIntVariable("profenrich.parallel_downloads",
+	                        "Parts of a batch, or exported files, that are downloaded at a time.", NULL,
+	                        &pe_parallel_downloads, 4, 1, 16, PGC_USERSET, 0, NULL, NULL, NULL);
 	define_connection_settings();
 	define_worker_settings();
 	define_batch_settings();

@@ -10,6 +10,7 @@
 
 extern int pe_threads;               /* profenrich.threads */
 extern int pe_training_memory_limit; /* profenrich.training_memory, in MB */
+extern int pe_parallel_downloads;    /* profenrich.parallel_downloads */
 extern int pe_model_cache_size;      /* profenrich.model_cache_size, in MB */
 
 /* Connecting (connection.c, secret.c): all of them the superuser's. */

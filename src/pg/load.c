@@ -56,8 +56,8 @@ static bool reading_files = false;
 
 /* Errors inside are the files': where and what, never the values. */
 static void
-run_reader(const LoadTarget *target, List *files, LoadFields *fields, const LoadMapping *mapping,
-           LoadPlan *plan, LoadWriter *writer)
+run_reader(const char *label, List *files, LoadFields *fields, const LoadMapping *mapping, LoadPlan *plan,
+           LoadWriter *writer)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "profenrich load file", ALLOCSET_DEFAULT_SIZES);
@@ -91,7 +91,7 @@ run_reader(const LoadTarget *target, List *files, LoadFields *fields, const Load
 	PG_CATCH();
 	{
 		reading_files = false;
-		load_rethrow(caller, target->label);
+		load_rethrow(caller, label);
 	}
 	PG_END_TRY();
 	reading_files = false;
@@ -101,7 +101,7 @@ run_reader(const LoadTarget *target, List *files, LoadFields *fields, const Load
 
 /* When every mapped column is there already, nothing needs to be found out. */
 static bool
-needs_fields(const LoadTarget *target, const LoadMapping *mapping)
+needs_fields(const LoadExisting *existing, int nexisting, const LoadMapping *mapping)
 {
 	if (mapping == NULL)
 		return true;
@@ -109,8 +109,8 @@ needs_fields(const LoadTarget *target, const LoadMapping *mapping)
 	{
 		bool there = false;
 
-		for (int j = 0; j < target->nexisting; j++)
-			there = there || strcmp(target->existing[j].name, mapping->items[i].column) == 0;
+		for (int j = 0; j < nexisting; j++)
+			there = there || strcmp(existing[j].name, mapping->items[i].column) == 0;
 		if (!there)
 			return true;
 	}
@@ -126,12 +126,32 @@ writing_context(void *arg)
 		           load_position.row);
 }
 
+LoadPlan *
+load_plan_files(const char *label, List *files, const LoadExisting *existing, int nexisting,
+                const LoadMapping *mapping)
+{
+	LoadFields *fields = load_fields_create();
+
+	if (needs_fields(existing, nexisting, mapping))
+		run_reader(label, files, fields, mapping, NULL, NULL);
+	return load_make_plan(existing, nexisting, mapping, fields);
+}
+
+void
+load_write_files(const char *label, List *files, LoadPlan *plan, LoadWriter *writer)
+{
+	ErrorContextCallback callback = {error_context_stack, writing_context, NULL};
+
+	error_context_stack = &callback;
+	run_reader(label, files, NULL, NULL, plan, writer);
+	error_context_stack = callback.previous;
+}
+
 static int64
 fill_aside(LoadTarget *target, LoadPlan *plan, List *files)
 {
 	bool *filled = palloc0(sizeof(bool) * MaxHeapAttributeNumber);
 	AttrNumber date = get_attnum(target->aside_relid, LOAD_DATE_COLUMN);
-	ErrorContextCallback callback = {error_context_stack, writing_context, NULL};
 	LoadWriter *writer;
 	int64 rows;
 
@@ -141,9 +161,7 @@ fill_aside(LoadTarget *target, LoadPlan *plan, List *files)
 	writer =
 	    load_writer_open(target->aside_relid, filled, !target->checked, date, DateADTGetDatum(target->date));
 	load_writer_leave_out(writer, load_forgotten_open(plan));
-	error_context_stack = &callback;
-	run_reader(target, files, NULL, NULL, plan, writer);
-	error_context_stack = callback.previous;
+	load_write_files(target->label, files, plan, writer);
 	rows = load_writer_rows(writer);
 	if (load_writer_left_out(writer) > 0)
 		ereport(NOTICE, (errmsg(INT64_FORMAT " rows of forgotten profiles were left out",
@@ -153,9 +171,8 @@ fill_aside(LoadTarget *target, LoadPlan *plan, List *files)
 	return rows;
 }
 
-/* Texts of files mean the same whatever the session's settings: UTC unless they say so, ISO first. */
-static int
-fixed_settings(void)
+int
+load_fixed_settings(void)
 {
 	int level = NewGUCNestLevel();
 
@@ -175,7 +192,7 @@ close_files(List *files)
 	{
 		LoadFile *file = lfirst(cell);
 
-		if (file->temporary >= 0)
+		if (file->temporary >= 0 && !file->borrowed)
 			FileClose(file->temporary);
 		file->temporary = -1;
 	}
@@ -187,7 +204,6 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 {
 	LoadTarget *target;
 	LoadMapping *mapping;
-	LoadFields *fields = load_fields_create();
 	LoadPlan *plan;
 	ListCell *cell;
 	int guc_level;
@@ -203,10 +219,8 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	origin->mapping = mapping != NULL ? columns : 0;
 
 	pe_progress_begin(PE_PROGRESS_LOAD, target->name);
-	guc_level = fixed_settings();
-	if (needs_fields(target, mapping))
-		run_reader(target, files, fields, mapping, NULL, NULL);
-	plan = load_make_plan(target->existing, target->nexisting, mapping, fields);
+	guc_level = load_fixed_settings();
+	plan = load_plan_files(target->label, files, target->existing, target->nexisting, mapping);
 	load_target_create_aside(target, plan);
 	origin->rows = fill_aside(target, plan, files);
 	AtEOXact_GUC(true, guc_level);
@@ -218,8 +232,8 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	pe_progress_publish("building indexes", (uint64) origin->rows, (uint64) origin->rows);
 	load_target_build_indexes(target);
 	load_publish(target, plan, origin);
-	pe_audit(origin->server != NULL ? "load_snapshot" : "load_snapshot_file", target->label,
-	         "{\"snapshot_date\": \"%s\", \"rows\": " INT64_FORMAT "}", load_date_text(date), origin->rows);
+	pe_audit(origin->function, target->label, "{\"snapshot_date\": \"%s\", \"rows\": " INT64_FORMAT "}",
+	         load_date_text(date), origin->rows);
 	close_files(files);
 	pe_progress_end();
 }
@@ -258,7 +272,7 @@ PG_FUNCTION_INFO_V1(pe_load_snapshot_file);
 Datum
 pe_load_snapshot_file(PG_FUNCTION_ARGS)
 {
-	LoadOrigin origin = {0};
+	LoadOrigin origin = {.function = "load_snapshot_file"};
 	char *into_table;
 	LoadFormat format;
 	DateADT date;

@@ -53,6 +53,7 @@ typedef struct LoadFile
 	const char *base;  /* behind its last slash: what the pure readers call it, who cut long names */
 	const char *path;  /* NULL for a temporary file */
 	File temporary;    /* -1 when it is a path, or not expanded */
+	bool borrowed;     /* the temporary file is another's to close */
 	uint64 size;       /* bytes as stored */
 	LoadFormat format; /* never AUTO once listed */
 	bool gzip;
@@ -62,8 +63,13 @@ typedef struct LoadFile
 extern LoadFormat load_format_by_name(const char *format);
 /* The files of a path or glob, in name order. Raises when there is none, or one is not a plain file. */
 extern List *load_list_files(const char *path, LoadFormat format);
-/* A file for a downloaded part: temporary is written and of this size; looks for its format. */
+/*
+ * A file for a downloaded part: temporary is written and of this size, and the caller's to close;
+ * looks for its format.
+ */
 extern LoadFile *load_temporary_file(const char *name, File temporary, uint64 size);
+/* The format that was asked for, where it is not AUTO, instead of what the files look like. */
+extern void load_set_format(List *files, LoadFormat format);
 /* Open and close for load_file_read; closed by itself at the end of the (sub)transaction. */
 extern void load_file_open(LoadFile *file);
 extern void load_file_close(LoadFile *file);
@@ -179,6 +185,9 @@ typedef struct LoadExisting
 extern LoadMapping *load_parse_mapping(Datum columns);
 extern LoadPlan *load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *mapping,
                                 LoadFields *fields);
+/* One more column for the plan, of a type whose values may be missing everywhere. */
+extern void load_plan_add(LoadPlan *plan, const LoadExisting *existing, int nexisting, const char *name,
+                          const char *path, Oid type);
 /* The SQL type for a delivered one. */
 extern Oid load_type_oid(pe_column_type type);
 
@@ -253,6 +262,8 @@ typedef struct LoadTarget
 } LoadTarget;
 
 extern LoadTarget *load_target_open(const char *into_table, DateADT date);
+/* A table that rows are inserted into: any kind of one, or none yet. The caller must own it. */
+extern LoadTarget *load_target_open_plain(const char *into_table);
 /* Make the partition aside with the plan's columns; fills their attnum. */
 extern void load_target_create_aside(LoadTarget *target, LoadPlan *plan);
 /* The parent's indexes, on the loaded partition. */
@@ -266,14 +277,17 @@ extern char *load_qualify(const char *schema, const char *name);
 extern char *load_date_text(DateADT date);
 /* name type COLLATE ..., every part qualified. */
 extern char *load_column_definition(const char *name, Oid type, int32 typmod, Oid collation);
+/* The column's comment that says where it came from. */
+extern void load_comment_path(const char *label, const LoadColumn *column);
 /* Run one utility statement as the caller; SPI is connected. */
 extern void load_execute(const char *sql);
 
 /* Where a load came from, for the bookkeeping. */
 typedef struct LoadOrigin
 {
-	const char *source; /* the path, or the data set's name */
-	const char *server; /* NULL for files */
+	const char *function; /* whose load it is, for the audit log */
+	const char *source;   /* the path, or the data set's name */
+	const char *server;   /* NULL for files */
 	const char *dataset;
 	const char *batch;
 	Datum mapping;           /* jsonb, or 0 */
@@ -283,6 +297,11 @@ typedef struct LoadOrigin
 	int64 bytes;
 } LoadOrigin;
 
+/*
+ * Only one load or unload of a table at a time goes on beyond this, to the end of its transaction; also
+ * while the table does not exist yet.
+ */
+extern void load_lock_name(const LoadTarget *target);
 /* Attach the partition, replacing the date's old one; move the view on; write it down. */
 extern void load_publish(LoadTarget *target, const LoadPlan *plan, const LoadOrigin *origin);
 
@@ -296,6 +315,16 @@ extern bool load_previous_mapping(Oid parent, Datum *mapping);
 /* Everything between the list of files and the published partition; fills rows, files and bytes of origin. */
 extern void load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
                        LoadOrigin *origin);
+/* What of the files goes into which column; label names the table in errors. */
+extern LoadPlan *load_plan_files(const char *label, List *files, const LoadExisting *existing, int nexisting,
+                                 const LoadMapping *mapping);
+/* Every row of the files, planned, into the writer. Errors name file, row and column, never a value. */
+extern void load_write_files(const char *label, List *files, LoadPlan *plan, LoadWriter *writer);
+/*
+ * Texts of files mean the same whatever the session's settings: UTC unless they say so, ISO first.
+ * Undone with AtEOXact_GUC(true, level).
+ */
+extern int load_fixed_settings(void);
 /* The result row of the load functions. */
 extern Datum load_result(FunctionCallInfo fcinfo, DateADT date, const LoadOrigin *origin);
 /* Checks that hold for every load: encoding, read-only transactions. */

@@ -18,6 +18,7 @@
 
 #include "pg/env.h"
 #include "pg/load.h"
+#include "pg/load_manifest.h"
 #include "pg/report.h"
 #include "snapshot/gzip.h"
 
@@ -239,8 +240,9 @@ load_file_expand(LoadFile *file)
 	}
 	load_stream_close(stream);
 	pfree(buffer);
-	if (file->temporary >= 0)
+	if (file->temporary >= 0 && !file->borrowed)
 		FileClose(file->temporary);
+	file->borrowed = false;
 	file->temporary = expanded;
 	file->size = size;
 	file->gzip = false;
@@ -358,6 +360,88 @@ compare_paths(const void *a, const void *b)
 	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
+/* ---- an export's manifest among the files ---- */
+
+static LoadFile *
+find_file(List *files, const char *base)
+{
+	ListCell *cell;
+
+	foreach (cell, files)
+	{
+		LoadFile *file = lfirst(cell);
+
+		if (strcmp(file->base, base) == 0)
+			return file;
+	}
+	return NULL;
+}
+
+static int64
+length_of_file(void *ctx, const char *name)
+{
+	LoadFile *file = find_file(ctx, name);
+
+	return file != NULL ? (int64) file->size : LOAD_FILE_MISSING;
+}
+
+static void
+read_manifest(LoadFile *file, pe_manifest *manifest)
+{
+	pe_env env = pe_quiet_env(CurrentMemoryContext);
+	pe_error err = {0};
+	char *text;
+	ssize_t got;
+
+	if (file->size > LOAD_MAX_MANIFEST)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		                errmsg("manifest \"%s\" is too large", file->name)));
+	text = palloc(file->size + 1);
+	load_file_open(file);
+	got = load_file_read(file, 0, text, (size_t) file->size);
+	if (got < 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read file \"%s\": %m", file->name)));
+	load_file_close(file);
+	pe_check(pe_manifest_parse(&env, text, (size_t) got, manifest, &err), &err);
+	pfree(text);
+}
+
+/* Where a glob takes in a manifest, the files that it names are what is loaded, and all of them must be
+ * there. */
+static List *
+hold_to_manifest(List *files)
+{
+	LoadFile *found = NULL;
+	List *named = NIL;
+	pe_manifest manifest;
+	ListCell *cell;
+
+	foreach (cell, files)
+	{
+		LoadFile *file = lfirst(cell);
+
+		if (!pe_manifest_name(file->base))
+			continue;
+		if (found != NULL)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			                errmsg("\"%s\" and \"%s\" are manifests of two exports", found->name, file->name),
+			                errhint("Load one export at a time, or leave manifests out of the glob.")));
+		found = file;
+	}
+	if (found == NULL)
+		return files;
+	read_manifest(found, &manifest);
+	load_check_manifest(&manifest, found->name, length_of_file, files);
+	foreach (cell, files)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (pe_manifest_find(&manifest, ((LoadFile *) lfirst(cell))->base) != NULL)
+			named = lappend(named, lfirst(cell));
+	}
+	pe_manifest_free(&manifest);
+	return named;
+}
+
 List *
 load_list_files(const char *path, LoadFormat format)
 {
@@ -389,6 +473,7 @@ load_list_files(const char *path, LoadFormat format)
 			if (file != NULL)
 				files = lappend(files, file);
 		}
+		files = hold_to_manifest(files);
 	}
 	if (files == NIL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE), errmsg("no file matches \"%s\"", path),
@@ -406,8 +491,21 @@ load_temporary_file(const char *name, File temporary, uint64 size)
 {
 	LoadFile *file = new_file(name, NULL, temporary, size);
 
+	file->borrowed = true;
 	detect_format(file, LOAD_AUTO);
 	return file;
+}
+
+void
+load_set_format(List *files, LoadFormat format)
+{
+	ListCell *cell;
+
+	foreach (cell, files)
+	{
+		if (format != LOAD_AUTO)
+			((LoadFile *) lfirst(cell))->format = format;
+	}
 }
 
 const LoadReader *

@@ -580,3 +580,22 @@ load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *m
 		            find_existing(existing, nexisting, mapping->items[i].column), fields);
 	return plan;
 }
+
+void
+load_plan_add(LoadPlan *plan, const LoadExisting *existing, int nexisting, const char *name, const char *path,
+              Oid type)
+{
+	const LoadExisting *there = find_existing(existing, nexisting, name);
+
+	for (int i = 0; i < plan->count; i++)
+	{
+		if (strcmp(plan->columns[i].name, name) == 0)
+			return;
+	}
+	plan->columns = repalloc(plan->columns, sizeof(LoadColumn) * (plan->count + 1));
+	memset(&plan->columns[plan->count], 0, sizeof(LoadColumn));
+	if (there != NULL)
+		fill_existing(&plan->columns[plan->count++], there, path);
+	else
+		fill_column(&plan->columns[plan->count++], name, path, type, -1, get_typcollation(type));
+}

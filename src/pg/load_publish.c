@@ -63,9 +63,8 @@ typedef struct Publish
 	bool may_poll;
 } Publish;
 
-/* Only one load or unload of a table publishes at a time; also while the table does not exist yet. */
-static void
-lock_name(const LoadTarget *target)
+void
+load_lock_name(const LoadTarget *target)
 {
 	LOCKTAG tag;
 	uint32 key = DatumGetUInt32(hash_any((const unsigned char *) target->label, (int) strlen(target->label)));
@@ -145,8 +144,8 @@ look(Publish *publish)
 	relation_close(parent, AccessShareLock);
 }
 
-static void
-comment_path(const char *label, const LoadColumn *column)
+void
+load_comment_path(const char *label, const LoadColumn *column)
 {
 	if (column->path != NULL)
 		load_execute(psprintf("COMMENT ON COLUMN %s.%s IS %s", label, quote_identifier(column->name),
@@ -177,7 +176,7 @@ create_parent(Publish *publish)
 	load_execute(psprintf("COMMENT ON COLUMN %s.%s IS 'day of the snapshot; one partition for each'",
 	                      target->label, LOAD_DATE_COLUMN));
 	for (int i = 0; i < publish->plan->count; i++)
-		comment_path(target->label, &publish->plan->columns[i]);
+		load_comment_path(target->label, &publish->plan->columns[i]);
 	publish->parent = get_relname_relid(target->name, target->namespaceid);
 }
 
@@ -193,7 +192,7 @@ add_columns(Publish *publish)
 		load_execute(
 		    psprintf("ALTER TABLE %s ADD COLUMN %s", publish->target->label,
 		             load_column_definition(column->name, column->type, column->typmod, column->collation)));
-		comment_path(publish->target->label, column);
+		load_comment_path(publish->target->label, column);
 	}
 }
 
@@ -438,7 +437,7 @@ lock_all(Publish *publish)
 	bool view_usable;
 	DateADT newest;
 
-	lock_name(target);
+	load_lock_name(target);
 	publish->parent = get_relname_relid(target->name, target->namespaceid);
 	view_usable = find_view(publish);
 	if (!OidIsValid(publish->parent))
@@ -534,7 +533,7 @@ unpublish_locked(Publish *publish, const LoadOrigin *origin)
 	bool view_usable;
 	DateADT newest;
 
-	lock_name(target);
+	load_lock_name(target);
 	publish->parent = target->relid;
 	view_usable = find_view(publish) && OidIsValid(publish->view_relid);
 	if (view_usable)

@@ -286,28 +286,43 @@ resolve_name(LoadTarget *target, const char *into_table)
 		refuse(target, "it is a temporary table", "Load into a permanent table.");
 }
 
-LoadTarget *
-load_target_open(const char *into_table, DateADT date)
+/* May the caller make the table, or does he own it? */
+static void
+check_rights(const LoadTarget *target)
 {
-	LoadTarget *target = palloc0(sizeof(LoadTarget));
-	Relation rel;
-
-	target->date = date;
-	target->tablespace = "";
-	target->definitions = "";
-	resolve_name(target, into_table);
 	if (!OidIsValid(target->relid))
 	{
 		AclResult allowed = pe_namespace_aclcheck(target->namespaceid, GetUserId(), ACL_CREATE);
 
 		if (allowed != ACLCHECK_OK)
 			aclcheck_error(allowed, OBJECT_SCHEMA, target->schema);
-		target->owner = GetUserId();
-		return target;
 	}
-	rel = relation_open(target->relid, AccessShareLock);
-	if (!pe_relation_ownercheck(target->relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind), target->name);
+	else if (!pe_relation_ownercheck(target->relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(target->relid)), target->name);
+}
+
+static LoadTarget *
+begin_target(const char *into_table)
+{
+	LoadTarget *target = palloc0(sizeof(LoadTarget));
+
+	target->tablespace = "";
+	target->definitions = "";
+	target->owner = GetUserId();
+	resolve_name(target, into_table);
+	return target;
+}
+
+LoadTarget *
+load_target_open(const char *into_table, DateADT date)
+{
+	LoadTarget *target = begin_target(into_table);
+	Relation rel = OidIsValid(target->relid) ? relation_open(target->relid, AccessShareLock) : NULL;
+
+	target->date = date;
+	check_rights(target);
+	if (rel == NULL)
+		return target;
 	check_partitioning(target, rel);
 	check_features(target, rel);
 	copy_columns(target, rel);
@@ -318,6 +333,22 @@ load_target_open(const char *into_table, DateADT date)
 	if (OidIsValid(rel->rd_rel->reltablespace))
 		target->tablespace =
 		    psprintf(" TABLESPACE %s", quote_identifier(get_tablespace_name(rel->rd_rel->reltablespace)));
+	relation_close(rel, AccessShareLock);
+	return target;
+}
+
+LoadTarget *
+load_target_open_plain(const char *into_table)
+{
+	LoadTarget *target = begin_target(into_table);
+	Relation rel = OidIsValid(target->relid) ? relation_open(target->relid, AccessShareLock) : NULL;
+
+	check_rights(target);
+	if (rel == NULL)
+		return target;
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		refuse(target, "it is not a table", "Name a table, or one that does not exist yet.");
+	copy_columns(target, rel);
 	relation_close(rel, AccessShareLock);
 	return target;
 }

@@ -36,8 +36,8 @@ struct LoadWriter
 	ExprState **defaults; /* by attnum - 1; NULL: no default, or filled */
 	int *defaulted;       /* attnum - 1 of those with one */
 	int ndefaulted;
-	int date_attr;
-	Datum date;
+	int constant_attr;
+	Datum constant;
 	bool check;    /* evaluate constraints */
 	bool generate; /* there are generated columns */
 	CommandId command;
@@ -74,13 +74,13 @@ prepare_defaults(LoadWriter *writer, const bool *filled)
 }
 
 LoadWriter *
-load_writer_open(Oid relid, const bool *filled, bool trusted, int date_attnum, Datum date)
+load_writer_open(Oid relid, const bool *filled, bool trusted, int constant_attnum, Datum constant)
 {
 	LoadWriter *writer = palloc0(sizeof(LoadWriter));
 
 	writer->context = CurrentMemoryContext;
-	writer->date_attr = date_attnum - 1;
-	writer->date = date;
+	writer->constant_attr = constant_attnum - 1;
+	writer->constant = constant;
 	writer->rel = table_open(relid, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
 	writer->info = makeNode(ResultRelInfo);
@@ -128,8 +128,8 @@ load_writer_slots(LoadWriter *writer, int count)
 static void
 complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
 {
-	slot->tts_values[writer->date_attr] = writer->date;
-	slot->tts_isnull[writer->date_attr] = false;
+	slot->tts_values[writer->constant_attr] = writer->constant;
+	slot->tts_isnull[writer->constant_attr] = false;
 	for (int i = 0; i < writer->ndefaulted; i++)
 	{
 		int attr = writer->defaulted[i];
@@ -142,6 +142,12 @@ complete_row(LoadWriter *writer, TupleTableSlot *slot, ExprContext *context)
 		ExecComputeStoredGenerated(writer->info, writer->estate, slot, CMD_INSERT);
 	if (writer->check)
 		ExecConstraints(writer->info, slot, writer->estate);
+}
+
+void
+load_writer_constant(LoadWriter *writer, Datum constant)
+{
+	writer->constant = constant;
 }
 
 void

@@ -18,10 +18,13 @@ typedef struct LoadWriter LoadWriter;
 /*
  * relid is a plain table without indexes and triggers, owned by the caller.
  * filled[attnum - 1] says which columns the caller gives values for; the others get
- * their default. The column numbered date_attnum is date in every row. trusted:
- * constraints need no check.
+ * their default. The column numbered constant_attnum is constant in every row, until
+ * load_writer_constant says otherwise. trusted: constraints need no check.
  */
-extern LoadWriter *load_writer_open(Oid relid, const bool *filled, bool trusted, int date_attnum, Datum date);
+extern LoadWriter *load_writer_open(Oid relid, const bool *filled, bool trusted, int constant_attnum,
+                                    Datum constant);
+/* For the rows that are not flushed yet, and those to come. */
+extern void load_writer_constant(LoadWriter *writer, Datum constant);
 
 /*
  * Slot i of the batch being filled, i < LOAD_BATCH_ROWS: write tts_values and

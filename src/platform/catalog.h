@@ -84,9 +84,6 @@ pe_batch_state pe_batch_state_of(const char *status);
 /* Newest first; status NULL: any; created_after_ms 0: any. At most limit. */
 pe_status pe_catalog_batches(pe_platform *platform, const char *dataset_id, const char *status,
                              int64_t created_after_ms, int limit, pe_batch_list *list, pe_error *err);
-/* The newest successful batch: PE_NOT_FOUND when there is none. */
-pe_status pe_catalog_newest_batch(pe_platform *platform, const char *dataset_id, pe_batch_list *list,
-                                  pe_error *err);
 void pe_batch_list_free(pe_batch_list *list);
 
 #endif /* PE_PLATFORM_CATALOG_H */

@@ -207,26 +207,6 @@ pe_batch_read_list(const pe_env *env, const char *body, size_t length, pe_batch_
 	return status;
 }
 
-pe_status
-pe_catalog_newest_batch(pe_platform *platform, const char *dataset_id, pe_batch_list *list, pe_error *err)
-{
-	pe_status status = pe_catalog_batches(platform, dataset_id, "success", 0, 5, list, err);
-
-	if (status != PE_OK)
-		return status;
-	for (int i = 0; i < list->count; i++)
-		if (list->items[i].state == PE_BATCH_GOOD)
-		{
-			list->items[0] = list->items[i];
-			list->count = 1;
-			return PE_OK;
-		}
-	pe_batch_list_free(list);
-	pe_fail(err, PE_NOT_FOUND, "data set %.60s has no successful batch", dataset_id);
-	pe_error_hint(err, "A snapshot is written once a day; batches expire after some days.");
-	return PE_NOT_FOUND;
-}
-
 void
 pe_batch_list_free(pe_batch_list *list)
 {

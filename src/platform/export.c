@@ -1,19 +1,13 @@
 /*
  * export.c
- *		Data Access: the parts of a batch, and their bytes. Numbers about files are
- *		strings there; links carry :443 and are followed on our own host only.
+ *		Data Access: the parts of a batch. Numbers about files are strings there; links
+ *		carry :443 and are followed on our own host only.
  */
-#include <time.h>
-#include <unistd.h>
-
 #include "platform/call.h"
 #include "platform/export.h"
 
-#define MAX_DEPTH     8
-#define MAX_PARTS     1000000
-#define RANGE_BYTES   (INT64_C(64) * 1024 * 1024)
-#define FRUITLESS_MAX 5
-#define BACKOFF_MS    250
+#define MAX_DEPTH 8
+#define MAX_PARTS 1000000
 
 typedef struct part_reader
 {
@@ -195,164 +189,61 @@ pe_part_list_free(pe_part_list *list)
 	list->bytes = 0;
 }
 
-/* One download: where it stands. */
-typedef struct download
-{
-	pe_http_sink sink;
-	void *ctx;
-	int64_t done;
-	int64_t total; /* -1: not known yet */
-} download;
+/* ---- their bytes ---- */
 
-/* The caller's sink is given each byte once: what arrives is always the next. */
-static bool
-pass_on(void *ctx, const void *data, size_t length)
-{
-	download *state = ctx;
-
-	if (!state->sink(state->ctx, data, length))
-		return false;
-	state->done += (int64_t) length;
-	return true;
-}
-
-/* "bytes 0-99/1234": does it begin at first? Sets the total when it is given. */
-static bool
-read_content_range(const char *text, int64_t first, int64_t *total)
-{
-	long long from;
-	long long to;
-	long long size;
-	int fields = sscanf(text, "bytes %lld-%lld/%lld", &from, &to, &size);
-
-	if (fields < 2 || from != first || to < from)
-		return false;
-	if (fields == 3)
-		*total = size;
-	return true;
-}
-
-/* Wait before a try that follows a fruitless one, ticking. */
 static pe_status
-back_off(pe_platform *platform, int tries, pe_error *err)
+start_part(void *ctx, const pe_fetch_range *range, pe_http_exchange **exchange, pe_error *err)
 {
-	int64_t left_ms = (int64_t) BACKOFF_MS << tries;
-
-	for (; left_ms > 0; left_ms -= 20)
-	{
-		struct timespec slice = {.tv_nsec = 20 * 1000 * 1000};
-
-		if (pe_stopped(pe_platform_env(platform), "waiting for the platform", 0, 0))
-			return pe_fail(err, PE_CANCELLED, "cancelled while downloading");
-		nanosleep(&slice, NULL);
-	}
-	return PE_OK;
-}
-
-/*
- * One range. A server that ignores ranges answers 200 with everything: fine for the
- * first try, unusable once bytes have been passed on.
- */
-static pe_status
-fetch_range(pe_platform *platform, const pe_part *part, download *state, pe_http_failure *failure,
-            bool *whole, pe_error *err)
-{
-	char range[64];
-	char content_range[128];
-	int64_t first = state->done;
-	int64_t last = first + RANGE_BYTES - 1;
-	pe_http_response response;
+	char bytes[64];
 	pe_call call = {.method = "GET",
-	                .path = part->path,
+	                .path = range->part->path,
 	                .accept = "application/octet-stream",
-	                .range = range,
+	                .range = bytes,
 	                .total_timeout_ms = -1,
-	                .sink = pass_on,
-	                .sink_ctx = state,
-	                .max_body = (size_t) RANGE_BYTES,
-	                .what = "part of the batch"};
-	pe_status status;
+	                .sink = range->sink,
+	                .sink_ctx = range->sink_ctx,
+	                .max_body = range->max_body};
 
-	if (state->total >= 0 && last >= state->total)
-		last = state->total - 1;
-	if (first == 0 && part->length < 0)
-		call.max_body = 0; /* of unknown size: a server without ranges sends all of it */
-	else if (first == 0 && part->length > RANGE_BYTES)
-		call.max_body = (size_t) part->length;
-	snprintf(range, sizeof(range), "bytes=%lld-%lld", (long long) first, (long long) last);
-	status = pe_platform_call(platform, &call, &response, err);
-	*failure = response.failure;
-	*whole = false;
-	if (response.status == 206)
-	{
-		/* also after a transfer that broke: the header has come, and so have bytes */
-		pe_http_response_header(&response, "content-range", content_range, sizeof(content_range));
-		if (!read_content_range(content_range, first, &state->total))
-		{
-			*failure = PE_HTTP_GARBAGE;
-			status =
-			    pe_fail(err, PE_BAD_REPLY, "the platform sent another range of the part than was asked for");
-		}
-	}
-	else if (response.status == 200 && status == PE_OK)
-	{
-		*whole = true;
-		if (first > 0)
-			status = pe_fail(err, PE_BAD_REPLY, "the platform does not send ranges of the part");
-	}
-	else if (response.status == 200 && state->done > first)
-		*failure = PE_HTTP_GARBAGE; /* broke in the middle, and cannot be taken up */
-	pe_http_response_free(&response);
-	return status;
+	snprintf(bytes, sizeof(bytes), "bytes=%lld-%lld", (long long) range->first, (long long) range->last);
+	return pe_platform_start(ctx, &call, range->owner, exchange, err);
+}
+
+static pe_status
+wait_for_parts(void *ctx, pe_error *err)
+{
+	return pe_platform_wait(ctx, err);
 }
 
 static bool
-worth_another(pe_http_failure failure, pe_status status)
+take_response(void *ctx, pe_http_response *response)
 {
-	if (failure == PE_HTTP_DONE)
-		return status == PE_UNREACHABLE; /* 429, 5xx */
-	return failure == PE_HTTP_RESET || failure == PE_HTTP_TIMEOUT || failure == PE_HTTP_CONNECT ||
-	       failure == PE_HTTP_RESOLVE || failure == PE_HTTP_TLS;
+	return pe_platform_take(ctx, response);
+}
+
+static pe_status
+judge(void *ctx, const pe_http_response *response, pe_error *err)
+{
+	return pe_platform_verdict(ctx, response, "part of the batch", err);
+}
+
+static void
+cancel_part(void *ctx, pe_http_exchange *exchange)
+{
+	pe_http_cancel(pe_platform_http(ctx), exchange);
+}
+
+static void
+renew_token(void *ctx)
+{
+	pe_token_forget(ctx);
 }
 
 pe_status
-pe_export_download(pe_platform *platform, const pe_part *part, pe_http_sink sink, void *sink_ctx,
-                   int64_t *bytes, pe_error *err)
+pe_export_fetch(pe_platform *platform, pe_fetch *items, int count, int parallel, pe_error *err)
 {
-	download state = {.sink = sink, .ctx = sink_ctx, .total = part->length};
-	int fruitless = 0;
-	pe_status status;
+	pe_fetch_source source = {
+	    platform,   pe_platform_env(platform), start_part, wait_for_parts, take_response, judge, cancel_part,
+	    renew_token};
 
-	*bytes = 0;
-	do
-	{
-		pe_http_failure failure;
-		int64_t before = state.done;
-		bool whole;
-
-		status = fetch_range(platform, part, &state, &failure, &whole, err);
-		*bytes = state.done;
-		if (status == PE_OK && whole)
-			state.total = part->length >= 0 ? part->length : state.done;
-		fruitless = state.done > before ? 0 : fruitless + 1;
-		if (status == PE_OK && state.total < 0)
-			state.total = state.done; /* 206 without a total: what came is all */
-		if (status == PE_OK && whole)
-			break;
-		if (status == PE_OK && fruitless > 0)
-			status = pe_fail(err, PE_BAD_REPLY, "the platform sent an empty range of a part");
-		if (status != PE_OK)
-		{
-			if (!worth_another(failure, status) || fruitless > FRUITLESS_MAX)
-				return status;
-			status = back_off(platform, fruitless, err);
-			if (status != PE_OK)
-				return status;
-		}
-	} while (state.total < 0 || state.done < state.total);
-	if (state.done != state.total || (part->length >= 0 && state.done != part->length))
-		return pe_fail(err, PE_CORRUPT, "part %.100s has %lld bytes where the platform announced %lld",
-		               part->name, (long long) state.done,
-		               (long long) (part->length >= 0 ? part->length : state.total));
-	return PE_OK;
+	return pe_fetch_parts(&source, items, count, parallel, err);
 }

@@ -7,7 +7,9 @@
  * are returned and never followed, proxies, netrc and cookies of the environment
  * are ignored, replies are never compressed, header and body bytes are counted and
  * capped here. Names that resolve to private, link-local, loopback or multicast
- * addresses are refused after resolution unless the configuration allows them.
+ * addresses are refused after resolution unless the configuration allows them. Files over
+ * sftp come through the same client, from hosts whose key is known; an answer then has a
+ * status as HTTP would give it (226 when all has come, 401, 403, 404).
  *
  * A client belongs to the process and thread that opened it: never inherit one
  * over fork. It keeps file descriptors and libcurl's own memory, so it must be
@@ -67,6 +69,13 @@ typedef struct pe_http_request
 	pe_http_sink sink;
 	void *sink_ctx;
 	void *owner; /* handed back in the response */
+	/* Of exported files (store.h). */
+	const char *user;
+	const char *password;
+	const char *sigv4;        /* "aws:amz:REGION:s3": signed with user and password */
+	const char *ssh_host_key; /* the host key's SHA-256 in base64: sftp://, which nothing else allows */
+	const char *ssh_key_file; /* private key of user's, instead of the password */
+	int64_t resume_from;      /* of a file over sftp */
 } pe_http_request;
 
 /* What ended an exchange. Everything but PE_HTTP_DONE has no usable status. */

@@ -28,6 +28,7 @@ struct pe_http_exchange
 	pe_http_sink sink;
 	void *sink_ctx;
 	bool plain;    /* http:// */
+	bool ssh;      /* sftp:// */
 	bool waited;   /* pe_http_perform waits for it: pe_http_next must not give it away */
 	bool finished; /* response is complete */
 	bool address_refused;

@@ -122,6 +122,13 @@ pe_http_error(const pe_http_response *response, const char *url, pe_error *err)
 			pe_error_hint(err, "The other side must speak TLS 1.2 or newer.");
 			break;
 		case PE_HTTP_UNTRUSTED:
+			if (strncmp(url, "sftp:", 5) == 0)
+			{
+				status = pe_fail(err, PE_UNTRUSTED, "the host key of %s is not the expected one", host);
+				pe_error_hint(err, "Compare the server option host_key with the key that the host's "
+				                   "administrator gives you; somebody may be in between.");
+				break;
+			}
 			status = pe_fail(err, PE_UNTRUSTED, "the certificate of %s is not trusted", host);
 			pe_error_hint(
 			    err, "If the host's certificate is signed by an authority of your own, name its file in the "

@@ -77,6 +77,8 @@ goes_to_sink(pe_http_exchange *exchange)
 
 	if (exchange->sink == NULL)
 		return false;
+	if (exchange->ssh)
+		return true;
 	curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
 	return status >= 200 && status < 300;
 }
@@ -186,8 +188,9 @@ known_method(const char *method)
 
 /* Scheme, host and credentials of the URL; *plain tells whether it is http. */
 static pe_status
-check_target(const pe_http *client, const char *url, bool *plain, pe_error *err)
+check_target(const pe_http *client, const pe_http_request *request, bool *plain, pe_error *err)
 {
+	const char *url = request->url;
 	CURLU *parsed;
 	char *scheme = NULL;
 	char *user = NULL;
@@ -211,7 +214,11 @@ check_target(const pe_http *client, const char *url, bool *plain, pe_error *err)
 	else
 	{
 		*plain = strcmp(scheme, "http") == 0;
-		if (*plain ? !client->allow_insecure_loopback : strcmp(scheme, "https") != 0)
+		if (strcmp(scheme, "sftp") == 0 ? request->ssh_host_key == NULL : request->ssh_host_key != NULL)
+			status = pe_fail(err, PE_CONFIGURATION, "the host key of an sftp server is not known");
+		else if (request->ssh_host_key != NULL)
+			status = PE_OK;
+		else if (*plain ? !client->allow_insecure_loopback : strcmp(scheme, "https") != 0)
 			status = pe_fail(err, PE_CONFIGURATION, "a request's URL is not https");
 	}
 	curl_free(scheme);
@@ -290,7 +297,7 @@ static CURLcode
 set_trust(CURL *easy, pe_http_exchange *exchange)
 {
 	const pe_http *client = exchange->client;
-	const char *schemes = client->allow_insecure_loopback ? "https,http" : "https";
+	const char *schemes = exchange->ssh ? "sftp" : client->allow_insecure_loopback ? "https,http" : "https";
 	CURLcode code = CURLE_OK;
 
 	SET(CURLOPT_PROTOCOLS_STR, schemes);
@@ -360,10 +367,36 @@ set_message(CURL *easy, pe_http_exchange *exchange, const pe_http_request *reque
 		SET(CURLOPT_SEEKFUNCTION, rewind_body);
 		SET(CURLOPT_SEEKDATA, exchange);
 	}
+	if (exchange->ssh)
+		return code;
 	if (strcmp(request->method, "HEAD") == 0)
 		SET(CURLOPT_NOBODY, 1L);
 	else
 		SET(CURLOPT_CUSTOMREQUEST, request->method);
+	return code;
+}
+
+/* Who asks, where that is not in a header. */
+static CURLcode
+set_credentials(CURL *easy, const pe_http_request *request)
+{
+	CURLcode code = CURLE_OK;
+
+	if (request->user != NULL)
+		SET(CURLOPT_USERNAME, request->user);
+	if (request->password != NULL)
+		SET(CURLOPT_PASSWORD, request->password);
+	if (request->sigv4 != NULL)
+		SET(CURLOPT_AWS_SIGV4, request->sigv4);
+	if (request->ssh_host_key != NULL)
+	{
+		SET(CURLOPT_SSH_HOST_PUBLIC_KEY_SHA256, request->ssh_host_key);
+		SET(CURLOPT_SSH_AUTH_TYPES,
+		    (long) (request->ssh_key_file != NULL ? CURLSSH_AUTH_PUBLICKEY : CURLSSH_AUTH_PASSWORD));
+		SET(CURLOPT_RESUME_FROM_LARGE, (curl_off_t) request->resume_from);
+	}
+	if (request->ssh_key_file != NULL)
+		SET(CURLOPT_SSH_PRIVATE_KEYFILE, request->ssh_key_file);
 	return code;
 }
 
@@ -376,7 +409,8 @@ pe_http_prepare(pe_http_exchange *exchange, const pe_http_request *request, pe_e
 
 	if (!known_method(request->method))
 		return pe_fail(err, PE_INTERNAL, "unknown request method");
-	status = check_target(client, request->url, &exchange->plain, err);
+	exchange->ssh = request->ssh_host_key != NULL;
+	status = check_target(client, request, &exchange->plain, err);
 	if (status == PE_OK)
 		status = set_headers(exchange, request, err);
 	if (status != PE_OK)
@@ -398,6 +432,8 @@ pe_http_prepare(pe_http_exchange *exchange, const pe_http_request *request, pe_e
 		               request->total_timeout_ms != 0 ? request->total_timeout_ms : client->total_timeout_ms);
 	if (code == CURLE_OK)
 		code = set_message(exchange->easy, exchange, request);
+	if (code == CURLE_OK)
+		code = set_credentials(exchange->easy, request);
 	if (code == CURLE_OUT_OF_MEMORY)
 		return pe_fail_memory(err);
 	if (code != CURLE_OK)
@@ -449,6 +485,25 @@ failure_of(const pe_http_exchange *exchange, CURLcode code)
 	}
 }
 
+/* What HTTP would say; 0: nothing. */
+static int
+ssh_status(CURLcode code)
+{
+	switch (code)
+	{
+		case CURLE_OK:
+			return 226;
+		case CURLE_LOGIN_DENIED:
+			return 401;
+		case CURLE_REMOTE_ACCESS_DENIED:
+			return 403;
+		case CURLE_REMOTE_FILE_NOT_FOUND:
+			return 404;
+		default:
+			return 0;
+	}
+}
+
 void
 pe_http_conclude(pe_http_exchange *exchange, CURLcode code)
 {
@@ -462,6 +517,12 @@ pe_http_conclude(pe_http_exchange *exchange, CURLcode code)
 	curl_easy_getinfo(exchange->easy, CURLINFO_REQUEST_SIZE, &request_size);
 	response->failure = failure_of(exchange, code);
 	response->status = (int) status;
+	if (exchange->ssh)
+	{
+		response->status = ssh_status(code);
+		if (response->status != 0 && response->failure == PE_HTTP_RESET)
+			response->failure = PE_HTTP_DONE;
+	}
 	response->connected = ready_us > 0 || request_size > 0;
 	if (exchange->body_length == 0)
 		response->body_sent = request_size > 0;

@@ -92,6 +92,18 @@ pe_status pe_platform_call(pe_platform *platform, const pe_call *call, pe_http_r
                            pe_error *err);
 
 /*
+ * The same call without waiting for its answer, for several at a time: only a token that is
+ * needed is waited for. owner comes back in the response. pe_platform_wait moves all that is
+ * under way for at most 50 ms and asks the tick; pe_platform_take gives a completed response, if
+ * there is one; pe_platform_verdict says what it means. A 401 is the caller's to deal with.
+ */
+pe_status pe_platform_start(pe_platform *platform, const pe_call *call, void *owner,
+                            pe_http_exchange **exchange, pe_error *err);
+pe_status pe_platform_wait(pe_platform *platform, pe_error *err);
+bool pe_platform_take(pe_platform *platform, pe_http_response *response);
+pe_status pe_platform_verdict(const pe_platform *platform, const pe_http_response *response, const char *what,
+                              pe_error *err);
+/*
  * What a non-2xx reply of gateway, Catalog, Registry, IMS or ingestion means: code,
  * message with the platform's own title and detail (bounded, printable), hint.
  */

@@ -164,7 +164,7 @@ parse_line(const pe_secret_request *request, span line, int number, secret_value
 static pe_status
 check_destination(const pe_secret_request *request, const secret_values *values, pe_error *err)
 {
-	if (!span_is(values->org_id, request->org_id))
+	if (request->org_id != NULL && !span_is(values->org_id, request->org_id))
 	{
 		pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" is for another organisation than \"%s\"",
 		        request->name, request->org_id);
@@ -209,7 +209,7 @@ pe_secret_parse(const pe_secret_request *request, const char *text, size_t lengt
 			return status;
 		at = end + 1;
 	}
-	if (values.org_id.start == NULL)
+	if (request->org_id != NULL && values.org_id.start == NULL)
 		missing = "org_id";
 	else if (values.hosts.start == NULL)
 		missing = "hosts";
@@ -299,6 +299,26 @@ open_secret(const pe_secret_request *request, int directory, int *descriptor, pe
 	}
 	*descriptor = fd;
 	return PE_OK;
+}
+
+pe_status
+pe_secret_file_check(const char *directory, const char *name, pe_error *err)
+{
+	pe_secret_request request = {.directory = directory, .name = name};
+	int folder = -1;
+	int fd = -1;
+	pe_status status;
+
+	if (!pe_secret_name_ok(name))
+		return pe_fail(err, PE_CONFIGURATION, "name of a secret file must be a bare file name");
+	status = open_directory(&request, &folder, err);
+	if (status != PE_OK)
+		return status;
+	status = open_secret(&request, folder, &fd, err);
+	close(folder);
+	if (status == PE_OK)
+		close(fd);
+	return status;
 }
 
 pe_status

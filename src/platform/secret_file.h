@@ -22,9 +22,9 @@
 /* What is asked for, and what the file must therefore name. */
 typedef struct pe_secret_request
 {
-	const char *directory; /* absolute; owned by us or root, writable by nobody else */
-	const char *name;      /* a file in it: pe_secret_name_ok */
-	const char *org_id;
+	const char *directory;    /* absolute; owned by us or root, writable by nobody else */
+	const char *name;         /* a file in it: pe_secret_name_ok */
+	const char *org_id;       /* NULL: no organisation's, and the file need not name one */
 	const char *const *hosts; /* without port; all must be listed; compared without case */
 	int host_count;
 } pe_secret_request;
@@ -42,6 +42,9 @@ pe_status pe_secret_directory_check(const char *directory, pe_error *err);
  * on the way is overwritten. Allocates nothing.
  */
 pe_status pe_secret_file_read(const pe_secret_request *request, char *buffer, size_t size, pe_error *err);
+
+/* Is the file one that may hold a secret? For a private key, which others read by its path. */
+pe_status pe_secret_file_check(const char *directory, const char *name, pe_error *err);
 
 /* The part that needs no file: text is length bytes, and is left as it was. */
 pe_status pe_secret_parse(const pe_secret_request *request, const char *text, size_t length, char *buffer,

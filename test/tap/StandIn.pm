@@ -111,6 +111,15 @@ sub snapshot_folder
 	return $path;
 }
 
+# Where to put the files of a batch of events: events_folder('web', 1), made if need be.
+sub events_folder
+{
+	my ($self, $dataset, $number) = @_;
+	my $path = "$self->{state}/events/$dataset/$number";
+	make_path($path);
+	return $path;
+}
+
 # control('POST', '/settings', {...}): the decoded answer, or the text when it is no JSON; dies on refusal.
 sub control
 {

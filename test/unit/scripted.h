@@ -1,7 +1,7 @@
 /*
  * scripted.h
  *		Answers from a script in place of the network: this file defines
- *		pe_platform_call, so the layer's own is not linked. Shared by fuzz_http_reply
+ *		pe_platform_call and its kin, so the layer's own are not linked. Shared by fuzz_http_reply
  *		and test_platform_replies.
  *
  * A script is answers separated by byte 0x1E. An answer's first byte is its status
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "platform/call.h"
+#include "platform/fetch.h"
 #include "platform/session.h"
 
 static const char *scripted_next;
@@ -99,6 +100,58 @@ pe_platform_call(pe_platform *platform, const pe_call *call, pe_http_response *r
 	if (response->status > 299)
 		return pe_platform_error(response, call->what != NULL ? call->what : "request", err);
 	return PE_OK;
+}
+
+/* Answered at once; the answer waits to be taken. */
+static pe_http_response scripted_answer;
+static bool scripted_waiting;
+
+pe_status
+pe_platform_start(pe_platform *platform, const pe_call *call, void *owner, pe_http_exchange **exchange,
+                  pe_error *err)
+{
+	if (scripted_next == NULL)
+		return pe_fail(err, PE_UNREACHABLE, "no more answers");
+	*exchange = NULL;
+	(void) pe_platform_call(platform, call, &scripted_answer, err);
+	scripted_answer.owner = owner;
+	scripted_waiting = true;
+	return PE_OK;
+}
+
+pe_status
+pe_platform_wait(pe_platform *platform, pe_error *err)
+{
+	(void) platform;
+	/* a script does not wait for the time of another try */
+	return scripted_waiting ? PE_OK : pe_fail(err, PE_UNREACHABLE, "nothing under way");
+}
+
+bool
+pe_platform_take(pe_platform *platform, pe_http_response *response)
+{
+	(void) platform;
+	if (!scripted_waiting)
+		return false;
+	scripted_waiting = false;
+	*response = scripted_answer;
+	return true;
+}
+
+pe_status
+pe_platform_verdict(const pe_platform *platform, const pe_http_response *response, const char *what,
+                    pe_error *err)
+{
+	(void) platform;
+	if (response->failure != PE_HTTP_DONE)
+		return pe_fail(err, PE_UNREACHABLE, "broke off");
+	return response->status > 299 ? pe_platform_error(response, what, err) : PE_OK;
+}
+
+bool
+pe_token_refused(const pe_http_response *response)
+{
+	return response->status == 401;
 }
 
 static pe_status

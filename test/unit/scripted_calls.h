@@ -8,6 +8,7 @@
 
 #include "reply_ways.h"
 #include "scripted.h"
+#include "download.h"
 
 #include "platform/batch.h"
 #include "platform/catalog.h"
@@ -158,7 +159,7 @@ try_lists(pe_platform *platform, char choice, pe_error *err)
 			pe_dataset_list_free(&datasets);
 			break;
 		case 'g':
-			status = pe_catalog_newest_batch(platform, "d", &batches, err);
+			status = pe_catalog_batches(platform, "d", "success", 0, 5, &batches, err);
 			pe_batch_list_free(&batches);
 			break;
 		case 'h':
@@ -221,7 +222,7 @@ try_steps(pe_platform *platform, char choice, pe_error *err)
 			status = pe_catalog_create_dataset(platform, "churn", "d", "s", id, sizeof(id), err);
 			break;
 		case 's':
-			status = pe_export_download(platform, &part, swallow, NULL, &bytes, err);
+			status = download_part(platform, &part, swallow, NULL, &bytes, err);
 			break;
 		case 't':
 			pe_pool_init(&pool, pe_platform_env(platform));

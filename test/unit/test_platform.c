@@ -4,6 +4,7 @@
  *		small tools below it (JSON, text, pool). Over plain loopback.
  */
 #include "loopback.h"
+#include "download.h"
 #include "reply_ways.h"
 
 #include "platform/call.h"
@@ -438,38 +439,36 @@ test_download(void)
 	long at = 0;
 	int64_t bytes;
 
-	IS_INT(pe_export_download(platform, &part, check_bytes, &at, &bytes, &err), PE_OK, "a part in one range");
+	IS_INT(download_part(platform, &part, check_bytes, &at, &bytes, &err), PE_OK, "a part in one range");
 	IS_INT(bytes, 100000, "all of it");
 	part.path = "/data/part-short";
 	at = 0;
-	IS_INT(pe_export_download(platform, &part, check_bytes, &at, &bytes, &err), PE_OK,
+	IS_INT(download_part(platform, &part, check_bytes, &at, &bytes, &err), PE_OK,
 	       "a server that sends less than asked");
 	IS_INT(at, 100000, "all of it");
 	part.path = "/data/part-cut-short";
 	at = 0;
-	IS_INT(pe_export_download(platform, &part, check_bytes, &at, &bytes, &err), PE_OK,
-	       "transfers that break: %s", err.message);
+	IS_INT(download_part(platform, &part, check_bytes, &at, &bytes, &err), PE_OK, "transfers that break: %s",
+	       err.message);
 	IS_INT(at, 100000, "are taken up where they broke");
 	part.path = "/data/part";
 	part.length = -1;
 	at = 0;
-	IS_INT(pe_export_download(platform, &part, check_bytes, &at, &bytes, &err), PE_OK,
-	       "a part of unknown length");
+	IS_INT(download_part(platform, &part, check_bytes, &at, &bytes, &err), PE_OK, "a part of unknown length");
 	IS_INT(at, 100000, "all of it");
 	part.length = 99999;
 	at = 0;
-	IS_INT(pe_export_download(platform, &part, accept_all, &at, &bytes, &err), PE_CORRUPT,
+	IS_INT(download_part(platform, &part, accept_all, &at, &bytes, &err), PE_CORRUPT,
 	       "another length than announced");
 	part.path = "/data/whole";
 	part.length = 10;
-	IS_INT(pe_export_download(platform, &part, accept_all, &at, &bytes, &err), PE_OK,
-	       "a server without ranges");
+	IS_INT(download_part(platform, &part, accept_all, &at, &bytes, &err), PE_OK, "a server without ranges");
 	part.path = "/data/missing";
-	IS_INT(pe_export_download(platform, &part, accept_all, &at, &bytes, &err), PE_NOT_FOUND,
+	IS_INT(download_part(platform, &part, accept_all, &at, &bytes, &err), PE_NOT_FOUND,
 	       "a part that is gone");
 	part.path = "/data/part";
 	at = 5;
-	IS_INT(pe_export_download(platform, &part, check_bytes, &at, &bytes, &err), PE_IO, "a sink that stops");
+	IS_INT(download_part(platform, &part, check_bytes, &at, &bytes, &err), PE_IO, "a sink that stops");
 	pe_platform_close(platform);
 }
 

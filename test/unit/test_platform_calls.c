@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "download.h"
 
 #include "platform/batch.h"
 #include "platform/catalog.h"
@@ -630,7 +631,7 @@ test_snapshot(pe_platform *platform)
 	OK(policies.count == 2 && policies.items[0].is_default && !policies.items[1].is_default,
 	   "two, one the default");
 	pe_merge_policy_list_free(&policies);
-	WORKS(pe_catalog_newest_batch(platform, chosen->id, &batches, &err), "newest batch");
+	WORKS(pe_catalog_batches(platform, chosen->id, "success", 0, 1, &batches, &err), "newest batch");
 	OK(batches.count == 1 && batches.items[0].created_ms == INT64_C(1795402800000), "of the newest day");
 	control("/settings", "{\"max_range_bytes\":100000,\"parts_per_file\":1}");
 	WORKS(pe_export_parts(platform, batches.items[0].id, &parts, &err), "its parts");
@@ -641,7 +642,7 @@ test_snapshot(pe_platform *platform)
 		long at = 0;
 		int64_t bytes;
 
-		WORKS(pe_export_download(platform, &parts.items[i], check_bytes, &at, &bytes, &err), "download %s",
+		WORKS(download_part(platform, &parts.items[i], check_bytes, &at, &bytes, &err), "download %s",
 		      parts.items[i].name);
 		IS_INT(bytes, parts.items[i].length, "all of it");
 	}
@@ -651,7 +652,7 @@ test_snapshot(pe_platform *platform)
 		long at = 0;
 		int64_t bytes;
 
-		WORKS(pe_export_download(platform, &parts.items[0], check_bytes, &at, &bytes, &err),
+		WORKS(download_part(platform, &parts.items[0], check_bytes, &at, &bytes, &err),
 		      "a download that breaks twice");
 	}
 	pe_part_list_free(&parts);

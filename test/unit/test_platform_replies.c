@@ -143,18 +143,17 @@ test_export_answers(pe_platform *platform)
 	OK(strstr(err.hint, "newer") != NULL, "hint: %s", err.hint);
 
 	answer("6Content-Range: bytes 0-3/10\n0123" NEXT "6Content-Range: bytes 4-9/10\n456789");
-	IS_INT(pe_export_download(platform, &part, swallow, NULL, &bytes, &err), PE_OK, "two ranges");
+	IS_INT(download_part(platform, &part, swallow, NULL, &bytes, &err), PE_OK, "two ranges");
 	IS_INT(bytes, 10, "of ten bytes");
 	answer("6Content-Range: bytes 0-3/10\n0123" NEXT "6Content-Range: bytes 5-9/10\n56789");
-	IS_INT(pe_export_download(platform, &part, swallow, NULL, &bytes, &err), PE_BAD_REPLY, "a gap");
+	IS_INT(download_part(platform, &part, swallow, NULL, &bytes, &err), PE_BAD_REPLY, "a gap");
 	answer("6Content-Range: bytes 0-3/10\n0123" NEXT "20123456789");
-	IS_INT(pe_export_download(platform, &part, swallow, NULL, &bytes, &err), PE_BAD_REPLY,
+	IS_INT(download_part(platform, &part, swallow, NULL, &bytes, &err), PE_BAD_REPLY,
 	       "ranges given up half-way");
 	answer("2012345");
-	IS_INT(pe_export_download(platform, &part, swallow, NULL, &bytes, &err), PE_CORRUPT, "too short");
+	IS_INT(download_part(platform, &part, swallow, NULL, &bytes, &err), PE_CORRUPT, "too short");
 	answer("6Content-Range: bytes 0-8/9\n012345678");
-	IS_INT(pe_export_download(platform, &part, swallow, NULL, &bytes, &err), PE_CORRUPT,
-	       "a part that changed");
+	IS_INT(download_part(platform, &part, swallow, NULL, &bytes, &err), PE_CORRUPT, "a part that changed");
 }
 
 static void
@@ -216,13 +215,16 @@ test_catalog_answers(pe_platform *platform)
 	answer("2{\"b1\":{\"status\":\"success\",\"created\":1},\"b3\":{\"status\":\"active\",\"created\":\"3\"},"
 	       "\"b2\":{\"status\":"
 	       "\"success\",\"created\":2},\"b4\":{\"status\":\"failed\",\"created\":4}}");
-	IS_INT(pe_catalog_newest_batch(platform, "d", &batches, &err), PE_OK, "newest batch");
-	IS_STR(batches.items[0].id, "b3", "by creation, among the good ones");
+	IS_INT(pe_catalog_batches(platform, "d", NULL, 0, 0, &batches, &err), PE_OK, "batches");
+	OK(batches.count == 4 && strcmp(batches.items[1].id, "b3") == 0 &&
+	       batches.items[1].state == PE_BATCH_GOOD,
+	   "newest first");
 	pe_batch_list_free(&batches);
 	answer("2{}");
-	IS_INT(pe_catalog_newest_batch(platform, "d", &batches, &err), PE_NOT_FOUND, "none");
+	IS_INT(pe_catalog_batches(platform, "d", NULL, 0, 0, &batches, &err), PE_OK, "none");
+	IS_INT(batches.count, 0, "is an empty list");
 	answer("2[]");
-	IS_INT(pe_catalog_newest_batch(platform, "d", &batches, &err), PE_BAD_REPLY,
+	IS_INT(pe_catalog_batches(platform, "d", NULL, 0, 0, &batches, &err), PE_BAD_REPLY,
 	       "a list where an object belongs");
 	answer("2[\"@/dataSets/642db013d8fc0e1c07f46b12\"]");
 	IS_INT(pe_catalog_create_dataset(platform, "n", "d", "s", id, sizeof(id), &err), PE_OK, "a new data set");

@@ -2,7 +2,7 @@
 import re
 import time
 
-from . import jsonpatch, registry, snapshots
+from . import events, jsonpatch, registry, snapshots
 from .core import Refusal, Reply, hex_id, now_ms, ulid
 
 BASE = '/data/foundation/catalog'
@@ -24,7 +24,8 @@ def upserts(dataset):
 
 
 def find_dataset(world, sandbox, key):
-    return world.store.get(sandbox, 'dataSets', key) or snapshots.datasets(world, sandbox).get(key)
+    return (world.store.get(sandbox, 'dataSets', key) or snapshots.datasets(world, sandbox).get(key)
+            or events.datasets(world, sandbox).get(key))
 
 
 # -- data sets -----------------------------------------------------------------
@@ -111,6 +112,7 @@ def list_datasets(world, request):
     with world.lock:
         found = dict(world.store.all(request.sandbox, 'dataSets'))
         found.update(snapshots.datasets(world, request.sandbox))
+        found.update(events.datasets(world, request.sandbox))
         return Reply(200, _select(request, found, {'name', 'state'}))
 
 
@@ -219,6 +221,7 @@ def batch_dataset(batch):
 def all_batches(world, sandbox):
     found = {key: batch_view(b) for key, b in world.store.all(sandbox, 'batches').items()}
     found.update(snapshots.batches(world, sandbox))
+    found.update(events.batches(world, sandbox))
     return found
 
 
@@ -256,7 +259,15 @@ def last_batches(world, request):
     return Reply(200, shown)
 
 
+def query_connection(world, request):
+    """How to connect to Query Service."""
+    if not world.settings['query']:
+        refuse(404, 'no Query Service here')
+    return Reply(200, dict({'username': world.settings['org'], 'dbName': 'prod:all', 'version': 1}, **world.settings['query']))
+
+
 def routes(router):
+    router.add('GET', '/data/foundation/query/connection_parameters', query_connection)
     router.add('GET', BASE + '/dataSets', list_datasets)
     router.add('POST', BASE + '/dataSets', create_dataset)
     router.add('GET', BASE + '/dataSets/([^/]+)', one_dataset)

@@ -35,6 +35,11 @@ DEFAULTS = {
     'max_request_bytes': 1048576,
     # a ranged download sends at most so many bytes at a time; null: as many as asked
     'max_range_bytes': None,
+    # entries of an exports folder on one page of a listing; whether S3 wants a session token
+    'store_page': 1000,
+    'store_session': False,
+    # where Query Service is said to be: a real server's
+    'query': None,
     # parts of a snapshot in one dataset file
     'parts_per_file': 4,
 }

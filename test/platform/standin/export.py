@@ -3,7 +3,7 @@ import os
 import re
 import urllib.parse
 
-from . import batch, catalog, snapshots
+from . import batch, catalog, events, snapshots
 from .core import Refusal, Reply
 
 BASE = '/data/foundation/export'
@@ -16,6 +16,10 @@ def refuse(status, text):
 def _known(world, request, key):
     if key not in catalog.all_batches(world, request.sandbox):
         refuse(404, 'no batch %s' % key)
+
+
+def _batch_files(world, sandbox, key):
+    return snapshots.batch_files(world, sandbox, key) or events.batch_files(world, sandbox, key)
 
 
 def _paged(request, rows):
@@ -43,7 +47,9 @@ def _groups(world, files):
 def batch_files(world, request, key):
     with world.lock:
         _known(world, request, key)
-        found = snapshots.batch_files(world, request.sandbox, key)
+        if events.expired(world, request.sandbox, key):
+            refuse(404, 'no files of batch %s' % key)
+        found = _batch_files(world, request.sandbox, key)
         view = catalog.all_batches(world, request.sandbox)[key]
     groups = _groups(world, found[1])[0] if found else []
     rows = [{'dataSetFileId': '%s-%d' % (key, i), 'dataSetViewId': '%s-view' % key, 'version': '1.0.0',
@@ -57,7 +63,7 @@ def batch_files(world, request, key):
 def _directory(world, request, file_id):
     """(folder on disk, parts, sub-directory ids) behind a dataSetFileId."""
     match = re.match(r'([0-9A-Z]{26})-(\d+)((?:\.\d+)?)\Z', file_id)
-    found = match and snapshots.batch_files(world, request.sandbox, match.group(1))
+    found = match and _batch_files(world, request.sandbox, match.group(1))
     if not found:
         refuse(404, 'no file %s' % file_id)
     groups, folders = _groups(world, found[1])

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from . import (batch, catalog, certificates, control, export, flow, identity, ims, profiles, registry, streaming)
+from . import (batch, catalog, certificates, control, export, flow, identity, ims, profiles, registry, stores, streaming)
 from .core import Refusal, Reply, Request, Router, World, now_ms
 from .faults import Faults, retry_after
 
@@ -24,7 +24,7 @@ KEPT_REQUESTS = 2000
 def make_router():
     router = Router()
     router.add('POST', '/ims/token/v3', ims.issue)
-    for service in (registry, identity, catalog, flow, streaming, batch, export, profiles, control):
+    for service in (registry, identity, catalog, flow, streaming, batch, export, profiles, stores, control):
         service.routes(router)
     return router
 
@@ -266,7 +266,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                                    'connection': self.client_address[1]})
             del world.requests[:-KEPT_REQUESTS]
             # not those that were cut before their body was read
-            if world.recorder and (request.body or self.headers.get('Content-Length', '0') == '0'):
+            if world.recorder and not request.path.startswith(('/lake/', '/zone')) and (request.body or self.headers.get('Content-Length', '0') == '0'):
                 world.recorder.take(request, route, self.headers)
 
     def log_message(self, form, *arguments):
@@ -401,6 +401,8 @@ def main(arguments):
     options = parser.parse_args(arguments)
     directory = os.path.realpath(options.state)
     os.makedirs(os.path.join(directory, 'snapshots'), exist_ok=True)
+    os.makedirs(os.path.join(directory, 'events'), exist_ok=True)
+    os.makedirs(os.path.join(directory, 'exports'), exist_ok=True)
     world = World(directory)
     world.faults = Faults()
     world.recorder = Recorder(options.record) if options.record else None
