@@ -37,6 +37,10 @@ SELECT profenrich.pause('audited'), profenrich.resume('audited'), profenrich.ado
 SELECT profenrich.retract('audited', '{secret-1}'), profenrich.retract('audited');
 SELECT profenrich.resend('audited', '{secret-1}'), profenrich.redrive('audited');
 SELECT rows FROM profenrich.load_snapshot_file(:'export', 'snapshots', snapshot_date => '2026-11-23');
+SELECT profenrich.set_validation('snapshots');
+SELECT profenrich.set_retention('snapshots', '30 days'), profenrich.set_identity('snapshots', '{CRMID}');
+SELECT count(*) FROM profenrich.apply_retention('snapshots');
+SELECT count(*) FROM profenrich.compact_history('snapshots');
 SELECT count(*) FROM profenrich.reconcile('audited', 'snapshots');
 SELECT profenrich.unload_snapshot('snapshots', '2026-11-23');
 SELECT profiles FROM profenrich.load_destination_payload('{"identityMap": {"CRMID": [{"id": "secret-9"}]}}', 'delivered');

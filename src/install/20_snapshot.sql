@@ -22,16 +22,50 @@ COMMENT ON COLUMN @extschema@.snapshot_load.exported_at IS 'when the platform ma
 COMMENT ON COLUMN @extschema@.snapshot_load.mapping IS 'the columns argument of the load; a later load without one uses it again';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_load', '');
 
+-- Days that compact_history has turned into changes: what snapshot_load had of them, and where they are now.
+CREATE TABLE @extschema@.snapshot_compacted (
+	schema_name		text NOT NULL,
+	table_name		text NOT NULL,
+	store_name		text NOT NULL,
+	snapshot_date	date NOT NULL,
+	compacted_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	loaded_at		timestamptz NOT NULL,
+	loaded_by		text NOT NULL,
+	source			text NOT NULL,
+	server			text,
+	dataset			text,
+	batch			text,
+	mapping			jsonb,
+	rows			bigint NOT NULL,
+	files			bigint NOT NULL,
+	bytes			bigint NOT NULL,
+	exported_at		timestamptz,
+	PRIMARY KEY (schema_name, store_name, snapshot_date)
+);
+COMMENT ON TABLE @extschema@.snapshot_compacted IS 'one row for each loaded day that is kept as changes';
+COMMENT ON COLUMN @extschema@.snapshot_compacted.store_name IS 'table that holds the changes';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_compacted', '');
+
 -- The table is found through its partition: renamed tables stay listed, dropped ones are not.
 CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
 	SELECT i.inhparent::pg_catalog.regclass AS into_table, s.snapshot_date, s.loaded_at, s.loaded_by, s.source, s.server,
-		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition, s.exported_at
+		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition, s.exported_at, false AS compacted
 	  FROM @extschema@.snapshot_load s
 	  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) s.schema_name::pg_catalog.name
 	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
 								AND c.relname OPERATOR(pg_catalog.=) s.partition_name::pg_catalog.name
 	  JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
-	 WHERE pg_catalog.has_any_column_privilege(i.inhparent, 'SELECT');
+	 WHERE pg_catalog.has_any_column_privilege(i.inhparent, 'SELECT')
+	 UNION ALL
+	SELECT c.oid::pg_catalog.regclass, k.snapshot_date, k.loaded_at, k.loaded_by, k.source, k.server,
+		   k.dataset, k.batch, k.rows, k.files, k.bytes, o.oid::pg_catalog.regclass, k.exported_at, true
+	  FROM @extschema@.snapshot_compacted k
+	  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) k.schema_name::pg_catalog.name
+	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
+								AND c.relname OPERATOR(pg_catalog.=) k.table_name::pg_catalog.name
+	  JOIN pg_catalog.pg_class o ON o.relnamespace OPERATOR(pg_catalog.=) n.oid
+								AND o.relname OPERATOR(pg_catalog.=) k.store_name::pg_catalog.name
+	 WHERE pg_catalog.has_any_column_privilege(c.oid, 'SELECT');
 COMMENT ON VIEW @extschema@.snapshots IS 'the loaded days of the tables that you may read';
 COMMENT ON COLUMN @extschema@.snapshots.into_table IS 'table that was loaded into';
 COMMENT ON COLUMN @extschema@.snapshots.snapshot_date IS 'day of the snapshot';
@@ -44,7 +78,8 @@ COMMENT ON COLUMN @extschema@.snapshots.batch IS 'id of the batch; null for file
 COMMENT ON COLUMN @extschema@.snapshots.rows IS 'profiles loaded';
 COMMENT ON COLUMN @extschema@.snapshots.files IS 'files read';
 COMMENT ON COLUMN @extschema@.snapshots.bytes IS 'bytes of the files as stored';
-COMMENT ON COLUMN @extschema@.snapshots.partition IS 'partition that holds the day';
+COMMENT ON COLUMN @extschema@.snapshots.partition IS 'partition that holds the day, or table of changes';
+COMMENT ON COLUMN @extschema@.snapshots.compacted IS 'is it kept as changes? then it is read in <table>_history';
 COMMENT ON COLUMN @extschema@.snapshots.exported_at IS 'when the platform made it; null for files';
 
 CREATE FUNCTION @extschema@.load_snapshot_file(path text, into_table text, columns jsonb DEFAULT NULL,
@@ -74,7 +109,7 @@ REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) FROM PUBLIC;
 -- pg_dump by a role that is no superuser needs to read the table.
-GRANT SELECT ON @extschema@.snapshot_load TO profenrich_admin;
+GRANT SELECT ON @extschema@.snapshot_load, @extschema@.snapshot_compacted TO profenrich_admin;
 GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;

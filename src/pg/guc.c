@@ -34,6 +34,14 @@ int pe_batch_file_size = 8192;
 int pe_late_check_interval = 900;
 int pe_audit_retention = 730;
 int pe_parallel_downloads = 4;
+int pe_snapshot_gate = PE_GATE_REFUSE;
+
+static const struct config_enum_entry snapshot_gates[] = {
+    {"refuse", PE_GATE_REFUSE, false},
+    {"force", PE_GATE_FORCE, false},
+    {"off", PE_GATE_OFF, false},
+    {NULL, 0, false},
+};
 
 static bool
 check_secret_directory(char **value, void **extra, GucSource source)
@@ -136,5 +144,9 @@ pe_define_settings(void)
 	                        "Least time between two values of one profile on the wire.",
 	                        "The platform may apply two values that come close together in either order.",
 	                        &pe_resend_gap, 900, 0, 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomEnumVariable(
+	    "profenrich.snapshot_gate", "What becomes of a snapshot that fails the validation set for its table.",
+	    "refuse: it is not loaded; force: it is, with a warning; off: loads are not validated.",
+	    &pe_snapshot_gate, PE_GATE_REFUSE, snapshot_gates, PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("profenrich");
 }

@@ -37,6 +37,16 @@ extern int pe_batch_file_size;     /* profenrich.batch_file_size, in kB */
 extern int
     pe_late_check_interval; /* profenrich.late_check_interval, in s; 0: only when asked (late_check.c) */
 
+/* What becomes of a snapshot that fails its validation (validate.c). */
+typedef enum PeSnapshotGate
+{
+	PE_GATE_REFUSE,
+	PE_GATE_FORCE,
+	PE_GATE_OFF
+} PeSnapshotGate;
+
+extern int pe_snapshot_gate; /* profenrich.snapshot_gate */
+
 extern void pe_define_settings(void);
 
 #endif /* PE_GUC_H */

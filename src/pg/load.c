@@ -26,6 +26,7 @@
 #include "pg/load_forgotten.h"
 #include "pg/progress.h"
 #include "pg/suppression.h"
+#include "pg/validate.h"
 
 void
 load_check_session(const char *function)
@@ -229,6 +230,7 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 		    ERROR,
 		    (errcode(ERRCODE_DATA_EXCEPTION), errmsg("\"%s\" has no rows", origin->source),
 		     errdetail("Nothing was loaded: an empty newest day would look as if every profile had gone.")));
+	pe_validation_gate(target, load_qualify(target->schema, target->aside), origin);
 	pe_progress_publish("building indexes", (uint64) origin->rows, (uint64) origin->rows);
 	load_target_build_indexes(target);
 	load_publish(target, plan, origin);

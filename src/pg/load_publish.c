@@ -39,9 +39,11 @@
 #include "utils/wait_event.h"
 
 #include "pg/compat.h"
+#include "pg/history.h"
 #include "pg/load.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
+#include "pg/snapshot_settings.h"
 
 /* Without a lock_timeout of the user's: poll this long, then stand in the queue for a little. */
 #define POLL_MS    60000
@@ -161,6 +163,7 @@ create_parent(Publish *publish)
 	LoadTarget *target = publish->target;
 	StringInfoData sql;
 
+	pe_snapshot_settings_forget(target->schema, target->name);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (%s pg_catalog.date NOT NULL", target->label, LOAD_DATE_COLUMN);
 	for (int i = 0; i < publish->plan->count; i++)
@@ -387,6 +390,10 @@ sweep_books(void)
 	    " (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
 	    " WHERE n.nspname = s.schema_name AND c.relname = s.partition_name AND c.relispartition)",
 	    0, NULL, NULL, NULL, false, 0);
+	(void) pe_owner_execute("DELETE FROM profenrich.snapshot_compacted k WHERE NOT EXISTS"
+	                        " (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+	                        " WHERE n.nspname = k.schema_name AND c.relname = k.store_name)",
+	                        0, NULL, NULL, NULL, false, 0);
 }
 
 static void
@@ -482,6 +489,10 @@ publish_locked(Publish *publish, const LoadOrigin *origin)
 		leave_view(publish);
 	else if (made || publish->new_columns || !OidIsValid(publish->view_relid) || newest == target->date)
 		write_view(publish, newest);
+	if (!made)
+		pe_history_follow(publish->parent, target->date, publish->new_columns);
+	if (newest == target->date)
+		pe_history_retain(publish->parent);
 }
 
 /* Runs step under a lock_timeout, and says what a timeout means. */
@@ -540,6 +551,9 @@ unpublish_locked(Publish *publish, const LoadOrigin *origin)
 		lock_relation(publish, publish->view_relid, AccessExclusiveLock);
 	lock_relation(publish, publish->parent, AccessExclusiveLock);
 	look(publish);
+	if (!OidIsValid(publish->replaced) &&
+	    pe_history_drop_day(pe_history_open(pe_snapshot_table_load(publish->parent), false), target->date))
+		return;
 	if (!OidIsValid(publish->replaced))
 		ereport(ERROR,
 		        (errcode(ERRCODE_UNDEFINED_OBJECT),

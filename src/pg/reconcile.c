@@ -25,6 +25,7 @@
 
 #include "pg/audit.h"
 #include "pg/enrichment_define.h"
+#include "pg/history.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
 #include "pg/rows.h"
@@ -466,6 +467,8 @@ reconcile_snapshot(FunctionCallInfo fcinfo, Reconcile *reconcile)
 	reconcile->enrichment_id = pe_queue_find(reconcile->name).enrichment_id;
 	reconcile->table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	reconcile->day = pe_snapshot_day(reconcile->table, PG_ARGISNULL(2) ? NULL : &date);
+	if (reconcile->day.compacted)
+		reconcile->table->label = pe_history_relation(reconcile->table);
 	reconcile->taken_at = PG_ARGISNULL(3) ? reconcile->day.exported_at : PG_GETARG_TIMESTAMPTZ(3);
 	reconcile->settled_before = DatumGetTimestampTz(DirectFunctionCall2(
 	    timestamptz_mi_interval, TimestampTzGetDatum(reconcile->taken_at), PG_GETARG_DATUM(4)));

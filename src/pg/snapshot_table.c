@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "pg/env.h"
+#include "pg/history.h"
 #include "pg/load.h"
 #include "pg/owner.h"
 #include "pg/snapshot_table.h"
@@ -35,7 +36,9 @@ pe_snapshot_table_load(Oid relid)
 	PeSnapshotTable *table = palloc0(sizeof(PeSnapshotTable));
 
 	table->relid = relid;
-	table->label = load_qualify(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	table->schema = get_namespace_name(RelationGetNamespace(rel));
+	table->name = pstrdup(RelationGetRelationName(rel));
+	table->label = load_qualify(table->schema, table->name);
 	table->columns = palloc0(sizeof(PeSnapshotColumn) * Max(desc->natts, 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -106,11 +109,9 @@ pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date)
 	bool isnull;
 
 	pe_owner_execute(
-	    "SELECT s.snapshot_date, coalesce(s.exported_at, s.snapshot_date::timestamp AT TIME ZONE 'UTC'),"
-	    " s.mapping IS NULL FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"
-	    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"
-	    " JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"
-	    " AND ($2 IS NULL OR s.snapshot_date = $2) ORDER BY s.snapshot_date DESC",
+	    "SELECT d.snapshot_date, coalesce(d.exported_at, d.snapshot_date::timestamp AT TIME ZONE 'UTC'),"
+	    " d.mapping IS NULL, d.rows, d.compacted FROM " PE_SNAPSHOT_DAYS
+	    " WHERE $2 IS NULL OR d.snapshot_date = $2 ORDER BY d.snapshot_date DESC",
 	    2, types, values, nulls, true, 1);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -122,8 +123,39 @@ pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date)
 	day.date = DatumGetDateADT(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 	day.exported_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 	day.complete = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+	day.rows = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 4, &isnull));
+	day.compacted = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull));
 	SPI_freetuptable(SPI_tuptable);
 	return day;
+}
+
+char *
+pe_snapshot_day_query(const PeSnapshotTable *table, const PeSnapshotDay *day, double share)
+{
+	bool all = pg_class_aclcheck(table->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		const char *name = table->columns[i].name;
+
+		if (strcmp(name, LOAD_DATE_COLUMN) == 0)
+			continue;
+		if (!all && pg_attribute_aclcheck(table->relid, get_attnum(table->relid, name), GetUserId(),
+		                                  ACL_SELECT) != ACLCHECK_OK)
+			continue;
+		appendStringInfo(&sql, "%s%s", sql.len > 0 ? ", " : "SELECT ", quote_identifier(name));
+	}
+	if (sql.len == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+		                errmsg("%s has no column to look at but %s", table->label, LOAD_DATE_COLUMN)));
+	appendStringInfo(&sql, " FROM %s", day->compacted ? pe_history_relation(table) : table->label);
+	if (share < 1 && !day->compacted) /* whole pages, the same ones each time */
+		appendStringInfo(&sql, " TABLESAMPLE SYSTEM (%.9g) REPEATABLE (0)", 100 * share);
+	appendStringInfo(&sql, " WHERE %s OPERATOR(pg_catalog.=) DATE '%s'", LOAD_DATE_COLUMN,
+	                 load_date_text(day->date));
+	return sql.data;
 }
 
 /* Steps behind the first skip bytes of a path of plain steps, as the text of a text[] literal in SQL. */

@@ -22,6 +22,8 @@ typedef struct PeSnapshotColumn
 typedef struct PeSnapshotTable
 {
 	Oid relid;
+	const char *schema;
+	const char *name;
 	const char *label; /* "schema"."table", for SQL and messages */
 	bool has_rest;     /* has the jsonb column for all that has no column of its own */
 	int ncolumns;
@@ -33,8 +35,23 @@ typedef struct PeSnapshotDay
 {
 	DateADT date;
 	TimestampTz exported_at; /* when the platform made it; of files the day's beginning in UTC */
+	int64 rows;              /* as loaded */
+	bool compacted;          /* kept as changes: read in the history (history.h) */
 	bool complete;           /* loaded without a mapping: what no column has is not in the snapshot */
 } PeSnapshotDay;
+
+/*
+ * The loaded days of the table $1, to stand after FROM in SQL for pe_owner_execute: those in
+ * partitions, and those kept as changes.
+ */
+#define PE_SNAPSHOT_DAYS                                                                                     \
+	"(SELECT s.snapshot_date, s.rows, s.exported_at, s.mapping, false AS compacted"                          \
+	" FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"                      \
+	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"                            \
+	" JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"                                       \
+	" UNION ALL SELECT k.snapshot_date, k.rows, k.exported_at, k.mapping, true"                              \
+	" FROM profenrich.snapshot_compacted k JOIN pg_namespace n ON n.nspname = k.schema_name"                 \
+	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.table_name WHERE c.oid = $1) AS d"
 
 /* In the current context, from the catalogs. */
 extern PeSnapshotTable *pe_snapshot_table_load(Oid relid);
@@ -48,6 +65,12 @@ extern PeSnapshotTable *pe_snapshot_table_open(const char *name);
 /* The day of that date, or the newest one (date NULL); raises when it is not loaded. SPI must be connected.
  */
 extern PeSnapshotDay pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date);
+
+/*
+ * SELECT of the rows of a day, or of about that share of them, and of those columns that the
+ * current user may read but snapshot_date; raises when there are none.
+ */
+extern char *pe_snapshot_day_query(const PeSnapshotTable *table, const PeSnapshotDay *day, double share);
 
 /*
  * SQL of the jsonb that a row t holds under a path of plain steps, such as

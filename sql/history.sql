@@ -1,0 +1,159 @@
+-- Older days as changes, retention, and profiles followed from day to day.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS profenrich;
+\getenv data PROFENRICH_TEST_DATA
+SET profenrich_test.data = :'data';
+SET search_path = public, profenrich;
+SET datestyle = ISO, YMD;
+CREATE ROLE history_owner NOLOGIN;
+CREATE ROLE history_reader NOLOGIN;
+GRANT profenrich_analyst, pg_read_server_files TO history_owner;
+GRANT profenrich_reader TO history_reader;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+GRANT USAGE ON SCHEMA kept TO history_reader;
+CREATE FUNCTION load(day date, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	path text := current_setting('profenrich_test.data') || '/history.json';
+	loaded bigint;
+BEGIN
+	EXECUTE format('COPY (SELECT json_strip_nulls(row_to_json(p)) FROM (%s) p) TO %L', query, path);
+	SET ROLE history_owner;
+	SELECT rows INTO loaded FROM load_snapshot_file(path, 'kept.profiles', snapshot_date => day);
+	RESET ROLE;
+	RETURN loaded;
+END $$;
+CREATE FUNCTION ids(namespace text, VARIADIC ids text[]) RETURNS jsonb LANGUAGE sql AS
+	$$SELECT jsonb_build_object(namespace, jsonb_agg(jsonb_build_object('id', i))) FROM unnest(ids) i WHERE i IS NOT NULL$$;
+
+-- Ten days of 400 profiles that come, go and change a little; a plain table keeps every row as it was loaded.
+SELECT sum(load(date '2026-11-01' + d, format($q$SELECT ids('CRMID', 'p' || i) AS "identityMap", hashint4(i) %% 5 AS plan,
+	CASE WHEN hashint4extended(i, %1$s / 3 + i %% 3) %% 4 > 0 THEN hashint4extended(i, (%1$s + i) / 5) %% 100 / 10.0 END AS spend, CASE WHEN %1$s >= 4 THEN 'd' || (i + %1$s) / 100 END AS later
+	FROM generate_series(%1$s * 4, 400 + %1$s * 4) i$q$, d))) AS rows FROM generate_series(0, 9) d WHERE d <> 6;
+-- Rows that are there twice, and such that differ in no value but in how it is written.
+ALTER TABLE kept.profiles ADD COLUMN exact numeric, ADD COLUMN plain json;
+UPDATE kept.profiles SET exact = CASE WHEN snapshot_date < '2026-11-05' THEN 1.0 ELSE 1.00 END, plain = CASE WHEN snapshot_date > '2026-11-03' THEN '{"a":1}' ELSE '{"a": 1}' END::json;
+INSERT INTO kept.profiles SELECT p.* FROM kept.profiles p, generate_series(1, 2) WHERE identity_crmid = 'p50' AND snapshot_date IN ('2026-11-02', '2026-11-03');
+CREATE TABLE every_row AS SELECT * FROM kept.profiles;
+SELECT count(*) FROM every_row;
+GRANT SELECT ON kept.profiles TO history_reader;
+-- In two goes; each day is shown as it was, row for row.
+SET ROLE history_owner;
+SELECT snapshot_date, rows, added > 0 AS added, ended > 0 AS ended, added < rows AS fewer FROM compact_history('kept.profiles', '6 days');
+RESET ROLE;
+CREATE VIEW differences AS
+	SELECT 'lost' AS what, t::text FROM (SELECT to_jsonb(e) - 'plain' || jsonb_build_object('plain', plain::text, 'exact', exact::text) AS t FROM every_row e
+		EXCEPT ALL SELECT to_jsonb(h) - 'plain' || jsonb_build_object('plain', plain::text, 'exact', exact::text) FROM kept.profiles_history h) x
+	UNION ALL
+	SELECT 'invented', t::text FROM (SELECT to_jsonb(h) - 'plain' || jsonb_build_object('plain', plain::text, 'exact', exact::text) AS t FROM kept.profiles_history h
+		EXCEPT ALL SELECT to_jsonb(e) - 'plain' || jsonb_build_object('plain', plain::text, 'exact', exact::text) FROM every_row e) x;
+SELECT * FROM differences;
+SET ROLE history_owner;
+SELECT snapshot_date, rows, added < rows / 2 AS fewer FROM compact_history('kept.profiles', '2 days');
+SELECT count(*) FROM compact_history('kept.profiles', '2 days');
+RESET ROLE;
+SELECT * FROM differences;
+SELECT count(*) < (SELECT count(*) FROM every_row) / 2 AS smaller FROM kept.profiles_changes;
+SELECT snapshot_date, rows, partition, compacted FROM snapshots WHERE into_table = 'kept.profiles'::regclass ORDER BY 1;
+SELECT count(DISTINCT snapshot_date) FROM kept.profiles;
+-- Who may read the table may read its history; what the functions say of a compacted day is what they said before.
+SET ROLE history_reader;
+SELECT count(*) FROM kept.profiles_history;
+SELECT column_name, rows, nulls, distinct_values FROM describe_snapshot('kept.profiles', '2026-11-03');
+SELECT check_name, column_name, status FROM validate_snapshot('kept.profiles', '2026-11-06', '{"days": 3}') WHERE column_name IS NULL OR status <> 'ok';
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT apply_retention('kept.profiles');
+RESET ROLE;
+
+-- A compacted day loaded again is the new one, and is not shown twice; unloading takes either away.
+SELECT load('2026-11-03', $$SELECT ids('CRMID', 'again' || i) AS "identityMap" FROM generate_series(1, 5) i$$);
+DELETE FROM every_row WHERE snapshot_date = '2026-11-03';
+INSERT INTO every_row SELECT * FROM kept.profiles WHERE snapshot_date = '2026-11-03';
+SELECT * FROM differences;
+SET ROLE history_owner;
+SELECT unload_snapshot('kept.profiles', '2026-11-05');
+SELECT unload_snapshot('kept.profiles', '2026-11-05');
+RESET ROLE;
+DELETE FROM every_row WHERE snapshot_date = '2026-11-05';
+SELECT * FROM differences;
+-- New columns come into the history, empty before; columns dropped from the table stay readable.
+SELECT load('2026-11-11', $$SELECT ids('CRMID', 'p' || i) AS "identityMap", 1 AS plan, i AS newest FROM generate_series(1, 300) i$$);
+SET ROLE history_owner;
+SELECT count(*), count(newest) FROM kept.profiles_history;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+ALTER TABLE kept.profiles DROP COLUMN later CASCADE;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT count(*), count(newest), count(later), count(DISTINCT snapshot_date) FROM kept.profiles_history;
+RESET ROLE;
+
+-- Retention: at a load, by hand, never the newest; also of compacted days.
+SET ROLE history_owner;
+SELECT set_retention('kept.profiles', '7 days');
+SELECT apply_retention('kept.profiles');
+SELECT apply_retention('kept.profiles');
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'kept.profiles'::regclass ORDER BY 1;
+SELECT min(valid_to) FROM kept.profiles_changes;
+RESET ROLE;
+SELECT load('2026-11-17', $$SELECT ids('CRMID', 'p' || i) AS "identityMap", 1 AS plan, i AS newest FROM generate_series(1, 300) i$$);
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'kept.profiles'::regclass ORDER BY 1;
+SET ROLE history_owner;
+SELECT set_retention('kept.profiles', '0 days');
+SELECT set_retention('kept.profiles', '-1 day');
+SELECT set_retention('kept.profiles', NULL);
+SELECT apply_retention('kept.profiles');
+SELECT * FROM compact_history('kept.profiles', '1 hour');
+SELECT * FROM compact_history('nothing');
+ALTER TABLE kept.profiles ENABLE ROW LEVEL SECURITY;
+SELECT * FROM compact_history('kept.profiles');
+ALTER TABLE kept.profiles DISABLE ROW LEVEL SECURITY;
+RESET ROLE;
+-- Forgetting reaches the changes.
+SET ROLE history_owner;
+SELECT snapshot_date, rows FROM compact_history('kept.profiles', '1 day');
+RESET ROLE;
+SELECT count(*) > 0 AS there FROM kept.profiles_changes WHERE identity_crmid = 'p100';
+SELECT object, rows > 0 AS deleted FROM forget('CRMID', 'p100') WHERE object LIKE 'table%' ORDER BY 1;
+SELECT count(*) FROM kept.profiles_history WHERE identity_crmid = 'p100';
+DROP TABLE every_row CASCADE;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+GRANT USAGE ON SCHEMA kept TO history_reader;
+
+-- Day to day. A, B and C are known by a customer id and devices. On the 2nd B changes; on the 3rd A and B turn out to be one;
+-- on the 4th they part again, C is gone and D comes; E has no customer id until the 3rd.
+CREATE FUNCTION who(crm text, devices text[], plan int) RETURNS TABLE ("identityMap" jsonb, plan int) LANGUAGE sql AS
+	$$SELECT coalesce((SELECT ids('CRMID', VARIADIC string_to_array(crm, ' '))), '{}') || ids('ECID', VARIADIC devices), plan$$;
+SELECT load('2026-11-01', $$SELECT * FROM who('a', '{1}', 1) UNION ALL SELECT * FROM who('b', '{2}', 1) UNION ALL SELECT * FROM who('c', '{3}', 1) UNION ALL SELECT * FROM who(NULL, '{5}', 1)$$);
+SELECT load('2026-11-02', $$SELECT * FROM who('a', '{1}', 1) UNION ALL SELECT * FROM who('b', '{2,22}', 2) UNION ALL SELECT * FROM who('c', '{3}', 1) UNION ALL SELECT * FROM who(NULL, '{5}', 1)$$);
+SELECT load('2026-11-03', $$SELECT * FROM who('b a', '{1,2,22}', 2) UNION ALL SELECT * FROM who('c', '{3}', 1) UNION ALL SELECT * FROM who('e', '{5}', 1)$$);
+SELECT load('2026-11-04', $$SELECT * FROM who('a', '{1}', 3) UNION ALL SELECT * FROM who('b', '{2,22}', 2) UNION ALL SELECT * FROM who('d', '{4}', 1) UNION ALL SELECT * FROM who('e', '{5}', 1)$$);
+SET ROLE history_owner;
+SELECT set_identity('kept.profiles', '{CRMID,ECID}');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT * FROM diff_snapshot_rows('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT * FROM diff_snapshot_rows('kept.profiles', '2026-11-02', '2026-11-03');
+SELECT * FROM diff_snapshot_rows('kept.profiles', '2026-11-03', '2026-11-04');
+SELECT * FROM identity_links('kept.profiles', '2026-11-02', '2026-11-03');
+SELECT snapshot_date, profile_key, event, keys_before, columns, profile -> 'plan' AS plan FROM profile_history('kept.profiles', 'CRMID:b');
+SELECT snapshot_date, profile_key, event, keys_before FROM profile_history('kept.profiles', 'ECID:5');
+SELECT count(*) FROM profile_history('kept.profiles', 'CRMID:nobody');
+-- The same of compacted days.
+CREATE TEMP TABLE told AS SELECT h.*, d.change FROM profile_history('kept.profiles', 'CRMID:a') h, diff_snapshot_rows('kept.profiles', '2026-11-01', '2026-11-03') d;
+SELECT snapshot_date, rows, ended, added FROM compact_history('kept.profiles', '1 day');
+SELECT count(*) FROM (TABLE told EXCEPT ALL SELECT h.*, d.change FROM profile_history('kept.profiles', 'CRMID:a') h, diff_snapshot_rows('kept.profiles', '2026-11-01', '2026-11-03') d) x;
+-- The preferred namespace decides on the key.
+SELECT set_identity('kept.profiles', '{ECID,CRMID}');
+SELECT snapshot_date, profile_key, event FROM profile_history('kept.profiles', 'CRMID:b') WHERE snapshot_date > '2026-11-02';
+SELECT set_identity('kept.profiles', '{Phone}');
+SELECT set_identity('kept.profiles', '{{ECID},{CRMID}}');
+SELECT set_identity('kept.profiles', NULL);
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-03', '2026-12-04');
+RESET ROLE;
+SET ROLE history_reader;
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT * FROM profile_history('kept.profiles', 'CRMID:a');
+RESET ROLE;
+
+DROP SCHEMA kept CASCADE;
+DROP OWNED BY history_reader, history_owner;
+DROP ROLE history_reader, history_owner;
+SELECT unforget('CRMID', 'p100');

@@ -1,0 +1,168 @@
+/*
+ * snapshot_identity.c
+ *		Which profile is a row of a snapshot; set_identity.
+ *
+ * The platform has no id of a profile that stays: what it has is the identities that
+ * were stitched together, which may be others tomorrow. A profile's key is therefore
+ * chosen among them by rule, and who is who on another day is told by what they share.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "pg/audit.h"
+#include "pg/env.h"
+#include "pg/snapshot_identity.h"
+#include "pg/snapshot_settings.h"
+#include "snapshot/xdm_path.h"
+
+PG_FUNCTION_INFO_V1(pe_set_identity);
+
+/* The namespace of a column that holds its single ids: identityMap.<namespace>.id; NULL for others. */
+static char *
+namespace_of(const PeSnapshotColumn *column)
+{
+	pe_env env = pe_server_env(CurrentMemoryContext);
+	pe_xdm_path *path;
+	pe_error err;
+
+	if (column->path == NULL ||
+	    pe_xdm_path_parse(&env, column->path, strlen(column->path), &path, &err) != PE_OK)
+		return NULL;
+	if (path->count != 3 || path->steps[0].length != 11 ||
+	    memcmp(path->steps[0].name, "identityMap", 11) != 0 || path->steps[2].length != 2 ||
+	    memcmp(path->steps[2].name, "id", 2) != 0)
+		return NULL;
+	return pnstrdup(path->steps[1].name, path->steps[1].length);
+}
+
+static List *
+namespaces_of(const PeSnapshotTable *table)
+{
+	List *namespaces = pe_snapshot_settings(table->schema, table->name).namespaces;
+
+	if (namespaces != NIL)
+		return namespaces;
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		char *code = namespace_of(&table->columns[i]);
+
+		if (code != NULL)
+			namespaces = lappend(namespaces, code);
+	}
+	if (namespaces == NIL)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		                errmsg("it is not known what tells the profiles of %s apart", table->label),
+		                errhint("Name the namespaces with set_identity(), or map a column to an id, such as "
+		                        "identityMap.CRMID.id.")));
+	return namespaces;
+}
+
+PeIdentitySql
+pe_snapshot_identity_sql(const PeSnapshotTable *table)
+{
+	StringInfoData all, key;
+	PeIdentitySql sql = {.namespaces = namespaces_of(table)};
+	ListCell *cell;
+
+	initStringInfo(&all);
+	initStringInfo(&key);
+	foreach (cell, sql.namespaces)
+	{
+		const char *code = lfirst(cell);
+		char *ids = pe_snapshot_identities(table, code);
+		char *prefix = quote_literal_cstr(psprintf("%s:", code));
+
+		if (ids == NULL)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+			                errmsg("no column of %s holds ids of the namespace \"%s\"", table->label, code),
+			                errhint("Load with a column for them, or for the whole of identityMap.")));
+		sql.ids = lappend(sql.ids, ids);
+		appendStringInfo(&all,
+		                 "%sARRAY(SELECT %s || i FROM unnest(%s) AS i"
+		                 " WHERE i <> '')",
+		                 all.len > 0 ? " || " : "", prefix, ids);
+		appendStringInfo(&key,
+		                 "%s(SELECT %s || min(i COLLATE \"C\")"
+		                 " FROM unnest(%s) AS i WHERE i <> '')",
+		                 key.len > 0 ? ", " : "", prefix, ids);
+	}
+	sql.identities = psprintf("(%s)", all.data);
+	sql.key = psprintf("coalesce(%s)", key.data);
+	return sql;
+}
+
+/* The ids of those identities that are in the namespace, as the text of an array; NULL: none. */
+static char *
+ids_in(const char *code, const Datum *identities, int count)
+{
+	size_t length = strlen(code);
+	Datum *ids = palloc(sizeof(Datum) * Max(count, 1));
+	int found = 0;
+	Oid output;
+	bool is_varlena;
+
+	for (int i = 0; i < count; i++)
+	{
+		char *identity = TextDatumGetCString(identities[i]);
+
+		if (strncmp(identity, code, length) == 0 && identity[length] == ':')
+			ids[found++] = CStringGetTextDatum(identity + length + 1);
+	}
+	if (found == 0)
+		return NULL;
+	getTypeOutputInfo(TEXTARRAYOID, &output, &is_varlena);
+	return OidOutputFunctionCall(
+	    output, PointerGetDatum(construct_array(ids, found, TEXTOID, -1, false, TYPALIGN_INT)));
+}
+
+char *
+pe_snapshot_identity_filter(const PeIdentitySql *sql, ArrayType *identities)
+{
+	StringInfoData condition;
+	ListCell *code, *ids;
+	Datum *items;
+	bool *nulls;
+	int count;
+
+	initStringInfo(&condition);
+	deconstruct_array(identities, TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls, &count);
+	forboth(code, sql->namespaces, ids, sql->ids)
+	{
+		char *wanted = ids_in(lfirst(code), items, count);
+
+		if (wanted != NULL)
+			appendStringInfo(&condition, "%s(%s) && %s::text[]", condition.len > 0 ? " OR " : "",
+			                 (char *) lfirst(ids), quote_literal_cstr(wanted));
+	}
+	return condition.len > 0 ? psprintf("(%s)", condition.data) : "false";
+}
+
+/* set_identity(snapshot_table, namespaces): NULL, those that have columns. */
+Datum
+pe_set_identity(PG_FUNCTION_ARGS)
+{
+	bool none = PG_ARGISNULL(1);
+	PeSnapshotTable *table;
+
+	PreventCommandIfReadOnly("set_identity()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	if (!none && (ARR_NDIM(PG_GETARG_ARRAYTYPE_P(1)) != 1 || array_contains_nulls(PG_GETARG_ARRAYTYPE_P(1))))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("namespaces must be a list of the codes of namespaces, the preferred first"),
+		                errhint("Such as '{CRMID,ECID}'.")));
+	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	SPI_connect();
+	pe_snapshot_setting_put(table->relid, "namespaces", TEXTARRAYOID, none ? 0 : PG_GETARG_DATUM(1), none);
+	(void) pe_snapshot_identity_sql(table);
+	SPI_finish();
+	pe_audit("set_identity", table->label, NULL);
+	PG_RETURN_VOID();
+}
