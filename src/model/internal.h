@@ -274,10 +274,11 @@ extern void pe_explain_tree(const pe_model *model, uint32_t tree, const double *
 extern int pe_largest_margin(const pe_model *model, const double *values, double *margin);
 
 /*
- * How large trees may grow. By default to 31 leaves, the best leaf first, within a depth of
- * 8; who states one of the two alone means it to be the only bound. max_leaves 0: none.
+ * How large trees may grow on so many rows. By default to 31 leaves, the best leaf first, within a
+ * depth of 8, of 6 below 6,000 rows; who states one of the two alone means it to be the only bound.
+ * max_leaves 0: none.
  */
-extern void pe_options_shape(const pe_options *options, int *max_depth, int *max_leaves);
+extern void pe_options_shape(const pe_options *options, double rows, int *max_depth, int *max_leaves);
 extern bool pe_objective_serves(pe_objective objective, pe_algorithm algorithm);
 extern void pe_algorithm_objectives(pe_task task, pe_algorithm algorithm, char *names, size_t size);
 

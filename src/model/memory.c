@@ -76,7 +76,7 @@ nodes_memory(const pe_options *options, double rows)
 	int max_depth, max_leaves;
 	double leaves, lists;
 
-	pe_options_shape(options, &max_depth, &max_leaves);
+	pe_options_shape(options, rows, &max_depth, &max_leaves);
 	leaves = fmin(max_leaves > 0 ? fmin(max_leaves, rows) : rows, ldexp(1, max_depth));
 	lists = max_leaves > 0 ? 2 : 1;
 	return (leaves * 2 * options->trees + 2048) * 37 * 1.6 +
@@ -93,7 +93,7 @@ fixed_memory(const pe_options *options, int n_features)
 	int max_depth, max_leaves;
 	double slots;
 
-	pe_options_shape(options, &max_depth, &max_leaves);
+	pe_options_shape(options, INFINITY, &max_depth, &max_leaves);
 	slots = max_leaves > 0 ? max_leaves + 2 : max_depth + 3;
 	if (options->algorithm != PE_ALGORITHM_BOOSTED_TREES)
 	{

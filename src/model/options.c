@@ -42,11 +42,18 @@ typedef struct option_entry
 	bool above_lowest; /* the lowest value itself is not allowed */
 } option_entry;
 
+/* Long paths single out few rows, which costs log-loss where there are few: below FEW_ROWS trees are less
+ * deep. */
+#define DEFAULT_DEPTH        8
+#define DEFAULT_DEPTH_OF_FEW 6
+#define FEW_ROWS             6000
+#define DEEPEST              32
+
 #define AT(field) offsetof(pe_options, field)
 
 static const option_entry option_table[] = {
     {"trees", OPTION_INTEGER, FOR_TREES, AT(trees), 1, 10000, false},
-    {"max_depth", OPTION_INTEGER, FOR_TREES, AT(max_depth), 1, 32, false},
+    {"max_depth", OPTION_INTEGER, FOR_TREES, AT(max_depth), 1, DEEPEST, false},
     {"max_leaves", OPTION_INTEGER, FOR_TREES, AT(max_leaves), 2, 4096, false},
     {"learning_rate", OPTION_NUMBER, FOR_TREES, AT(learning_rate), 0, 1, true},
     {"max_bins", OPTION_INTEGER, FOR_TREES, AT(max_bins), 2, 255, false},
@@ -109,7 +116,7 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->threads = 1;
 	options->calibrate = PE_CALIBRATION_NONE;
 	options->trees = 100;
-	options->max_depth = 8;
+	options->max_depth = DEFAULT_DEPTH;
 	options->max_leaves = 31;
 	options->learning_rate = 0.1;
 	options->max_bins = 255;
@@ -118,7 +125,7 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 	options->l1 = 0;
 	options->l2 = algorithm == PE_ALGORITHM_BOOSTED_TREES ? 1 : 0;
 	options->row_sample = 1;
-	options->column_sample = 1;
+	options->column_sample = algorithm == PE_ALGORITHM_BOOSTED_TREES ? 0.7 : 1;
 	options->goss_top = 0.2;
 	options->goss_other = 0.1;
 	options->early_stopping = 0;
@@ -140,10 +147,16 @@ pe_options_init(pe_options *options, pe_algorithm algorithm)
 }
 
 void
-pe_options_shape(const pe_options *options, int *max_depth, int *max_leaves)
+pe_options_shape(const pe_options *options, double rows, int *max_depth, int *max_leaves)
 {
-	*max_depth = options->max_leaves_given && !options->max_depth_given ? 32 : options->max_depth;
-	*max_leaves = options->max_depth_given && !options->max_leaves_given ? 0 : options->max_leaves;
+	*max_depth = options->max_depth;
+	*max_leaves = options->max_leaves;
+	if (options->max_leaves_given && !options->max_depth_given)
+		*max_depth = DEEPEST;
+	else if (options->max_depth_given && !options->max_leaves_given)
+		*max_leaves = 0;
+	else if (!options->max_depth_given && rows < FEW_ROWS)
+		*max_depth = DEFAULT_DEPTH_OF_FEW;
 }
 
 const char *

@@ -411,7 +411,7 @@ pe_train(const pe_env *env, pe_dataset *dataset, pe_task task, const pe_options 
 	pe_evaluation_clear(evaluation, task);
 	if (status != PE_OK)
 		return status;
-	pe_options_shape(options, &own.max_depth, &own.max_leaves);
+	pe_options_shape(options, (double) dataset->rows, &own.max_depth, &own.max_leaves);
 	/* The quantile 0.9 of fewer than ten rows is their largest. */
 	if (t.objective == PE_OBJECTIVE_QUANTILE)
 		own.min_child_weight = fmax(own.min_child_weight, 1 / fmin(own.quantile, 1 - own.quantile));

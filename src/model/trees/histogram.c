@@ -32,8 +32,9 @@ struct pe_histogram
 	const pe_bins *bins;
 	int *active; /* groups that have a column of the tree */
 	int n_active;
+	int *places;          /* by group: where among the active ones, which is where its words are */
 	const pe_pair *pairs; /* by row, to be exact; else NULL */
-	/* By thread, GROUP_WORDS for each group, zero between builds; one or the other. */
+	/* By thread, GROUP_WORDS for each active group, zero between builds; one or the other. */
 	uint64_t *words;
 	pe_cell *exact_words;
 	uint32_t rows_in[PE_MAX_THREADS];
@@ -113,7 +114,7 @@ move_words(pe_histogram *h, int group, int first, int last, pe_cell *cells)
 {
 	const pe_bins *bins = h->bins;
 	uint32_t codes = bins->group_codes[group];
-	size_t begin = (size_t) group * GROUP_WORDS;
+	size_t begin = (size_t) h->places[group] * GROUP_WORDS;
 	int64_t sum_g[CODES] = {0}, sum_h[CODES] = {0};
 
 	for (int thread = first; thread < last; thread++)
@@ -179,14 +180,17 @@ word_of(pe_entry entry)
 	return ((uint64_t) ((int64_t) entry >> 48) << 32) + ((entry >> 32) & 0xffff);
 }
 
-#define ADD(k) at[(k) *GROUP_WORDS + codes[k]] += word
+#define ADD(k) at[(k) *GROUP_WORDS + codes[places != NULL ? places[k] : (k)]] += word
 
-/* Over groups that lie side by side, written out since compilers leave loops at this level; codes and words
- * are the first one's. */
-static void
-add_adjoining(const uint8_t *matrix, size_t stride, uint64_t *words, int n, const pe_entry *entries,
-              uint32_t count)
+/* Over n groups, whose words lie side by side, and whose codes do, too, or are at places in the row.
+ * Written out since compilers leave loops at this level. */
+static inline __attribute__((always_inline)) void
+add_rows(const uint8_t *matrix, size_t stride, const int *places, uint64_t *words, int n,
+         const pe_entry *entries, uint32_t count)
 {
+	const int *const first_place = places;
+	int last = places != NULL ? places[n - 1] : n - 1;
+
 	for (uint32_t i = 0; i < count; i++)
 	{
 		const uint8_t *codes = matrix + (size_t) (uint32_t) entries[i] * stride;
@@ -196,9 +200,10 @@ add_adjoining(const uint8_t *matrix, size_t stride, uint64_t *words, int n, cons
 		uint64_t *at = words;
 		int left = n;
 
-		__builtin_prefetch(later);
-		__builtin_prefetch(later + n - 1);
-		for (; left >= 8; left -= 8, codes += 8, at += 8 * GROUP_WORDS)
+		places = first_place;
+		__builtin_prefetch(later + (places != NULL ? places[0] : 0));
+		__builtin_prefetch(later + last);
+		for (; left >= 8; left -= 8, at += 8 * GROUP_WORDS)
 		{
 			ADD(0);
 			ADD(1);
@@ -208,43 +213,28 @@ add_adjoining(const uint8_t *matrix, size_t stride, uint64_t *words, int n, cons
 			ADD(5);
 			ADD(6);
 			ADD(7);
+			if (places != NULL)
+				places += 8;
+			else
+				codes += 8;
 		}
-		if (left & 4)
-		{
-			ADD(0);
-			ADD(1);
-			ADD(2);
-			ADD(3);
-			codes += 4;
-			at += 4 * GROUP_WORDS;
-		}
-		if (left & 2)
-		{
-			ADD(0);
-			ADD(1);
-			codes += 2;
-			at += 2 * GROUP_WORDS;
-		}
-		if (left & 1)
-			ADD(0);
+		for (int k = 0; k < left; k++)
+			ADD(k);
 	}
 }
 
-/* Over any groups. */
 static void
-add_scattered(const pe_bins *bins, const int *groups, uint64_t *words, int n, const pe_entry *entries,
+add_adjoining(const uint8_t *matrix, size_t stride, uint64_t *words, int n, const pe_entry *entries,
               uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
-	{
-		const uint8_t *codes = bins->matrix + (size_t) (uint32_t) entries[i] * bins->stride;
-		uint32_t later = (uint32_t) entries[i + AHEAD < count ? i + AHEAD : count - 1];
-		uint64_t word = word_of(entries[i]);
+	add_rows(matrix, stride, NULL, words, n, entries, count);
+}
 
-		__builtin_prefetch(bins->matrix + (size_t) later * bins->stride + groups[0]);
-		for (int k = 0; k < n; k++)
-			words[(size_t) groups[k] * GROUP_WORDS + codes[groups[k]]] += word;
-	}
+static void
+add_chosen(const pe_bins *bins, const int *groups, uint64_t *words, int n, const pe_entry *entries,
+           uint32_t count)
+{
+	add_rows(bins->matrix, bins->stride, groups, words, n, entries, count);
 }
 
 /* Few rows: over any groups, unrounded. */
@@ -261,7 +251,7 @@ add_exact(const pe_histogram *h, pe_cell *words, const pe_entry *entries, uint32
 
 		for (int k = 0; k < h->n_active; k++)
 		{
-			pe_cell *cell = &words[(size_t) h->active[k] * GROUP_WORDS + codes[h->active[k]]];
+			pe_cell *cell = &words[(size_t) k * GROUP_WORDS + codes[h->active[k]]];
 
 			cell->g += pair.g;
 			cell->h += pair.h;
@@ -281,7 +271,7 @@ add_tiles(const pe_histogram *h, uint64_t *words, const pe_entry *entries, uint3
 			add_adjoining(bins->matrix + first, bins->stride, words + (size_t) first * GROUP_WORDS, n,
 			              entries, count);
 		else
-			add_scattered(bins, h->active + first, words, n, entries, count);
+			add_chosen(bins, h->active + first, words + (size_t) first * GROUP_WORDS, n, entries, count);
 	}
 }
 
@@ -378,15 +368,17 @@ pe_histogram_choose(pe_histogram *h, const int *columns, int n_columns)
 {
 	const pe_bins *bins = h->bins;
 
-	/* Groups in order; a mark for each would be as much as the list itself. */
 	h->n_active = 0;
 	for (int group = 0; group < bins->n_groups; group++)
-		h->active[group] = 0;
+		h->places[group] = -1;
 	for (int i = 0; i < n_columns; i++)
-		h->active[bins->groups[columns[i]]] = 1;
+		h->places[bins->groups[columns[i]]] = 0;
 	for (int group = 0; group < bins->n_groups; group++)
-		if (h->active[group])
+		if (h->places[group] == 0)
+		{
+			h->places[group] = h->n_active;
 			h->active[h->n_active++] = group;
+		}
 }
 
 const int *
@@ -408,13 +400,14 @@ pe_histogram_create(const pe_env *env, pe_team *pool, const pe_bins *bins, const
 	h->pool = pool;
 	h->bins = bins;
 	h->active = pe_calloc(env, bins->n_groups, sizeof(*h->active));
+	h->places = pe_calloc(env, bins->n_groups, sizeof(*h->places));
 	h->pairs = exact_pairs;
 	if (exact_pairs != NULL)
 		h->exact_words = pe_calloc(env, words, sizeof(*h->exact_words));
 	else
 		h->words = pe_calloc(env, words, sizeof(*h->words));
 	atomic_flag_clear(&h->emptying);
-	if (h->active == NULL || (h->words == NULL && h->exact_words == NULL))
+	if (h->active == NULL || h->places == NULL || (h->words == NULL && h->exact_words == NULL))
 	{
 		pe_histogram_free(h);
 		return NULL;
@@ -428,6 +421,7 @@ pe_histogram_free(pe_histogram *h)
 	if (h == NULL)
 		return;
 	pe_free(h->env, h->active);
+	pe_free(h->env, h->places);
 	pe_free(h->env, h->words);
 	pe_free(h->env, h->exact_words);
 	pe_free(h->env, h);

@@ -140,18 +140,22 @@ pe_boost_draw_rows(pe_boost *b, uint32_t tree)
 
 /* ---- columns -------------------------------------------------------------------------- */
 
+/* At least the share that is asked for, one at least; in order, each with the chance that what is still
+ * wanted has among those left. */
 void
 pe_boost_draw_columns(pe_boost *b, uint32_t tree)
 {
 	const pe_options *options = b->fit->options;
 	pe_grower *grower = &b->grower;
+	int n_columns = b->bins.n_columns;
+	int wanted = (int) ceil(options->column_sample * n_columns);
 
 	grower->n_active = 0;
-	for (int column = 0; column < b->bins.n_columns; column++)
-		if (options->column_sample >= 1 || pe_draw(pe_mix64((uint64_t) tree << 32 | (uint32_t) column),
-		                                           options->seed, PE_DRAW_COLUMNS) < options->column_sample)
+	for (int column = 0; column < n_columns; column++)
+	{
+		uint64_t key = pe_mix64((uint64_t) tree << 32 | (uint32_t) column);
+
+		if (pe_draw(key, options->seed, PE_DRAW_COLUMNS) * (n_columns - column) < wanted - grower->n_active)
 			grower->active[grower->n_active++] = column;
-	if (grower->n_active == 0)
-		grower->active[grower->n_active++] =
-		    (int) (pe_mix64(options->seed + tree) % (uint64_t) b->bins.n_columns);
+	}
 }

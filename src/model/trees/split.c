@@ -18,7 +18,9 @@
 /*
  * Levels sorted by their own gradients split well on noise, too: with n levels that tell
  * nothing, each is worth Var(g) / mean(h) on average, and the best cut of the order gains
- * 2 / pi of their sum. So much is taken off, or columns of many levels win by chance.
+ * 2 / pi of their sum. So much is taken off, or columns of many levels win by chance. What
+ * chance gives here it takes again from rows not seen: a split that gains less than twice
+ * as much (Akaike's rule) is none.
  */
 #define CHANCE_SHARE 0.6366
 
@@ -228,7 +230,7 @@ split_categorical(const pe_split_rules *rules, const pe_leaf *leaf, int column, 
 		g = (n <= ONE_AGAINST_REST ? 0 : g) + cells[order[i]].g;
 		h = (n <= ONE_AGAINST_REST ? 0 : h) + cells[order[i]].h;
 		gain = gain_of(rules, leaf, column, g, h, whole, l2) - chance;
-		if (gain > best->gain)
+		if (gain > best->gain && gain >= chance)
 		{
 			take_set(best, gain, column);
 			for (int k = n <= ONE_AGAINST_REST ? i : 0; k <= i; k++)
