@@ -42,8 +42,8 @@ SKIP:
 		my $got = figures('propensity', "$work/$name.tsv", "predictions=$work/$name.predicted");
 		chomp(my $scaled = qx(/usr/bin/python3 $oracle calibrated $work/$name.predicted));
 		cmp_ok($got->{auc}, '>=', $auc - 0.002, "$name: AUC $got->{auc}, theirs $auc");
-		cmp_ok($got->{log_loss}, '<=', $loss + 0.005, "$name: log-loss $got->{log_loss}, theirs $loss");
-		cmp_ok($scaled, '<=', $calibrated + 0.003, "$name: calibrated log-loss $scaled, theirs $calibrated");
+		cmp_ok($got->{log_loss}, '<=', $loss + 0.001, "$name: log-loss $got->{log_loss}, theirs $loss");
+		cmp_ok($scaled, '<=', $calibrated + 0.0001, "$name: calibrated log-loss $scaled, theirs $calibrated");
 	}
 }
 
