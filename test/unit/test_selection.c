@@ -32,6 +32,7 @@ quick_options(pe_algorithm algorithm)
 	pe_options_init(&options, algorithm);
 	options.trees = 10;
 	options.max_depth = 3;
+	options.column_sample = 1;
 	return options;
 }
 
@@ -165,7 +166,7 @@ static const char *const rates[] = {"0.001", "0.3"};
 static pe_search
 grid(void)
 {
-	pe_search search = {.trials = 20, .folds = 3, .n_dimensions = 2};
+	pe_search search = {.trials = 20, .folds = 5, .n_dimensions = 2};
 
 	search.dimensions[0] = (pe_search_dimension){.name = "max_depth", .values = depths, .n_values = 2};
 	search.dimensions[1] = (pe_search_dimension){.name = "learning_rate", .values = rates, .n_values = 2};
@@ -186,9 +187,9 @@ searches(void)
 	IS_INT(n, 5, "the options as they are, and each combination once");
 	for (int i = 0; i < n; i++)
 	{
-		if (trials[i].folds == 3 && trials[i].mean > trials[best].mean)
+		if (trials[i].folds == search.folds && trials[i].mean > trials[best].mean)
 			best = i;
-		cut += trials[i].folds < 3;
+		cut += trials[i].folds < search.folds;
 		printf("# %s %s: %.4f +- %.4f in %d folds\n", trials[i].settings[0], trials[i].settings[1],
 		       trials[i].mean, trials[i].deviation, trials[i].folds);
 	}
@@ -206,7 +207,7 @@ searches(void)
 	search.budget = 1e-9;
 	IS_INT(pe_search_run(&env, dataset, PE_TASK_PROPENSITY, &options, &search, trials, &n, &chosen, &err),
 	       PE_OK, "without time");
-	OK(n == 1 && chosen == 0 && trials[0].folds == 3, "the first trial is there");
+	OK(n == 1 && chosen == 0 && trials[0].folds == search.folds, "the first trial is there");
 	search.metric = "gini";
 	IS_INT(pe_search_run(&env, dataset, PE_TASK_PROPENSITY, &options, &search, trials, &n, &chosen, &err),
 	       PE_INVALID_OPTION, "%s", err.message);
@@ -358,7 +359,7 @@ recalibrates(pe_calibration_kind kind)
 	double off = 0;
 
 	data_train(&env, PE_ALGORITHM_BOOSTED_TREES, PE_TASK_PROPENSITY, ROWS, false,
-	           SETTINGS("trees=10", "max_depth=6"), &model, &before, &err);
+	           SETTINGS("trees=10", "max_depth=6", "column_sample=1"), &model, &before, &err);
 	/* Since then all has become rarer. */
 	for (int i = 0; i < N; i++)
 	{
@@ -372,8 +373,16 @@ recalibrates(pe_calibration_kind kind)
 	IS_INT(pe_recalibrate(&env, model, kind, margins, targets, hashes, N, &again, &e, &err), PE_OK,
 	       "recalibrated: %s", e.sentence);
 	for (double m = -1; m <= 1.5; m += 0.1)
-		off = fmax(off, fabs(pe_model_link(again, m) - pe_sigmoid(1.5 * m - 2)));
-	OK(off < 0.08, "probabilities are right within %.3f", off);
+	{
+		int below = 0;
+
+		for (int i = 0; i < N; i++)
+			below += margins[i] < m;
+		/* Where there are margins to learn from. */
+		if (below > N / 20 && below < N - N / 20)
+			off = fmax(off, fabs(pe_model_link(again, m) - pe_sigmoid(1.5 * m - 2)));
+	}
+	OK(off > 0 && off < 0.08, "probabilities are right within %.3f", off);
 	OK(e.ece < 0.03 && e.rows == N, "also on rows that the half did not know: %.4f", e.ece);
 	IS_INT(model->calibration, PE_CALIBRATION_NONE, "the model itself stays");
 	IS_INT(again->calibration, kind, "the kind");
