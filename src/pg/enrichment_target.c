@@ -119,8 +119,7 @@ pe_target_message(const PeEnrichment *e, pe_message_target *to)
 {
 	const PeTarget *target = pe_target_load(e->enrichment_id);
 
-	to->enrichment = e->name;
-	to->namespace = e->namespace_code;
+	*to = (pe_message_target){.enrichment = e->name, .namespace = e->namespace_code};
 	if (target != NULL)
 	{
 		to->schema_id = target->schema_id;
