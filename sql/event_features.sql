@@ -82,6 +82,12 @@ FROM profenrich.rfm_summary('many', 'crm_id', 'at', 'amount', observation_end =>
 	FULL JOIN profenrich.event_features('many', 'crm_id', 'at', '{"features": [{"make": "rfm", "of": "amount"}]}',
 	as_of => '2024-05-01') AS f(crm_id text, frequency bigint, recency float8, age float8, monetary_value float8) ON f.crm_id = r.customer;
 
+-- Before 2000, too; sums that cancel out are 0, whatever rounding is left, and shares of them NULL.
+SELECT * FROM profenrich.event_features($$VALUES ('a', date '1998-01-01', 0.1), ('a', '1998-01-02', 0.2), ('a', '1998-01-03', -0.3), ('a', '1998-01-20', 5)$$,
+	'column1', 'column2', '{"features": [{"make": "sum", "of": "column3"}, {"make": "share", "of": "column3", "by": "column1", "values": ["a"]}],
+	"labels": [{"make": "any", "within": ["5 days", "11 days", "12 days"]}]}', as_of => '1998-01-10') AS f(column1 text, sum_column3_all float8,
+	share_column3_a_all float8, any_event_within_5d bool, any_event_within_11d bool, any_event_within_12d bool);
+
 -- Into a table, twice.
 SELECT profenrich.event_features_into('feature_table', 'orders', 'crm_id', 'at', '{"features": ["count"]}', as_of => '2024-06-01');
 SELECT profenrich.event_features_into('feature_table', 'orders', 'crm_id', 'at', '{"features": ["count"]}', as_of => '2024-05-01');

@@ -187,7 +187,7 @@ typedef struct Total
 {
 	int64 count;
 	int64 unlike;
-	double sum, rest;
+	double sum, rest, size;
 	double least, most;
 } Total;
 
@@ -219,7 +219,8 @@ total_of(const PeTally *tally, const PeEventState *state, int code, int64 from, 
 		if (tally->sum >= 0)
 		{
 			add_to_sum(&total, cell[tally->sum].number);
-			total.rest += cell[tally->sum + 1].number;
+			total.rest += cell[tally->sum + PE_SUM_REST].number;
+			total.size += cell[tally->sum + PE_SUM_SIZE].number;
 		}
 		if (tally->least >= 0)
 			total.least = Min(total.least, cell[tally->least].number);
@@ -229,11 +230,20 @@ total_of(const PeTally *tally, const PeEventState *state, int code, int64 from, 
 	return total;
 }
 
+/* The sum; nothing where only the rounding of numbers that cancel out is left. */
+static double
+sum_of(const Total *total)
+{
+	double sum = total->sum + total->rest;
+
+	return fabs(sum) > ldexp(total->size, -50) ? sum : 0;
+}
+
 /* What shares and ratios are made of: the sum where there is a number, else the count. */
 static double
 measure(const PeTally *tally, const Total *total)
 {
-	return tally->number >= 0 ? total->sum + total->rest : (double) total->count;
+	return tally->number >= 0 ? sum_of(total) : (double) total->count;
 }
 
 static double
@@ -247,8 +257,8 @@ number_of_rfm(const PeEventColumn *column, const PeEventWord *cell, int64 anchor
 {
 	int64 repeats = cell[PE_RFM_DAYS].count - 1;
 	int64 first = cell[PE_RFM_FIRST].time;
-	double opening = cell[PE_RFM_OPENING].number + cell[PE_RFM_OPENING + 1].number;
-	double all = cell[PE_RFM_TOTAL].number + cell[PE_RFM_TOTAL + 1].number;
+	double opening = cell[PE_RFM_OPENING].number + cell[PE_RFM_OPENING + PE_SUM_REST].number;
+	double all = cell[PE_RFM_TOTAL].number + cell[PE_RFM_TOTAL + PE_SUM_REST].number;
 
 	if (repeats < 0)
 		return column->make == PE_MAKE_FREQUENCY ? 0 : NAN;
@@ -300,9 +310,9 @@ number_of_column(const PeEventPlan *plan, const PeEventColumn *column, const PeE
 		case PE_MAKE_DISTINCT:
 			return (double) total.unlike;
 		case PE_MAKE_SUM:
-			return total.sum + total.rest;
+			return sum_of(&total);
 		case PE_MAKE_MEAN:
-			return (total.sum + total.rest) / (double) total.count;
+			return sum_of(&total) / (double) total.count;
 		case PE_MAKE_MIN:
 			return isfinite(total.least) ? total.least : NAN;
 		case PE_MAKE_MAX:
@@ -322,7 +332,7 @@ is_known(const Output *output, const PeEventColumn *column, int64 anchor)
 {
 	if (!output->request->plan->tallies[column->tally].after || column->make == PE_MAKE_DAYS_UNTIL_NEXT)
 		return true;
-	return column->end <= output->known_until && anchor <= output->known_until - column->end;
+	return anchor <= output->known_until - column->end;
 }
 
 static void

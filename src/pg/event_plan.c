@@ -61,10 +61,10 @@ keep_for(PeTally *tally, PeEventMake make)
 	switch (make)
 	{
 		case PE_MAKE_SUM:
-			keep(tally, &tally->sum, 2);
+			keep(tally, &tally->sum, PE_SUM_WORDS);
 			break;
 		case PE_MAKE_MEAN:
-			keep(tally, &tally->sum, 2);
+			keep(tally, &tally->sum, PE_SUM_WORDS);
 			keep(tally, &tally->count, 1);
 			break;
 		case PE_MAKE_MIN:
@@ -78,7 +78,7 @@ keep_for(PeTally *tally, PeEventMake make)
 			break;
 		case PE_MAKE_SHARE:
 		case PE_MAKE_RATIO:
-			keep(tally, amounts ? &tally->sum : &tally->count, amounts ? 2 : 1);
+			keep(tally, amounts ? &tally->sum : &tally->count, amounts ? PE_SUM_WORDS : 1);
 			break;
 		default:
 			keep(tally, &tally->count, 1);

@@ -78,9 +78,14 @@ typedef struct PeTally
 	int64 ends[PE_EVENT_MOST_BOUNDS];    /* of the rings, rising, microseconds */
 	int ring_of[PE_EVENT_MOST_BOUNDS];   /* from rings of all tallies of this side */
 	int width;                           /* words of a cell */
-	int count, sum, least, most, unlike; /* where in the cell; -1: not kept. A sum has two words */
+	int count, sum, least, most, unlike; /* where in the cell; -1: not kept. A sum has PE_SUM_WORDS */
 	int base;                            /* first word of its cells in a state */
 } PeTally;
+
+/* Words of a sum: what it is, what of it was rounded off, and how large the numbers were. */
+#define PE_SUM_REST  1
+#define PE_SUM_SIZE  2
+#define PE_SUM_WORDS 3
 
 /* Words of the other kinds of cells. */
 #define PE_TIMES_FIRST 0
@@ -89,9 +94,9 @@ typedef struct PeTally
 #define PE_RFM_FIRST   0
 #define PE_RFM_LAST    1
 #define PE_RFM_DAYS    2
-#define PE_RFM_OPENING 3 /* two words: what the first day was worth */
-#define PE_RFM_TOTAL   5 /* two words */
-#define PE_RFM_WIDTH   7
+#define PE_RFM_OPENING 3 /* a sum: what the first day was worth */
+#define PE_RFM_TOTAL   (PE_RFM_OPENING + PE_SUM_WORDS)
+#define PE_RFM_WIDTH   (PE_RFM_TOTAL + PE_SUM_WORDS)
 
 typedef struct PeEventColumn
 {

@@ -296,15 +296,16 @@ take_back(BufFile *file, PeEventWord *words, int n_words, StringInfo key)
 
 /* ---- adding up ------------------------------------------------------------------------ */
 
-/* Adds to a sum of two words, which holds what is rounded off, too: the order of events does not matter. */
+/* Adds to a sum, which holds what is rounded off, too: the order of events does not matter. */
 static inline void
 add_exactly(PeEventWord *sum, double value)
 {
-	double total = sum[0].number + value;
-	double rounded = total - sum[0].number;
+	double total = sum->number + value;
+	double rounded = total - sum->number;
 
-	sum[1].number += (sum[0].number - (total - rounded)) + (value - rounded);
-	sum[0].number = total;
+	sum[PE_SUM_REST].number += (sum->number - (total - rounded)) + (value - rounded);
+	sum[PE_SUM_SIZE].number += fabs(value);
+	sum->number = total;
 }
 
 static inline void
@@ -336,7 +337,7 @@ add_day(Level *level, PeEventState *state, int tally, PeEventWord *cell, int64 t
 	if (day < cell[PE_RFM_FIRST].time)
 	{
 		cell[PE_RFM_FIRST].time = day;
-		cell[PE_RFM_OPENING].number = cell[PE_RFM_OPENING + 1].number = 0;
+		memset(&cell[PE_RFM_OPENING], 0, sizeof(PeEventWord) * PE_SUM_WORDS);
 	}
 	if (day == cell[PE_RFM_FIRST].time)
 		add_exactly(&cell[PE_RFM_OPENING], worth);
