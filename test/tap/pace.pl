@@ -90,6 +90,8 @@ sub memory { check_worker_memory($node, 1); open my $file, '<', '/proc/' . worke
 enqueue($node, $id, 1, 20_000);
 drain();
 my $short = memory();
+# Millions would go by batch.
+sql("SELECT profenrich.alter_enrichment('churn', options => '{\"mode\": \"streaming\"}')");
 enqueue($node, $id, 1, $keys);
 my $most = 0;
 until (pending($node, 'churn') == 0)
