@@ -31,6 +31,8 @@ our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then after ch
 
 # On a busy machine a backoff may have grown to minutes before anybody has seen that the fault is over.
 my $PATIENCE = 400;
+# What took longer is told in the log of the test.
+my $SLOW = 60;
 my $LARGEST_MEMORY = 64 * 1024;
 # Part of every value: must never be found in a log.
 my $PRIVATE = 'private-band';
@@ -311,6 +313,8 @@ sub check_oracle
 		my $good = !@{ $fault->{steps} } && $pending == 0 && $lost == 0 && ($back == 0 || $fault->{backwards})
 		  && $repeats <= ($fault->{repeats} // 0) && $dead == ($fault->{dead} // 0) && $keys == $fault->{keys};
 		ok($good, sprintf '%s: delivered, in order (%d repeats, %d dead, %.1f s)', $name, $repeats, $dead, $fault->{took} // -1);
+		note("$name: " . $node->safe_psql($database, "SELECT string_agg(format('%s %s %s ms %s', at::time(0), outcome, latency_ms::int, error), '; ' ORDER BY at) FROM profenrich.delivery_log
+			WHERE enrichment_id = $fault->{id} AND error <> ''")) if ($fault->{took} // 0) > $SLOW;
 		next if $good;
 		diag("$fault->{enrichment}: pending $pending, lost $lost, backwards $back, repeats $repeats of " . ($fault->{repeats} // 0)
 			  . ", dead $dead of " . ($fault->{dead} // 0) . ", keys $keys, steps left " . @{ $fault->{steps} });
