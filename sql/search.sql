@@ -86,6 +86,10 @@ SELECT min(score), max(score) FROM profenrich.score('plain', 'newer', 'id');
 SELECT feature, column_name, strength > 0.9 AS strong, measure, suspicious
   FROM profenrich.leakage_scan('SELECT *, churned::int + 0.001 * noise AS closing_fee FROM profiles', 'churned', options => '{"features": {"exclude": ["id", "spend", "day"]}}');
 SELECT feature, strength > 0.99 AS strong, measure, suspicious FROM profenrich.leakage_scan('SELECT tenure, plan, spend, spend * 1.19 AS gross FROM profiles', 'spend');
+-- Also a number that is only there where the target is true; and so do trees, when they train on it.
+SELECT feature, strength > 0.99 AS strong, suspicious FROM profenrich.leakage_scan('SELECT CASE WHEN churned THEN noise END AS closed, noise, churned FROM profiles', 'churned');
+SELECT quality FROM profenrich.train('closed', source => 'SELECT CASE WHEN churned OR id % 7 = 0 THEN 2 * id - CASE WHEN churned THEN 1000000 ELSE 0 END END AS closed, noise, churned FROM profiles', target => 'churned', options => '{"trees": 2}');
+SELECT profenrich.drop_model('closed');
 
 -- Who may.
 CREATE ROLE regress_searcher IN ROLE profenrich_analyst;
