@@ -49,13 +49,14 @@ pe_validation_keep(const char *record)
 	pe_owner_execute("DELETE FROM profenrich.snapshot_validation WHERE at < now() - interval '" KEPT_DAYS
 	                 " days'",
 	                 0, NULL, NULL, NULL, false, 0);
-	pe_owner_execute("INSERT INTO profenrich.snapshot_validation"
-	                 " (schema_name, table_name, snapshot_date, loaded_by, source, outcome, rows, checks)"
-	                 " SELECT schema_name, table_name, snapshot_date, loaded_by, source, outcome, rows, checks"
-	                 " FROM jsonb_to_record($1::jsonb) AS r(schema_name text, table_name text,"
-	                 " snapshot_date date, loaded_by text, source text, outcome text, rows bigint,"
-	                 " checks jsonb)",
-	                 1, types, values, NULL, false, 0);
+	pe_owner_execute(
+	    "INSERT INTO profenrich.snapshot_validation"
+	    " (schema_name, table_name, snapshot_date, loaded_by, source, outcome, rows, checks)"
+	    " SELECT schema_name, table_name, snapshot_date, loaded_by, source, outcome, rows, checks"
+	    " FROM jsonb_to_record($1::jsonb) AS r(schema_name text, table_name text,"
+	    " snapshot_date date, loaded_by text, source text, outcome text, rows bigint,"
+	    " checks jsonb)",
+	    1, types, values, NULL, false, 0);
 }
 
 /* Started by pe_validation_keep_apart; arg is the handle of what is shared. */
@@ -106,8 +107,7 @@ bool
 pe_validation_keep_apart(const char *record)
 {
 	size_t length = strlen(record) + 1;
-	dsm_segment *segment =
-	    dsm_create(offsetof(Shared, record) + length, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	dsm_segment *segment = dsm_create(offsetof(Shared, record) + length, DSM_CREATE_NULL_IF_MAXSEGMENTS);
 	BackgroundWorkerHandle *handle;
 	BackgroundWorker worker;
 	Shared *shared;
