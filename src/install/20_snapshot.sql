@@ -47,7 +47,11 @@ COMMENT ON COLUMN @extschema@.snapshot_compacted.store_name IS 'table that holds
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_compacted', '');
 
 -- The table is found through its partition: renamed tables stay listed, dropped ones are not.
+-- The barrier is that of a SELECT: conditions of those who ask would go into a UNION ALL beneath the right's.
 CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
+SELECT l.into_table, l.snapshot_date, l.loaded_at, l.loaded_by, l.source, l.server, l.dataset, l.batch, l.rows, l.files,
+	   l.bytes, l.partition, l.exported_at, l.compacted
+  FROM (
 	SELECT i.inhparent::pg_catalog.regclass AS into_table, s.snapshot_date, s.loaded_at, s.loaded_by, s.source, s.server,
 		   s.dataset, s.batch, s.rows, s.files, s.bytes, c.oid::pg_catalog.regclass AS partition, s.exported_at, false AS compacted
 	  FROM @extschema@.snapshot_load s
@@ -55,7 +59,6 @@ CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
 	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
 								AND c.relname OPERATOR(pg_catalog.=) s.partition_name::pg_catalog.name
 	  JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
-	 WHERE pg_catalog.has_any_column_privilege(i.inhparent, 'SELECT')
 	 UNION ALL
 	SELECT c.oid::pg_catalog.regclass, k.snapshot_date, k.loaded_at, k.loaded_by, k.source, k.server,
 		   k.dataset, k.batch, k.rows, k.files, k.bytes, o.oid::pg_catalog.regclass, k.exported_at, true
@@ -65,7 +68,8 @@ CREATE VIEW @extschema@.snapshots WITH (security_barrier) AS
 								AND c.relname OPERATOR(pg_catalog.=) k.table_name::pg_catalog.name
 	  JOIN pg_catalog.pg_class o ON o.relnamespace OPERATOR(pg_catalog.=) n.oid
 								AND o.relname OPERATOR(pg_catalog.=) k.store_name::pg_catalog.name
-	 WHERE pg_catalog.has_any_column_privilege(c.oid, 'SELECT');
+	) l
+ WHERE pg_catalog.has_any_column_privilege(l.into_table, 'SELECT');
 COMMENT ON VIEW @extschema@.snapshots IS 'the loaded days of the tables that you may read';
 COMMENT ON COLUMN @extschema@.snapshots.into_table IS 'table that was loaded into';
 COMMENT ON COLUMN @extschema@.snapshots.snapshot_date IS 'day of the snapshot';

@@ -29,15 +29,22 @@ hash_of(const char *key)
 	return (int32) hash_bytes((const unsigned char *) key, (int) strlen(key));
 }
 
+/* What was sent before is out of the gap. A parameter, since clock_timestamp() is no condition of an index.
+ */
+static Datum
+gap_begin(void)
+{
+	return TimestampTzGetDatum(GetCurrentTimestamp() - (int64) pe_resend_gap * USECS_PER_SEC);
+}
+
 static void
 forget_old(const pe_slot *slot)
 {
 	static PeStatement forget = {.sql = "DELETE FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
-	                                    " AND sent_at < clock_timestamp() - $3 * interval '1 second'",
+	                                    " AND sent_at < $3",
 	                             .nargs = 3,
-	                             .types = {INT4OID, INT2OID, INT4OID}};
-	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
-	                   Int32GetDatum(pe_resend_gap)};
+	                             .types = {INT4OID, INT2OID, TIMESTAMPTZOID}};
+	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard), gap_begin()};
 
 	pe_statement_run(&forget, values, NULL, false, 0);
 }
@@ -174,11 +181,11 @@ pe_sent_waits(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 {
 	static PeStatement others = {
 	    .sql = "SELECT sent_at, key_hashes FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
-	           " AND sent_at > clock_timestamp() - $3 * interval '1 second' AND version <> $4",
+	           " AND sent_at > $3 AND version <> $4",
 	    .nargs = 4,
-	    .types = {INT4OID, INT2OID, INT4OID, INT8OID}};
-	Datum values[4] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
-	                   Int32GetDatum(pe_resend_gap), Int64GetDatum(load->versions[0])};
+	    .types = {INT4OID, INT2OID, TIMESTAMPTZOID, INT8OID}};
+	Datum values[4] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard), gap_begin(),
+	                   Int64GetDatum(load->versions[0])};
 	HashedKey *keys;
 
 	pe_statement_run(&others, values, NULL, true, 0);

@@ -26,7 +26,8 @@ BASES = {
 }
 # Not described at all.
 UNDESCRIBED = {'/ims/token/v3': 'the identity service has no published description',
-               '/': 'check_connection() only wants an answer of the streaming host'}
+               '/': 'check_connection() only wants an answer of the streaming host',
+               '/data/foundation/query/connection_parameters': 'Query Service is not among the descriptions'}
 # What a description leaves out although the platform's own documentation has it: (description, query parameter).
 UNDESCRIBED_PARAMETERS = set()
 # Bodies of each shape are checked, and of each operation the first so many whatever their shape.
