@@ -28,6 +28,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "pg/batch_delivery.h"
@@ -367,6 +368,17 @@ send_forever(void)
 	}
 }
 
+/*
+ * The server's own timeouts end a statement by SIGINT. pg_cancel_backend() sends it, too, and is ignored:
+ * each of our statements is short, and there is none to cancel in between.
+ */
+static void
+handle_interrupt(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false) || get_timeout_indicator(STATEMENT_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
+}
+
 void
 pe_worker_main(Datum arg)
 {
@@ -374,8 +386,7 @@ pe_worker_main(Datum arg)
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	/* pg_cancel_backend(): each of our statements is short, and there is none to cancel in between. */
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, handle_interrupt);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	claim_slot();

@@ -23,11 +23,11 @@ BASES = {
     'streaming-ingestion': '', 'batch-ingestion': '/data/foundation/import', 'catalog': '/data/foundation/catalog',
     'schema-registry': '/data/foundation/schemaregistry', 'flow-service': '/data/foundation/flowservice',
     'identity-service': '/data/core', 'data-access': '/data/foundation/export', 'profile': '/data/core',
+    'query-service': '/data/foundation/query',
 }
 # Not described at all.
 UNDESCRIBED = {'/ims/token/v3': 'the identity service has no published description',
-               '/': 'check_connection() only wants an answer of the streaming host',
-               '/data/foundation/query/connection_parameters': 'Query Service is not among the descriptions'}
+               '/': 'check_connection() only wants an answer of the streaming host'}
 # What a description leaves out although the platform's own documentation has it: (description, query parameter).
 UNDESCRIBED_PARAMETERS = set()
 # Bodies of each shape are checked, and of each operation the first so many whatever their shape.
