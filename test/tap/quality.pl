@@ -39,8 +39,15 @@ SKIP:
 	for my $name (sort keys %sets)
 	{
 		my ($auc, $loss, $calibrated) = @{ $sets{$name} };
-		my $got = figures('propensity', "$work/$name.tsv", "predictions=$work/$name.predicted");
-		chomp(my $scaled = qx(/usr/bin/python3 $oracle calibrated $work/$name.predicted));
+		# 500 rows are too few for one seed's draw of columns to say anything.
+		my @seeds = $name eq 'higgs' ? 0 .. 5 : 0;
+		my ($got, $scaled) = ({}, 0);
+		for my $seed (@seeds)
+		{
+			my $once = figures('propensity', "$work/$name.tsv", "seed=$seed", "predictions=$work/$name.predicted");
+			$got->{$_} += $once->{$_} / @seeds for qw(auc log_loss);
+			$scaled += qx(/usr/bin/python3 $oracle calibrated $work/$name.predicted) / @seeds;
+		}
 		cmp_ok($got->{auc}, '>=', $auc - 0.002, "$name: AUC $got->{auc}, theirs $auc");
 		cmp_ok($got->{log_loss}, '<=', $loss + 0.001, "$name: log-loss $got->{log_loss}, theirs $loss");
 		cmp_ok($scaled, '<=', $calibrated + 0.0001, "$name: calibrated log-loss $scaled, theirs $calibrated");
