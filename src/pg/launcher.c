@@ -213,35 +213,50 @@ child_ended(Child *child, PeWorkerEnd end)
 }
 
 /*
+ * CREATE EXTENSION asks for another look. Not taken while a worker that found nothing is still ending: what it
+ * found is older, and would be believed last.
+ */
+static void
+take_probe(PeWorkerShared *shared, Child *child)
+{
+	PeWorkerSlot *slot;
+	bool probe;
+
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	slot = pe_worker_slot(shared, child->database, false);
+	probe = slot != NULL && slot->probe;
+	if (probe)
+		slot->probe = false;
+	LWLockRelease(&shared->lock);
+	if (!probe)
+		return;
+	child->absent = false;
+	child->failures = 0;
+	child->next_start = 0;
+}
+
+/*
  * Looks after one database. Returns true while a worker is about to say whether it
  * stays: only one is probed at a time, because worker processes are few.
  */
 static bool
 tend_child(PeWorkerShared *shared, Child *child, int *timeout)
 {
-	bool ready = false, stop = false, probe = false, no_slot;
+	bool ready = false, stop = false, no_slot;
 	PeWorkerEnd end = PE_WORKER_DIED;
 	PeWorkerSlot *slot;
 	TimestampTz now;
 	pid_t pid;
 
-	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(&shared->lock, LW_SHARED);
 	slot = pe_worker_slot(shared, child->database, false);
 	if (slot != NULL)
 	{
 		ready = slot->ready;
 		stop = slot->stop;
-		probe = slot->probe;
 		end = slot->end;
-		slot->probe = false;
 	}
 	LWLockRelease(&shared->lock);
-	if (probe)
-	{
-		child->absent = false;
-		child->failures = 0;
-		child->next_start = 0;
-	}
 	if (child->handle != NULL)
 	{
 		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
@@ -253,6 +268,7 @@ tend_child(PeWorkerShared *shared, Child *child, int *timeout)
 		}
 		child_ended(child, end);
 	}
+	take_probe(shared, child);
 	if (!child->listed || child->absent || stop)
 		return false;
 	/* One that start_worker() started runs already. */
