@@ -11,7 +11,6 @@
 
 #include "pg/delivery.h"
 #include "pg/delivery_state.h"
-#include "pg/guc.h"
 #include "pg/sent.h"
 #include "pg/wire_value.h"
 
@@ -95,12 +94,26 @@ columns_of(const PeSettled *arg, pe_key_state state)
 	return columns;
 }
 
+/* The keys of a chunk that were given one state, as an array; their number. */
+static int
+keys_of_chunk(const PeSettled *arg, const PeLoadedChunk *chunk, pe_key_state state, Datum *array)
+{
+	Datum *keys = palloc(chunk->count * sizeof(Datum));
+	int count = 0;
+
+	for (int i = chunk->first; i < chunk->first + chunk->count; i++)
+		if (arg->slot->keys[i].state == state)
+			keys[count++] = CStringGetTextDatum(arg->load->keys[i]);
+	*array = array_of(keys, count, TEXTOID);
+	return count;
+}
+
 /*
  * Keys whose previous value is just out get a chunk of their own, which waits. Only
  * those that are still in the chunk, so that doing it twice does no harm.
  */
 static void
-split_chunk(const PeSettled *arg)
+split_chunk(const PeSettled *arg, const PeLoadedChunk *chunk)
 {
 	static PeStatement split = {
 	    .sql = "INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys, not_before,"
@@ -110,45 +123,56 @@ split_chunk(const PeSettled *arg)
 	           " WHERE o.chunk_id = $1 AND l.keys IS NOT NULL",
 	    .nargs = 3,
 	    .types = {INT8OID, TEXTARRAYOID, INT8OID}};
-	Datum values[3] = {Int64GetDatum(arg->load->chunk_id)};
-	Columns later;
+	Datum values[3] = {Int64GetDatum(chunk->chunk_id)};
 	int64 wait = 0;
 
-	if (count_of(arg, PE_KEY_LATER) == 0)
+	if (keys_of_chunk(arg, chunk, PE_KEY_LATER, &values[1]) == 0)
 		return;
-	later = columns_of(arg, PE_KEY_LATER);
-	for (int i = 0; i < arg->slot->key_count; i++)
+	for (int i = chunk->first; i < chunk->first + chunk->count; i++)
 		if (arg->slot->keys[i].state == PE_KEY_LATER)
 			wait = Max(wait, arg->slot->keys[i].delay);
-	values[1] = array_of(later.keys, later.count, TEXTOID);
 	values[2] = Int64GetDatum(wait);
 	pe_statement_run(&split, values, NULL, false, 0);
 }
 
-/* The chunk goes, or keeps only the keys that nothing was decided about. */
-static void
-release_chunk(const PeSettled *arg)
+/* True when all of the chunk was decided about; otherwise it keeps only the keys that were not. */
+static bool
+shorten_chunk(const PeSettled *arg, const PeLoadedChunk *chunk)
 {
-	static PeStatement delete = {
-	    .sql = "DELETE FROM profenrich.outbox WHERE chunk_id = $1", .nargs = 1, .types = {INT8OID}};
 	static PeStatement shorten = {.sql = "UPDATE profenrich.outbox SET profile_keys = $2 WHERE chunk_id = $1",
 	                              .nargs = 2,
 	                              .types = {INT8OID, TEXTARRAYOID}};
-	Datum values[2] = {Int64GetDatum(arg->load->chunk_id)};
-	int kept_count = count_of(arg, PE_KEY_KEPT);
+	Datum values[2] = {Int64GetDatum(chunk->chunk_id)};
+	int kept = keys_of_chunk(arg, chunk, PE_KEY_KEPT, &values[1]);
 
-	if (arg->slot->kind != PE_WORK_CHUNK)
-		return;
-	split_chunk(arg);
-	if (kept_count == 0)
-		pe_statement_run(&delete, values, NULL, false, 0);
-	else if (kept_count < arg->slot->key_count)
-	{
-		Columns kept = columns_of(arg, PE_KEY_KEPT);
-
-		values[1] = array_of(kept.keys, kept.count, TEXTOID);
+	if (kept > 0 && kept < chunk->count)
 		pe_statement_run(&shorten, values, NULL, false, 0);
+	return kept == 0;
+}
+
+/* The chunks of which nothing is left go. */
+static void
+release_chunks(const PeSettled *arg)
+{
+	static PeStatement delete = {.sql = "DELETE FROM profenrich.outbox WHERE chunk_id = ANY ($1)",
+	                             .nargs = 1,
+	                             .types = {INT8ARRAYOID}};
+	Datum *done = palloc(Max(arg->load->chunk_count, 1) * sizeof(Datum));
+	Datum values[1];
+	int count = 0;
+
+	for (int i = 0; i < arg->load->chunk_count; i++)
+	{
+		const PeLoadedChunk *chunk = &arg->load->chunks[i];
+
+		split_chunk(arg, chunk);
+		if (shorten_chunk(arg, chunk))
+			done[count++] = Int64GetDatum(chunk->chunk_id);
 	}
+	if (count == 0)
+		return;
+	values[0] = array_of(done, count, INT8OID);
+	pe_statement_run(&delete, values, NULL, false, 0);
 }
 
 /* How many rows of the last statement, which returns one boolean, say true. */
@@ -236,7 +260,7 @@ count_replaced(const PeSettled *arg, const Columns *columns)
 
 /*
  * A retracted profile that the platform has accepted: its tombstone goes, but not
- * before the resend gap has passed. Until then it is only marked, so that a refresh
+ * before its next value would not have to wait. Until then it is only marked, so that a refresh
  * that brings the profile back knows to wait, and deletes it when it is old enough; no
  * refresh brings a forgotten one back (PE_TOMBSTONE_FORGOTTEN, -2), which goes at once. A
  * row that a refresh has in hand is left alone: it is getting a new value.
@@ -250,10 +274,10 @@ drop_tombstones(const PeSettled *arg, const Columns *accepted)
 	" WHERE s.retracted AND s.version = k.version"
 	static PeStatement drop = {
 	    .sql = "DELETE FROM profenrich.profile_score WHERE ctid IN (" TOMBSTONES " AND (s.hash = -2 OR"
-	           " greatest(s.changed_at, s.not_before) + $4 * interval '1 second' <= clock_timestamp())"
+	           " greatest(s.changed_at, s.not_before) + $4 * interval '1 microsecond' <= clock_timestamp())"
 	           " FOR UPDATE OF s SKIP LOCKED)",
 	    .nargs = 4,
-	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT4OID}};
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8OID}};
 	static PeStatement mark = {.sql =
 	                               "UPDATE profenrich.profile_score SET hash = $4 WHERE ctid IN (" TOMBSTONES
 	                               " FOR UPDATE OF s SKIP LOCKED)",
@@ -263,7 +287,7 @@ drop_tombstones(const PeSettled *arg, const Columns *accepted)
 
 	values[1] = array_of(accepted->keys, accepted->count, TEXTOID);
 	values[2] = array_of(accepted->versions, accepted->count, INT8OID);
-	values[3] = Int32GetDatum(pe_resend_gap);
+	values[3] = Int64GetDatum(pe_resend_distance());
 	pe_statement_run(&drop, values, NULL, false, 0);
 	values[3] = Int64GetDatum(PE_TOMBSTONE_ACCEPTED);
 	pe_statement_run(&mark, values, NULL, false, 0);
@@ -411,7 +435,7 @@ settle_keys(const PeSettled *arg, PeStateChange *change)
 	bool failed = has_failures(arg);
 
 	pe_sent_note(arg->slot, arg->load);
-	release_chunk(arg);
+	release_chunks(arg);
 	change->superseded += count_of(arg, PE_KEY_SUPERSEDED) + settle_good(arg, failed);
 	change->superseded += settle_bad(arg, failed);
 	change->accepted += count_of(arg, PE_KEY_ACCEPTED);

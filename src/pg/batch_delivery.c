@@ -393,7 +393,7 @@ add_chunk(PeBatchJob *job, PeLoad *load, bool *full)
 	*full = done < count;
 	if (job->next_keys_done < load->count)
 		return true;
-	job->next_chunk = load->chunk_id;
+	job->next_chunk = load->chunks[0].chunk_id;
 	job->next_keys_done = 0;
 	return true;
 }
@@ -548,13 +548,13 @@ static pe_written
 claim(PeWorker *worker, PeBatchJob *job)
 {
 	PeQueue *queue = pe_queue_of(worker, job->enrichment_id, false);
-	int64 held[PE_SHARDS];
+	int64 held[PE_SHARDS * PE_MERGED_CHUNKS];
 	int count = 0;
 	pe_written written;
 
 	for (int i = 0; queue != NULL && i < PE_SHARDS; i++)
-		if (queue->loads[i] != NULL && queue->loads[i]->chunk_id != 0)
-			held[count++] = queue->loads[i]->chunk_id;
+		for (int j = 0; queue->loads[i] != NULL && j < queue->loads[i]->chunk_count; j++)
+			held[count++] = queue->loads[i]->chunks[j].chunk_id;
 	written = pe_batch_claim(job, worker->epoch, held, count);
 	if (written == PE_WRITTEN && job->job_id == 0)
 		pe_job_watch(&job->job, false, PE_BLOCK_NONE, PE_NEVER, true);

@@ -52,15 +52,32 @@ typedef struct PeTarget
 /* Chunks of the enrichment wait for a batch: only retries are streamed. */
 extern bool pe_target_only_batches(const PeTarget *target);
 
-/* What a slot holds: keys as text of the server, with their versions. */
+/* Of so many small chunks at most is a request made. */
+#define PE_MERGED_CHUNKS 100
+
+/* A row of the outbox in a load: its keys are count of the load's from first on. */
+typedef struct PeLoadedChunk
+{
+	int64 chunk_id;
+	int first;
+	int count;
+} PeLoadedChunk;
+
+/*
+ * What a slot holds: keys as text of the server, each once, with their versions. Of chunks, which are in
+ * their order; or, without any, retries.
+ */
 typedef struct PeLoad
 {
 	MemoryContext context;
-	int64 chunk_id; /* 0 for retries */
+	PeLoadedChunk *chunks;
+	int chunk_count;
+	TimestampTz waited; /* the earliest not_before of a chunk, 0: none has one */
 	int count;
 	char **keys;
 	int64 *versions;
 	bool *retracted; /* as last sent */
+	bool overdue;    /* something of it was sent long after it was due, see sent.h */
 } PeLoad;
 
 /* One request, for delivery_log. Bounded texts, so that it needs no memory of its own. */
@@ -115,9 +132,9 @@ extern bool pe_delivery_new_epoch(int64 *epoch);
 extern bool pe_delivery_scan(MemoryContext context, List **targets);
 
 /*
- * The next chunk or the due retries of a slot, as a child context of context: *load is
- * NULL when nothing is due. chunks: or retries only. past has room for PE_CHUNK_KEYS, and is
- * zero before.
+ * The next chunks or the due retries of a slot, as a child context of context: *load is
+ * NULL when nothing is due. Small chunks are taken together, as far as they have room in a request. chunks:
+ * or retries only. past has room for PE_CHUNK_KEYS, and is zero before.
  */
 extern bool pe_delivery_load(MemoryContext context, const pe_slot *slot, bool chunks, int64 after_chunk,
                              PeLoad **load, pe_work_kind *kind, pe_key_past *past);

@@ -442,7 +442,7 @@ note_message(Exchange *exchange, const PeTarget *target, const PeLoad *load, con
 {
 	exchange->log.at = GetCurrentTimestamp();
 	exchange->log.enrichment_id = target->enrichment_id;
-	exchange->log.chunk_id = load->chunk_id;
+	exchange->log.chunk_id = load->chunk_count > 0 ? load->chunks[0].chunk_id : 0;
 	exchange->log.shard = exchange->slot->shard;
 	exchange->log.messages = built->sent_count;
 	exchange->log.bytes = (int64) exchange->body.length;

@@ -15,9 +15,9 @@
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-#include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/refresh.h"
+#include "pg/sent.h"
 #include "pg/source.h"
 #include "pg/wire_value.h"
 
@@ -42,7 +42,7 @@ earliest_resend(const Previous *previous, TimestampTz now)
 
 	if (previous->not_before > now)
 		return previous->not_before;
-	due = Max(previous->changed_at, previous->not_before) + (int64) pe_resend_gap * USECS_PER_SEC;
+	due = Max(previous->changed_at, previous->not_before) + pe_resend_distance();
 	return due > now ? due : 0;
 }
 

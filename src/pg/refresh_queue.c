@@ -12,10 +12,10 @@
 #include "utils/queryenvironment.h"
 
 #include "pg/gate.h"
-#include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
+#include "pg/sent.h"
 #include "pg/wire_value.h"
 #include "pg/worker.h"
 
@@ -134,14 +134,14 @@ write_values(Refresh *refresh, int64 run_id)
 static void
 sweep_tombstones(const Refresh *refresh)
 {
-	Oid types[4] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT4OID};
+	Oid types[4] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT8OID};
 	Datum values[4] = {Int32GetDatum(refresh->enrichment->enrichment_id),
 	                   Int64GetDatum(PE_TOMBSTONE_ACCEPTED), TimestampTzGetDatum(refresh->now),
-	                   Int32GetDatum(pe_resend_gap)};
+	                   Int64GetDatum(pe_resend_distance())};
 
 	pe_owner_execute(
 	    "DELETE FROM profenrich.profile_score WHERE enrichment_id = $1 AND retracted AND hash = $2 "
-	    "AND greatest(changed_at, not_before) + $4 * interval '1 second' <= $3",
+	    "AND greatest(changed_at, not_before) + $4 * interval '1 microsecond' <= $3",
 	    4, types, values, NULL, false, 0);
 }
 

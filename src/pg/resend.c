@@ -16,11 +16,11 @@
 #include "utils/timestamp.h"
 
 #include "pg/audit.h"
-#include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
 #include "pg/refresh.h"
 #include "pg/resend.h"
+#include "pg/sent.h"
 #include "pg/worker.h"
 
 static int64
@@ -65,15 +65,15 @@ begin_run(int32 enrichment_id, const char *kind)
 static int64
 queue_values(int32 enrichment_id, int64 run_id, const char *changes, const char *which, Datum keys)
 {
-	Oid types[5] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTARRAYOID};
+	Oid types[5] = {INT4OID, INT8OID, TIMESTAMPTZOID, INT8OID, TEXTARRAYOID};
 	Datum values[5] = {Int32GetDatum(enrichment_id), Int64GetDatum(run_id),
-	                   TimestampTzGetDatum(GetCurrentTimestamp()), Int32GetDatum(pe_resend_gap), keys};
+	                   TimestampTzGetDatum(GetCurrentTimestamp()), Int64GetDatum(pe_resend_distance()), keys};
 
 	pe_owner_execute(
 	    psprintf(
 	        "WITH chosen AS (UPDATE profenrich.profile_score s SET version = $2%s%s,"
 	        "   not_before = CASE WHEN s.not_before > $3 THEN s.not_before"
-	        "     ELSE greatest($3, greatest(s.changed_at, s.not_before) + $4 * interval '1 second') END"
+	        "     ELSE greatest($3, greatest(s.changed_at, s.not_before) + $4 * interval '1 microsecond') END"
 	        "   WHERE s.enrichment_id = $1%s"
 	        "   RETURNING s.profile_key, s.not_before, (hashtext(s.profile_key) & 15)::int2 AS shard),"
 	        " dead AS (DELETE FROM profenrich.dead_letter d USING chosen c"

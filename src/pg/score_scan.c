@@ -47,6 +47,7 @@ typedef struct ScoreScan
 	TupleTableSlot *row;
 	AttrNumber version;
 	AttrNumber changed_at;
+	AttrNumber not_before;
 	AttrNumber retracted;
 	AttrNumber value;
 	int32 enrichment_id;
@@ -85,6 +86,7 @@ open_scan(ScoreScan *s)
 	s->index = index_open(index, AccessShareLock);
 	s->version = column(s->table, "version");
 	s->changed_at = column(s->table, "changed_at");
+	s->not_before = column(s->table, "not_before");
 	s->retracted = column(s->table, "retracted");
 	s->value = column(s->table, "value");
 	s->row = table_slot_create(s->table, NULL);
@@ -160,12 +162,15 @@ static void
 visit_entry(ScoreScan *s)
 {
 	PeScoreRow row;
+	Datum not_before;
 	bool isnull;
 
 	if (!index_fetch_heap(s->scan, s->row))
 		return;
 	row.version = DatumGetInt64(slot_getattr(s->row, s->version, &isnull));
 	row.changed_at = DatumGetTimestampTz(slot_getattr(s->row, s->changed_at, &isnull));
+	not_before = slot_getattr(s->row, s->not_before, &isnull);
+	row.not_before = isnull ? 0 : DatumGetTimestampTz(not_before);
 	row.retracted = DatumGetBool(slot_getattr(s->row, s->retracted, &isnull));
 	row.value = slot_getattr(s->row, s->value, &row.isnull);
 	visit(s, &row);

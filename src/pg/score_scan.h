@@ -14,6 +14,7 @@ typedef struct PeScoreRow
 {
 	int64 version;
 	TimestampTz changed_at;
+	TimestampTz not_before; /* 0: it could go at once */
 	bool retracted;
 	bool isnull;
 	Datum value;

@@ -4,6 +4,13 @@
  *		distance on the wire: the platform may apply such as come close together in
  *		either order.
  *
+ * Who queues a value has it wait for the gap, and a slack, after the value before it was due
+ * (pe_resend_distance). As long as that went out within the slack, nothing needs to be looked
+ * up; what went out later, after an outage or a failure, is marked overdue, and for as long as
+ * the gap all that was sent of its shard is compared with what is to be sent. A value that
+ * took the place of one that was waiting has its not_before; where that one went out before the
+ * refresh committed, it did so after not_before.
+ *
  * An acknowledgement notes which keys were sent, and when, whatever became of them: a
  * row for each request, of the keys' hashes. Two keys of one hash cost one of them a
  * wait. A chunk is loaded only after the former request of its shard was
@@ -31,10 +38,10 @@ hash_of(const char *key)
 
 /* What was sent before is out of the gap. A parameter, since clock_timestamp() is no condition of an index.
  */
-static Datum
+static TimestampTz
 gap_begin(void)
 {
-	return TimestampTzGetDatum(GetCurrentTimestamp() - (int64) pe_resend_gap * USECS_PER_SEC);
+	return GetCurrentTimestamp() - (int64) pe_resend_gap * USECS_PER_SEC;
 }
 
 static void
@@ -44,61 +51,85 @@ forget_old(const pe_slot *slot)
 	                                    " AND sent_at < $3",
 	                             .nargs = 3,
 	                             .types = {INT4OID, INT2OID, TIMESTAMPTZOID}};
-	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard), gap_begin()};
+	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
+	                   TimestampTzGetDatum(gap_begin())};
 
 	pe_statement_run(&forget, values, NULL, false, 0);
 }
 
-/* The keys of one version that went out, from the first of them on. */
-static void
-note_version(const pe_slot *slot, const PeLoad *load, int first, Datum *hashes)
+/* An array of the versions of the keys that went out: of each, or one when it is the same for all. */
+static Datum
+versions_array(Datum *versions, int count)
 {
-	static PeStatement note = {
-	    .sql = "INSERT INTO profenrich.sent (enrichment_id, shard, version, sent_at, key_hashes)"
-	           " VALUES ($1, $2, $3, clock_timestamp() - $4 * interval '1 microsecond', $5)",
-	    .nargs = 5,
-	    .types = {INT4OID, INT2OID, INT8OID, INT8OID, INT4ARRAYOID}};
-	Datum values[5] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
-	                   Int64GetDatum(load->versions[first])};
-	int64 last_sent = 0;
-	int count = 0;
+	bool same = true;
 
-	for (int i = first; i < slot->key_count; i++)
-	{
-		if (slot->keys[i].sent_at == 0 || load->versions[i] != load->versions[first])
-			continue;
-		hashes[count++] = Int32GetDatum(hash_of(load->keys[i]));
-		last_sent = Max(last_sent, slot->keys[i].sent_at);
-	}
-	values[3] = Int64GetDatum(pe_worker_now() - last_sent);
-	values[4] = PointerGetDatum(construct_array(hashes, count, INT4OID, 4, true, TYPALIGN_INT));
-	pe_statement_run(&note, values, NULL, false, 0);
+	for (int i = 1; i < count; i++)
+		same &= DatumGetInt64(versions[i]) == DatumGetInt64(versions[0]);
+	return PointerGetDatum(
+	    construct_array(versions, same ? 1 : count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Is it the first key of its version that went out? */
-static bool
-begins_version(const pe_slot *slot, const PeLoad *load, int index)
+static void
+note_request(const pe_slot *slot, const PeLoad *load, Datum *hashes, Datum *versions, int count, int64 age)
 {
-	if (slot->keys[index].sent_at == 0)
-		return false;
-	for (int i = 0; i < index; i++)
-		if (slot->keys[i].sent_at != 0 && load->versions[i] == load->versions[index])
-			return false;
-	return true;
+	static PeStatement note = {
+	    .sql = "INSERT INTO profenrich.sent (enrichment_id, shard, versions, sent_at, overdue, key_hashes)"
+	           " VALUES ($1, $2, $3, clock_timestamp() - $4 * interval '1 microsecond', $5, $6)",
+	    .nargs = 6,
+	    .types = {INT4OID, INT2OID, INT8ARRAYOID, INT8OID, BOOLOID, INT4ARRAYOID}};
+	Datum values[6] = {Int32GetDatum(slot->enrichment),
+	                   Int16GetDatum((int16) slot->shard),
+	                   versions_array(versions, count),
+	                   Int64GetDatum(age),
+	                   BoolGetDatum(load->overdue),
+	                   PointerGetDatum(construct_array(hashes, count, INT4OID, 4, true, TYPALIGN_INT))};
+
+	pe_statement_run(&note, values, NULL, false, 0);
 }
 
 void
 pe_sent_note(const pe_slot *slot, const PeLoad *load)
 {
-	Datum *hashes;
+	Datum *hashes, *versions;
+	int64 last_sent = 0;
+	int count = 0;
 
 	forget_old(slot);
 	if (pe_resend_gap == 0)
 		return;
 	hashes = palloc(Max(slot->key_count, 1) * sizeof(Datum));
+	versions = palloc(Max(slot->key_count, 1) * sizeof(Datum));
 	for (int i = 0; i < slot->key_count; i++)
-		if (begins_version(slot, load, i))
-			note_version(slot, load, i, hashes);
+	{
+		if (slot->keys[i].sent_at == 0)
+			continue;
+		hashes[count] = Int32GetDatum(hash_of(load->keys[i]));
+		versions[count++] = Int64GetDatum(load->versions[i]);
+		last_sent = Max(last_sent, slot->keys[i].sent_at);
+	}
+	if (count > 0)
+		note_request(slot, load, hashes, versions, count, pe_worker_now() - last_sent);
+}
+
+bool
+pe_sent_is_overdue(const PeScoreRow *row)
+{
+	return GetCurrentTimestamp() - Max(row->changed_at, row->not_before) > pe_resend_slack();
+}
+
+/* Was anything of the shard sent so late that its successor may come too soon after it? */
+static bool
+any_overdue(const pe_slot *slot)
+{
+	static PeStatement look = {.sql = "SELECT 1 FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
+	                                  " AND sent_at > $3 AND overdue LIMIT 1",
+	                           .nargs = 3,
+	                           .types = {INT4OID, INT2OID, TIMESTAMPTZOID}};
+	Datum values[3] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard),
+	                   TimestampTzGetDatum(gap_begin())};
+
+	pe_statement_run(&look, values, NULL, true, 1);
+	return SPI_processed > 0;
 }
 
 /* A key of the load, by its hash. */
@@ -117,29 +148,37 @@ compare_hashes(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
-/* One request of late: its keys that the load has, too, wait until the gap is over. */
+/* One request of late: its keys that the load has in another version wait until the gap is over. */
 static void
-take_request(const HashedKey *keys, int count, Datum hashes, TimestampTz sent_at, pe_key_past *past)
+take_request(const PeLoad *load, const HashedKey *keys, HeapTuple row, TupleDesc desc, pe_key_past *past)
 {
+	bool isnull;
+	ArrayType *hashes = DatumGetArrayTypeP(SPI_getbinval(row, desc, 2, &isnull));
+	ArrayType *versions = DatumGetArrayTypeP(SPI_getbinval(row, desc, 3, &isnull));
+	TimestampTz sent_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull));
 	int64 wait = sent_at + (int64) pe_resend_gap * USECS_PER_SEC - GetCurrentTimestamp();
-	ArrayType *array = DatumGetArrayTypeP(hashes);
-	const int32 *hash = (const int32 *) ARR_DATA_PTR(array);
-	int length = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	const int32 *hash = (const int32 *) ARR_DATA_PTR(hashes);
+	const int64 *version = (const int64 *) ARR_DATA_PTR(versions);
+	int length = ArrayGetNItems(ARR_NDIM(hashes), ARR_DIMS(hashes));
+	bool same = ArrayGetNItems(ARR_NDIM(versions), ARR_DIMS(versions)) == 1;
 
 	for (int i = 0; i < length; i++)
 	{
 		HashedKey wanted = {.hash = hash[i]};
-		const HashedKey *found = bsearch(&wanted, keys, count, sizeof(HashedKey), compare_hashes);
+		const HashedKey *found = bsearch(&wanted, keys, load->count, sizeof(HashedKey), compare_hashes);
 
 		if (found == NULL)
 			continue;
 		while (found > keys && found[-1].hash == hash[i])
 			found--;
-		for (; found < keys + count && found->hash == hash[i]; found++)
-			past[found->index].wait = Max(past[found->index].wait, wait);
+		for (; found < keys + load->count && found->hash == hash[i]; found++)
+			if (load->versions[found->index] != version[same ? 0 : i])
+				past[found->index].wait = Max(past[found->index].wait, wait);
 	}
-	if ((Pointer) array != DatumGetPointer(hashes))
-		pfree(array);
+	if ((Pointer) hashes != DatumGetPointer(SPI_getbinval(row, desc, 2, &isnull)))
+		pfree(hashes);
+	if ((Pointer) versions != DatumGetPointer(SPI_getbinval(row, desc, 3, &isnull)))
+		pfree(versions);
 }
 
 /* What has a newer value is not sent anyway: it need not wait for that. */
@@ -147,25 +186,29 @@ static void
 release_superseded(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 {
 	static PeStatement newest = {
-	    .sql = "SELECT k.ord FROM unnest($2) WITH ORDINALITY k(profile_key, ord) LEFT JOIN"
+	    .sql = "SELECT k.ord FROM unnest($2, $3) WITH ORDINALITY k(profile_key, version, ord) LEFT JOIN"
 	           " profenrich.profile_score s ON s.enrichment_id = $1 AND s.profile_key = k.profile_key"
-	           " WHERE s.version IS DISTINCT FROM $3",
+	           " WHERE s.version IS DISTINCT FROM k.version",
 	    .nargs = 3,
-	    .types = {INT4OID, TEXTARRAYOID, INT8OID}};
+	    .types = {INT4OID, TEXTARRAYOID, INT8ARRAYOID}};
 	Datum *keys = palloc(load->count * sizeof(Datum));
+	Datum *versions = palloc(load->count * sizeof(Datum));
 	int *indexes = palloc(load->count * sizeof(int));
-	Datum values[3] = {Int32GetDatum(slot->enrichment), 0, Int64GetDatum(load->versions[0])};
+	Datum values[3] = {Int32GetDatum(slot->enrichment)};
 	int count = 0;
 
 	for (int i = 0; i < load->count; i++)
 		if (past[i].wait > 0)
 		{
 			indexes[count] = i;
+			versions[count] = Int64GetDatum(load->versions[i]);
 			keys[count++] = CStringGetTextDatum(load->keys[i]);
 		}
 	if (count == 0)
 		return;
 	values[1] = PointerGetDatum(construct_array(keys, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] =
+	    PointerGetDatum(construct_array(versions, count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	pe_statement_run(&newest, values, NULL, true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -176,18 +219,36 @@ release_superseded(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 	}
 }
 
+/* The versions of the load, as those of a request of the same values would be. */
+static Datum
+versions_of(const PeLoad *load)
+{
+	Datum *versions = palloc(load->count * sizeof(Datum));
+
+	for (int i = 0; i < load->count; i++)
+		versions[i] = Int64GetDatum(load->versions[i]);
+	return versions_array(versions, load->count);
+}
+
 void
 pe_sent_waits(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 {
 	static PeStatement others = {
-	    .sql = "SELECT sent_at, key_hashes FROM profenrich.sent WHERE enrichment_id = $1 AND shard = $2"
-	           " AND sent_at > $3 AND version <> $4",
+	    .sql = "SELECT sent_at, key_hashes, versions FROM profenrich.sent WHERE enrichment_id = $1"
+	           " AND shard = $2 AND sent_at >= $3 AND versions <> $4",
 	    .nargs = 4,
-	    .types = {INT4OID, INT2OID, TIMESTAMPTZOID, INT8OID}};
-	Datum values[4] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard), gap_begin(),
-	                   Int64GetDatum(load->versions[0])};
+	    .types = {INT4OID, INT2OID, TIMESTAMPTZOID, INT8ARRAYOID}};
+	Datum values[4] = {Int32GetDatum(slot->enrichment), Int16GetDatum((int16) slot->shard)};
 	HashedKey *keys;
 
+	if (any_overdue(slot))
+		values[2] = TimestampTzGetDatum(gap_begin());
+	else if (load->waited > 0)
+		values[2] = TimestampTzGetDatum(Max(gap_begin(), load->waited));
+	else
+		return;
+	/* Of one version, as a large refresh is sent in many requests. */
+	values[3] = versions_of(load);
 	pe_statement_run(&others, values, NULL, true, 0);
 	if (SPI_processed == 0)
 		return;
@@ -196,14 +257,7 @@ pe_sent_waits(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 		keys[i] = (HashedKey){hash_of(load->keys[i]), i};
 	qsort(keys, load->count, sizeof(HashedKey), compare_hashes);
 	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple row = SPI_tuptable->vals[i];
-		TupleDesc desc = SPI_tuptable->tupdesc;
-		bool isnull;
-
-		take_request(keys, load->count, SPI_getbinval(row, desc, 2, &isnull),
-		             DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull)), past);
-	}
+		take_request(load, keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, past);
 	SPI_freetuptable(SPI_tuptable);
 	release_superseded(slot, load, past);
 }

@@ -173,6 +173,7 @@ static void
 slot_written(PeWorker *worker, const PeSettled *settled, pe_slot *slot, pe_written written)
 {
 	PeQueue *enrichment = pe_queue_of(worker, slot->enrichment, true);
+	const PeLoad *load = settled->load;
 	bool kept = false;
 
 	for (int i = 0; i < slot->key_count; i++)
@@ -180,7 +181,8 @@ slot_written(PeWorker *worker, const PeSettled *settled, pe_slot *slot, pe_writt
 	if (written == PE_WRITTEN)
 	{
 		if (slot->kind == PE_WORK_CHUNK)
-			enrichment->after_chunk[slot->shard] = settled->load->chunk_id - (kept ? 1 : 0);
+			enrichment->after_chunk[slot->shard] =
+			    kept ? load->chunks[0].chunk_id - 1 : load->chunks[load->chunk_count - 1].chunk_id;
 		drop_load(enrichment, slot->shard);
 	}
 	pe_sender_committed(worker->sender, slot, pe_worker_now(), written);

@@ -9,7 +9,8 @@
  *    times, as others see it; rows that it has written are locked in between;
  *  - there is one worker at a time, so the epoch that fences older ones is not there;
  *  - chunks are of fewer keys, and a shard's due retries fit into one load;
- *  - sent remembers for each key when it last went out, the table does so by request;
+ *  - sent remembers for each key when it last went out, the table does so by request, and
+ *    a request's room is that of a few chunks;
  *  - all is streamed, and what refresh holds back (hysteresis, gates, consent) has no part in it;
  *  - nothing is written to the log.
  */
@@ -103,7 +104,20 @@ refresh_begin(world *w, int e, int percent, bool retract_all)
 	}
 }
 
-/* When the next value may go out: the gap after the previous one was queued. */
+/* A value that goes out later than this after it was due is overdue. */
+static int64_t
+slack(const world *w)
+{
+	return w->gap / 16;
+}
+
+static int64_t
+due_at(const score *s)
+{
+	return s->changed_at > s->not_before ? s->changed_at : s->not_before;
+}
+
+/* When the next value may go out: the gap and the slack after the previous one was due. */
 static int64_t
 earliest_resend(const world *w, const score *s, int64_t now)
 {
@@ -113,7 +127,7 @@ earliest_resend(const world *w, const score *s, int64_t now)
 		return 0;
 	if (s->not_before > now)
 		return s->not_before;
-	due = (s->changed_at > s->not_before ? s->changed_at : s->not_before) + w->gap;
+	due = due_at(s) + w->gap + slack(w);
 	return due > now ? due : 0;
 }
 
@@ -257,6 +271,7 @@ database_drop(world *w, int e)
 	memset(w->db.retry[e], 0, sizeof(w->db.retry[e]));
 	memset(w->db.dead[e], 0, sizeof(w->db.dead[e]));
 	memset(w->db.sent[e], 0, sizeof(w->db.sent[e]));
+	memset(w->db.overdue_at[e], 0, sizeof(w->db.overdue_at[e]));
 	pe_sender_wake(w->sender);
 }
 
@@ -343,13 +358,18 @@ database_scan(world *w)
 	pe_sender_scanned(w->sender, true, next_scan);
 }
 
-/* The newest value must wait when another one of its profile went out less than the gap ago. */
+/*
+ * The newest value must wait when another one of its profile went out less than the gap ago: it
+ * may have, when anything of the shard was overdue; or since this one was due, which has taken the
+ * place of the one before it.
+ */
 static int64_t
-wait_of(const world *w, int e, int k, int64_t version)
+wait_of(const world *w, int e, int k, int64_t version, int64_t waited)
 {
 	const failed *sent = &w->db.sent[e][k];
+	bool overdue = w->db.overdue_at[e][shard_of(w, k)] + w->gap > wall(w);
 
-	if (w->db.scores[e][k].version != version)
+	if (w->db.scores[e][k].version != version || (!overdue && (waited == 0 || sent->next_at < waited)))
 		return 0;
 	if (!sent->present || sent->version == version || sent->next_at + w->gap <= wall(w))
 		return 0;
@@ -357,31 +377,63 @@ wait_of(const world *w, int e, int k, int64_t version)
 }
 
 static bool
-load_chunk(world *w, const pe_slot *slot, loaded *l, pe_key_past *past)
+has_key(const int *keys, int count, int k)
+{
+	for (int i = 0; i < count; i++)
+		if (keys[i] == k)
+			return true;
+	return false;
+}
+
+/* Together with those before it, unless there is no room or one of its profiles is there. */
+static bool
+add_chunk(const world *w, loaded *l, const chunk *c)
+{
+	if (l->chunk_count == MAX_MERGED || (l->count > 0 && l->count + c->count > 2 * w->chunk))
+		return false;
+	for (int i = 0; i < c->count; i++)
+		if (has_key(l->keys, l->count, c->keys[i]))
+			return false;
+	l->chunks[l->chunk_count].id = c->id;
+	l->chunks[l->chunk_count].first = l->count;
+	l->chunks[l->chunk_count++].count = c->count;
+	if (c->not_before != 0 && (l->waited == 0 || c->not_before < l->waited))
+		l->waited = c->not_before;
+	for (int i = 0; i < c->count; i++)
+	{
+		l->keys[l->count] = c->keys[i];
+		l->versions[l->count++] = c->version;
+	}
+	return true;
+}
+
+/* The first that is due after the place, and those that go with it. */
+static void
+find_chunks(const world *w, const queue *q, int64_t after, loaded *l)
+{
+	for (int i = 0; i < q->count; i++)
+	{
+		const chunk *c = &q->chunks[i];
+
+		if (c->id <= after || c->not_before > wall(w))
+			continue;
+		if (!add_chunk(w, l, c))
+			return;
+	}
+}
+
+static bool
+load_chunks(world *w, const pe_slot *slot, loaded *l, pe_key_past *past)
 {
 	queue *q = queue_of(w, slot->enrichment, slot->shard);
 
-	if (q->from_start)
-		q->after = 0;
+	find_chunks(w, q, q->from_start ? 0 : q->after, l);
+	if (l->count == 0)
+		find_chunks(w, q, 0, l);
 	q->from_start = false;
-	for (int pass = 0; pass < 2; pass++, q->after = 0)
-		for (int i = 0; i < q->count; i++)
-		{
-			const chunk *c = &q->chunks[i];
-
-			if (c->id <= q->after || c->not_before > wall(w))
-				continue;
-			l->chunk = c->id;
-			l->count = c->count;
-			for (int j = 0; j < c->count; j++)
-			{
-				l->keys[j] = c->keys[j];
-				l->versions[j] = c->version;
-				past[j] = (pe_key_past){.wait = wait_of(w, slot->enrichment, c->keys[j], c->version)};
-			}
-			return true;
-		}
-	return false;
+	for (int i = 0; i < l->count; i++)
+		past[i] = (pe_key_past){.wait = wait_of(w, slot->enrichment, l->keys[i], l->versions[i], l->waited)};
+	return l->count > 0;
 }
 
 static bool
@@ -414,10 +466,10 @@ database_load(world *w, pe_slot *slot)
 	}
 	memset(l, 0, sizeof(*l));
 	if (slot->prefer_retry)
-		found = load_retries(w, slot, l, past) || load_chunk(w, slot, l, past);
+		found = load_retries(w, slot, l, past) || load_chunks(w, slot, l, past);
 	else
-		found = load_chunk(w, slot, l, past) || load_retries(w, slot, l, past);
-	if (pe_sender_loaded(w->sender, slot, w->now, l->chunk != 0 ? PE_WORK_CHUNK : PE_WORK_RETRY,
+		found = load_chunks(w, slot, l, past) || load_retries(w, slot, l, past);
+	if (pe_sender_loaded(w->sender, slot, w->now, l->chunk_count > 0 ? PE_WORK_CHUNK : PE_WORK_RETRY,
 	                     found ? l->count : 0, past) != PE_OK)
 		complain(w, "a load was not taken");
 }
@@ -461,6 +513,7 @@ database_build(world *w, const pe_action *action)
 			f->keys[f->count] = k;
 			f->versions[f->count] = l->versions[index];
 			f->values[f->count++] = s->value;
+			l->overdue |= wall(w) - due_at(s) > slack(w);
 		}
 	}
 	built.sent = f->indexes;
@@ -501,7 +554,8 @@ accept_key(world *w, int e, int k, int64_t version)
 
 	forget_failures(w, e, k, version, true);
 	w->db.acknowledged[e][k] = s->value;
-	if (s->present && s->value == RETRACTED && s->version == version && !is_locked(w, e, k))
+	if (s->present && s->value == RETRACTED && s->version == version && !is_locked(w, e, k) &&
+	    earliest_resend(w, s, wall(w)) == 0)
 		s->present = false;
 }
 
@@ -526,13 +580,15 @@ settle_key(world *w, const pe_slot *slot, const loaded *l, int i)
 
 	if (key->sent_at > 0)
 		w->db.sent[e][k] = (failed){true, version, key->sent_at + w->wall_offset, {0}};
+	if (key->sent_at > 0 && l->overdue && w->db.overdue_at[e][slot->shard] < w->db.sent[e][k].next_at)
+		w->db.overdue_at[e][slot->shard] = w->db.sent[e][k].next_at;
 	switch (key->state)
 	{
 		case PE_KEY_ACCEPTED:
 			accept_key(w, e, k, version);
 			break;
 		case PE_KEY_SUPERSEDED:
-			if (l->chunk == 0)
+			if (l->chunk_count == 0)
 				forget_failures(w, e, k, version, false);
 			break;
 		case PE_KEY_RETRY:
@@ -552,39 +608,32 @@ settle_key(world *w, const pe_slot *slot, const loaded *l, int i)
 	}
 }
 
-static bool
-has_key(const chunk *c, int k)
-{
-	for (int i = 0; i < c->count; i++)
-		if (c->keys[i] == k)
-			return true;
-	return false;
-}
-
-/* The chunk's keys of one state, as a chunk like it. */
+/* A chunk's keys of one state, as a chunk like it. */
 static chunk
-part_of(const pe_slot *slot, const loaded *l, const chunk *from, pe_key_state state)
+part_of(const pe_slot *slot, const loaded *l, int number, const chunk *from, pe_key_state state)
 {
+	int first = l->chunks[number].first;
 	chunk part = *from;
 
 	part.count = 0;
-	for (int i = 0; i < slot->key_count; i++)
-		if (slot->keys[i].state == state && has_key(from, l->keys[i]))
+	for (int i = first; i < first + l->chunks[number].count; i++)
+		if (slot->keys[i].state == state && has_key(from->keys, from->count, l->keys[i]))
 			part.keys[part.count++] = l->keys[i];
 	return part;
 }
 
 static void
-release_chunk(world *w, const pe_slot *slot, const loaded *l)
+release_chunk(world *w, const pe_slot *slot, const loaded *l, int number)
 {
 	queue *q = queue_of(w, slot->enrichment, slot->shard);
-	int at = find_chunk(q, l->chunk);
+	int first = l->chunks[number].first;
+	int at = find_chunk(q, l->chunks[number].id);
 	chunk kept, later;
 
 	if (at < 0)
 		return;
-	kept = part_of(slot, l, &q->chunks[at], PE_KEY_KEPT);
-	later = part_of(slot, l, &q->chunks[at], PE_KEY_LATER);
+	kept = part_of(slot, l, number, &q->chunks[at], PE_KEY_KEPT);
+	later = part_of(slot, l, number, &q->chunks[at], PE_KEY_LATER);
 	if (kept.count > 0)
 		q->chunks[at] = kept;
 	else
@@ -592,7 +641,7 @@ release_chunk(world *w, const pe_slot *slot, const loaded *l)
 	if (later.count > 0)
 	{
 		later.id = ++w->db.last_chunk;
-		for (int i = 0; i < slot->key_count; i++)
+		for (int i = first; i < first + l->chunks[number].count; i++)
 			if (slot->keys[i].state == PE_KEY_LATER && wall(w) + slot->keys[i].delay > later.not_before)
 				later.not_before = wall(w) + slot->keys[i].delay;
 		insert_chunk(w, slot->enrichment, slot->shard, &later);
@@ -628,8 +677,8 @@ acknowledge(world *w, const pe_slot *slot, loaded *l)
 		}
 		settle_key(w, slot, l, i);
 	}
-	if (l->chunk != 0)
-		release_chunk(w, slot, l);
+	for (int i = 0; i < l->chunk_count; i++)
+		release_chunk(w, slot, l, i);
 	l->written = true;
 }
 
@@ -663,8 +712,9 @@ slot_written(world *w, pe_slot *slot, pe_written written)
 
 	for (int i = 0; i < slot->key_count; i++)
 		kept |= slot->keys[i].state == PE_KEY_KEPT;
-	if (written == PE_WRITTEN && l->chunk != 0)
-		queue_of(w, slot->enrichment, slot->shard)->after = l->chunk - (kept ? 1 : 0);
+	if (written == PE_WRITTEN && l->chunk_count > 0)
+		queue_of(w, slot->enrichment, slot->shard)->after =
+		    kept ? l->chunks[0].id - 1 : l->chunks[l->chunk_count - 1].id;
 	pe_sender_committed(w->sender, slot, w->now, written);
 }
 

@@ -22,6 +22,7 @@
 #define MAX_ENRICHMENTS 6
 #define MAX_KEYS        240
 #define MAX_CHUNK       64
+#define MAX_MERGED      8 /* chunks in a request */
 #define MAX_FLIGHTS     512
 #define RETRACTED       (-1)
 /* A body may reach the platform this long after it was sent, whatever the sender was told meanwhile. */
@@ -95,10 +96,17 @@ typedef struct target /* enrichment, enrichment_target and delivery_state */
 /* What a slot has loaded, as the worker keeps it beside the state machine. */
 typedef struct loaded
 {
-	int64_t chunk; /* 0: retries */
+	struct
+	{
+		int64_t id;
+		int first, count; /* of the keys */
+	} chunks[MAX_MERGED];
+	int chunk_count; /* 0: retries */
+	int64_t waited;  /* the earliest not_before of a chunk, 0: none has one */
 	int count;
 	int keys[MAX_KEYS];
 	int64_t versions[MAX_KEYS];
+	bool overdue; /* something of it was sent long after it was due */
 	bool written; /* a commit took effect although it was reported as failed */
 } loaded;
 
@@ -110,7 +118,8 @@ typedef struct database
 	int acknowledged[MAX_ENRICHMENTS][MAX_KEYS]; /* for a mutation: the last accepted value */
 	failed retry[MAX_ENRICHMENTS][MAX_KEYS];
 	failed dead[MAX_ENRICHMENTS][MAX_KEYS];
-	failed sent[MAX_ENRICHMENTS][MAX_KEYS]; /* last recorded send: version, and when as next_at */
+	failed sent[MAX_ENRICHMENTS][MAX_KEYS];         /* last recorded send: version, and when as next_at */
+	int64_t overdue_at[MAX_ENRICHMENTS][PE_SHARDS]; /* last recorded send of what was overdue then */
 	queue queues[MAX_ENRICHMENTS][PE_SHARDS];
 	refresh refreshes[MAX_ENRICHMENTS];
 	loaded loads[MAX_ENRICHMENTS][PE_SHARDS];

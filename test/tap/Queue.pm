@@ -31,12 +31,13 @@ sub enqueue
 	my $chunk = $options{chunk} // 500;
 	my $database = $options{database} // 'postgres';
 	my $band = $options{band} // 'b';
+	my $scored = $options{scored} // 'now()';
 	my $settle = 'SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
 	my $version = $node->safe_psql($database, "$settle
 		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id AS version \\gset
 		BEGIN;
 		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
-			SELECT $id, 'K-' || i, :version, :version * 1000003 + i, now(), jsonb_build_object('score', :version, 'band', '$band' || i % 7)
+			SELECT $id, 'K-' || i, :version, :version * 1000003 + i, $scored, jsonb_build_object('score', :version, 'band', '$band' || i % 7)
 			FROM generate_series($from, $to) i
 			ON CONFLICT (enrichment_id, profile_key) DO UPDATE SET version = excluded.version, hash = excluded.hash,
 				changed_at = excluded.changed_at, value = excluded.value, retracted = false;

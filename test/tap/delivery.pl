@@ -43,6 +43,16 @@ is($node->safe_psql('postgres', 'SELECT sum(accepted), bool_and(latency_ms > 0),
 	'2000|t|t', 'the log has every request');
 cmp_ok($node->safe_psql('postgres', "SELECT pg_stat_get_tuples_deleted('profenrich.outbox'::regclass)"), '>', 0, 'autovacuum can see what the worker deletes');
 
+# Small changes that have come together go together, each profile's values in their order.
+$node->safe_psql('postgres', "SELECT profenrich.pause('churn')");
+enqueue($node, $id, 1, 160, chunk => 1) for 1 .. 2;
+is($node->safe_psql('postgres', 'SELECT count(*) FROM profenrich.outbox'), 320, 'single keys are queued');
+$node->safe_psql('postgres', "DELETE FROM profenrich.delivery_log; SELECT profenrich.resume('churn')");
+wait_until($node, $done, 'small chunks: delivered');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(messages), bool_and(messages = 10) FROM profenrich.delivery_log'), '16|160|t', 'in a request for each shard');
+is(status('accepted, superseded'), '2160|160', 'all are accounted for');
+compare_with_journal($node, $platform, $id, 'churn', 0);
+
 # Faults that pass.
 my %batch = (path => '/collection/batch/', method => 'POST');
 survives('503', 1, 400, 0, %batch, count => 3, action => { status => 503, retry_after => 1 });

@@ -56,12 +56,11 @@ $node->safe_psql('postgres', "ALTER SERVER aep OPTIONS (SET requests_per_second 
 my $version = enqueue($node, $id, 16, 16);
 $node->safe_psql('postgres', "UPDATE profenrich.outbox SET not_before = now() + interval '3 s' WHERE enrichment_id = $id");
 enqueue($node, $id, 1, 1);
-for my $i (1 .. 60)
-{
-	$node->safe_psql('postgres', "
-		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value) VALUES ($id, 'L-$i', $version, $i, now(), '{}');
-		INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys) VALUES ($id, 0, $version, ARRAY['L-$i'])");
-}
+$node->safe_psql('postgres', "
+	INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
+		SELECT $id, 'L-' || i || '-' || k, $version, i, now(), '{}' FROM generate_series(1, 60) i, generate_series(1, 300) k;
+	INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys)
+		SELECT $id, 0, $version, array_agg('L-' || i || '-' || k) FROM generate_series(1, 60) i, generate_series(1, 300) k GROUP BY i");
 $node->safe_psql('postgres', "SELECT profenrich.resume('churn')");
 ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM profenrich.outbox WHERE 'K-16' = ANY (profile_keys))"), 'the early chunk is sent');
 cmp_ok(pending($node, 'churn'), '>', 0, 'before all that came later');

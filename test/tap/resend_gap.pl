@@ -1,5 +1,5 @@
 # Two values of one profile keep their distance on the wire, whenever they were queued: what counts is when the first
-# was sent. Chunks are put into the queue without a time to wait for, as after an outage.
+# was sent. Chunks are put into the queue without a time to wait for, as after an outage that was longer than the gap.
 use strict;
 use warnings;
 use FindBin;
@@ -31,21 +31,24 @@ sub shortest_gap
 	return sql('SELECT min(at_ms - before) FROM (SELECT at_ms, lag(at_ms) OVER (PARTITION BY identity ORDER BY seq) AS before FROM journal) j');
 }
 
-enqueue($node, $id, 1, 300);
+enqueue($node, $id, 501, 510);
 wait_until($node, $done, 'the first values are delivered');
-is(sql("SELECT sum(cardinality(key_hashes)) FROM profenrich.sent"), 300, 'and noted');
+is(sql("SELECT sum(cardinality(key_hashes)), bool_or(overdue) FROM profenrich.sent"), '10|f', 'and noted, as sent in time');
+enqueue($node, $id, 1, 300, scored => "now() - interval '1 hour'");
+wait_until($node, $done, 'others are');
+is(sql("SELECT sum(cardinality(key_hashes)), count(*) FROM profenrich.sent WHERE overdue"), '300|16', 'and noted, as overdue');
 enqueue($node, $id, 201, 400);
 wait_until($node, "SELECT count(*) = 16 AND bool_and(not_before > now()) AND sum(key_count) = 100 FROM profenrich.outbox",
 	'of the next, those wait whose profiles were just sent');
 is(sql("SELECT state FROM profenrich.enrichment_status"), 'waiting', 'which the status says');
-is($platform->accepted, 400, 'the others went at once');
+is($platform->accepted, 410, 'the others went at once');
 
 # Superseded while they wait.
 enqueue($node, $id, 201, 250);
 wait_until($node, $done, 'all are delivered in the end');
 compare_with_journal($node, $platform, $id, 'churn', 0);
 cmp_ok(shortest_gap(), '>=', 1000 * $GAP - 200, 'with the gap between two values of a profile');
-is(sql("SELECT accepted, superseded FROM profenrich.enrichment_status"), '500|50', 'and the counters add up');
+is(sql("SELECT accepted, superseded FROM profenrich.enrichment_status"), '510|50', 'and the counters add up');
 
 # Sent in vain: nobody knows what has arrived.
 $platform->fault(path => '/collection/', action => { cut => 'after_accept', reset => JSON::PP::true });
@@ -53,7 +56,7 @@ enqueue($node, $id, 401, 403);
 wait_until($node, "SELECT count(DISTINCT shard) = 3 FROM profenrich.delivery_log WHERE outcome = 'unknown'", 'no answer, from any shard');
 sql("SELECT profenrich.pause('churn')");
 wait_until($node, "SELECT count(DISTINCT h) = 3 FROM profenrich.sent, unnest(key_hashes) h
-	WHERE version = (SELECT max(version) FROM profenrich.profile_score)", 'a send without an outcome is noted, too');
+	WHERE versions = ARRAY[(SELECT max(version) FROM profenrich.profile_score)]", 'a send without an outcome is noted, too');
 is(sql("SELECT sum(key_count) FROM profenrich.outbox"), 3, 'and all stays queued');
 $platform->clear_faults;
 sql("SELECT profenrich.resume('churn')");
