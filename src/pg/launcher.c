@@ -213,8 +213,8 @@ child_ended(Child *child, PeWorkerEnd end)
 }
 
 /*
- * CREATE EXTENSION asks for another look. Not taken while a worker that found nothing is still ending: what it
- * found is older, and would be believed last.
+ * CREATE EXTENSION asks for another look. Not taken while a worker that found nothing is still ending: what
+ * it found is older, and would be believed last.
  */
 static void
 take_probe(PeWorkerShared *shared, Child *child)
