@@ -516,6 +516,7 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 	pe_pool_init(&flight.pool, &flight.env);
 	flight.log.at = GetCurrentTimestamp();
 	flight.log.enrichment_id = job->enrichment_id;
+	job->resumes = target != NULL ? target->resumes : 0;
 	status = make_request(job, target, &err);
 	/* A file without records need not be sent: all of its keys have newer values. */
 	if (status == PE_OK && step == PE_JOB_PUT && job->body.messages == 0)
@@ -563,15 +564,19 @@ claim(PeWorker *worker, PeBatchJob *job)
 	return written;
 }
 
+/* An answer to a request begun before resume() blocks nothing: the next look at the tables tells the job. */
 static pe_written
 report(PeWorker *worker, PeBatchJob *job)
 {
 	PeTarget *target = target_of(worker, job->enrichment_id);
 	bool blocked = job->job.block != PE_BLOCK_NONE;
-	pe_written written =
-	    pe_delivery_report(job->enrichment_id, job->job.block, job->job.reason,
-	                       blocked ? PE_PROBE_PERIOD : -1, target != NULL ? target->resumes : 0);
+	int64 resumes = target != NULL ? target->resumes : 0;
+	pe_written written;
 
+	if (blocked && job->resumes != resumes)
+		return PE_WRITTEN;
+	written = pe_delivery_report(job->enrichment_id, job->job.block, job->job.reason,
+	                             blocked ? PE_PROBE_PERIOD : -1, resumes);
 	if (written != PE_WRITTEN || target == NULL)
 		return written;
 	if (target->blocked != job->job.block)

@@ -50,6 +50,7 @@ typedef struct PeBatchJob
 	int budget_start; /* PE_JOB_BUDGET: where the next page begins, and what was counted so far */
 	int budget_count;
 	PeFailedRead *read; /* PE_JOB_READ */
+	int64 resumes;      /* the target's, when the last request was begun */
 	int64 known;        /* refused records whose key is known */
 } PeBatchJob;
 

@@ -100,6 +100,13 @@ function take(request, response) {
     response.end(JSON.stringify({ access_token: 'sink', token_type: 'bearer', expires_in: 86399 }));
     return;
   }
+  // The worker also looks after what failed late: nothing did.
+  if (!request.url.startsWith('/collection/')) {
+    request.resume();
+    response.setHeader('content-type', 'application/json');
+    response.end('{}');
+    return;
+  }
   count.requests++;
   count.versions[request.httpVersion] = (count.versions[request.httpVersion] ?? 0) + 1;
   let found = 0;

@@ -210,6 +210,15 @@ query("UPDATE profenrich.delivery_state SET held_until = now()");
 set(resend_gap => '0');
 delivered('and is delivered then');
 
+# An answer to a request that was begun before resume() blocks nothing.
+$rule = $platform->fault(path => '/files/part-00001', method => 'PUT', count => 1, action => { delay_ms => 2000, status => 404 });
+enqueue($node, $id, 1, 1000);
+ok(wait_for_fault($rule), 'an upload is under way that will be refused');
+query("SELECT profenrich.resume('churn')");
+wait_until($node, "SELECT count(*) > 0 FROM profenrich.delivery_log WHERE outcome = 'configuration' AND http_status = 404 AND at > now() - interval '1 min'", 'it is');
+delivered('but somebody has resumed meanwhile');
+unlike(slurp_file($node->logfile), qr/blocked: configuration/, 'nothing was blocked');
+
 # Memory, with files of the full size: what the worker holds is one file.
 set(batch_file_size => '16MB');
 query("SELECT profenrich.pause('churn')");
