@@ -12,12 +12,14 @@
 #include "utils/float.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "pg/column_sketch.h"
 #include "pg/report.h"
 #include "pg/rows.h"
 #include "pg/snapshot_table.h"
+#include "pg/source.h"
 
 #define MAX_TOP 1000
 
@@ -172,7 +174,9 @@ pe_describe_snapshot(PG_FUNCTION_ARGS)
 	pe_rows_begin(fcinfo, &row);
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
+	pe_push_snapshot_of_now();
 	day = pe_snapshot_day(table, PG_ARGISNULL(1) ? NULL : &date);
+	PopActiveSnapshot();
 	SPI_finish();
 	sketch =
 	    pe_sketch_source(pe_source_open(pe_snapshot_day_query(table, &day, 1), "snapshot_table"), day.date);

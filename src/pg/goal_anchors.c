@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "pg/features.h"
 #include "pg/goal.h"
@@ -97,6 +98,7 @@ read_days(const PeGoal *goal, PeGoalDays *days)
 	int result;
 
 	SPI_connect();
+	pe_push_snapshot_of_now();
 	/* A look into each partition instead of reading all rows. */
 	if (by_partition)
 		result = SPI_execute_with_args(
@@ -111,6 +113,7 @@ read_days(const PeGoal *goal, PeGoalDays *days)
 		                true, 0);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "reading the days failed: %s", SPI_result_code_string(result));
+	PopActiveSnapshot();
 	days->n_days = (int) SPI_processed;
 	days->days = MemoryContextAlloc(caller, sizeof(DateADT) * (days->n_days + 1));
 	for (int i = 0; i < days->n_days; i++)
@@ -132,12 +135,14 @@ last_full_day(const PeGoal *goal)
 	Datum value;
 
 	SPI_connect();
+	pe_push_snapshot_of_now();
 	if (SPI_execute(psprintf("SELECT (pg_catalog.max(e.%s)%s)::date - 1 FROM %s",
 	                         quote_identifier(goal->events_time),
 	                         goal->events_time_type == TIMESTAMPTZOID ? " AT TIME ZONE 'UTC'" : "",
 	                         pe_source_as(goal->events, "e")),
 	                true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "reading the newest event failed");
+	PopActiveSnapshot();
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 		day = DatumGetDateADT(value);

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 #include "pg/features.h"
 #include "pg/goal.h"
@@ -319,9 +320,11 @@ pe_goal_execute(const char *query)
 
 	/* Compiling a query over many partitions takes longer than running it. */
 	set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	pe_push_snapshot_of_now();
 	result = SPI_execute(query, true, 0);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "a query of a goal failed: %s", SPI_result_code_string(result));
+	PopActiveSnapshot();
 	AtEOXact_GUC(true, guc_level);
 }
 

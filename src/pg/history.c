@@ -16,6 +16,7 @@
 #include "commands/defrem.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -74,6 +75,15 @@ pe_history_relation(const PeSnapshotTable *table)
 	PeHistory *history = pe_history_open(table, false);
 
 	return OidIsValid(history->view) ? history->view_label : table->label;
+}
+
+void
+pe_history_hold(const PeSnapshotTable *table)
+{
+	PeHistory *history = pe_history_open(table, false);
+
+	if (OidIsValid(history->view))
+		LockRelationOid(history->view, AccessShareLock);
 }
 
 /* ---- making the store ------------------------------------------------------------------- */
@@ -184,6 +194,7 @@ pe_history_make(PeHistory *history)
 {
 	Relation rel = relation_open(history->table->relid, AccessShareLock);
 	TupleDesc desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	bool alone = !OidIsValid(history->store);
 
 	relation_close(rel, NoLock);
 	if (!OidIsValid(history->store))
@@ -200,8 +211,12 @@ pe_history_make(PeHistory *history)
 			                errmsg("%s has a column \"%s\", which its history needs for itself",
 			                       history->table->label, NameStr(attribute->attname)),
 			                errhint("Rename the column.")));
-		if (!has_column(history, attribute))
-			add_column(history, attribute, load_path_of_column(history->table->relid, attribute->attnum));
+		if (has_column(history, attribute))
+			continue;
+		if (!alone)
+			load_lock_exclusive(load_target_open(history->table->label, 0));
+		alone = true;
+		add_column(history, attribute, load_path_of_column(history->table->relid, attribute->attnum));
 	}
 	FreeTupleDesc(desc);
 	CommandCounterIncrement();
@@ -372,6 +387,19 @@ pe_history_drop_day(PeHistory *history, DateADT date)
 	prune(history);
 	pe_history_write_view(history);
 	return true;
+}
+
+Oid
+pe_history_view_to_change(Oid parent, DateADT date, bool new_columns)
+{
+	PeHistory *history = pe_history_open(pe_snapshot_table_load(parent), false);
+	DateADT newest;
+
+	if (!OidIsValid(history->store))
+		return InvalidOid;
+	if (!new_columns && (!pe_history_newest(history, &newest) || date > newest))
+		return InvalidOid;
+	return history->view;
 }
 
 void

@@ -30,7 +30,13 @@ extern PeHistory *pe_history_open(const PeSnapshotTable *table, bool make);
 /* The relation in which every loaded day of the table can be read: the view, or the table. */
 extern const char *pe_history_relation(const PeSnapshotTable *table);
 
-/* Makes what is missing: the store, its newer columns. */
+/* Locks the view as reading it would, to the end of the transaction. */
+extern void pe_history_hold(const PeSnapshotTable *table);
+
+/*
+ * Makes what is missing: the store, its newer columns. A store that gets columns cannot be read until the
+ * transaction ends: then nobody reads the table either.
+ */
 extern void pe_history_make(PeHistory *history);
 
 /* Writes the view anew: the table's columns, and the days that the store holds. */
@@ -44,6 +50,9 @@ extern bool pe_history_newest(const PeHistory *history, DateADT *date);
  * deleted, and the view follows.
  */
 extern bool pe_history_drop_day(PeHistory *history, DateADT date);
+
+/* The view, if it is written anew when this day is loaded; InvalidOid otherwise. */
+extern Oid pe_history_view_to_change(Oid parent, DateADT date, bool new_columns);
 
 /* A load has published a day: the store forgets it, and the view, if need be made anew, gets new columns. */
 extern void pe_history_follow(Oid parent, DateADT date, bool new_columns);

@@ -32,6 +32,8 @@
 #include "pg/progress.h"
 #include "pg/rows.h"
 #include "pg/snapshot_settings.h"
+#include "pg/source.h"
+#include "pg/suppression.h"
 
 PG_FUNCTION_INFO_V1(pe_compact_history);
 PG_FUNCTION_INFO_V1(pe_set_retention);
@@ -209,6 +211,8 @@ count_rows(const Full *day)
 /*
  * The long part, which readers do not notice: every day into the store, while nobody changes
  * it. Then the short one: the partitions go, and the view shows the days from the store.
+ * Those who change rows wait for the table, not for a partition: they would hold up the short
+ * part with a lock on the table.
  */
 static void
 compact(PeHistory *history, List *days)
@@ -216,6 +220,8 @@ compact(PeHistory *history, List *days)
 	ListCell *cell;
 	uint64 done = 0;
 
+	LockRelationOid(history->table->relid, ShareLock);
+	pe_history_make(history);
 	foreach (cell, days)
 	{
 		Full *day = lfirst(cell);
@@ -227,6 +233,7 @@ compact(PeHistory *history, List *days)
 		take_day(history, day->partition, day->date, &day->ended, &day->added);
 		enter_day(history, day);
 	}
+	load_analyze(history->store_label);
 	foreach (cell, days)
 		load_unpublish(load_target_open(history->table->label, ((Full *) lfirst(cell))->date));
 	pe_history_write_view(history);
@@ -252,6 +259,41 @@ check_interval(const char *name, const Interval *interval)
 		                errmsg("%s must be one day at least, and no part of it negative", name)));
 }
 
+/* Rows that came after its snapshot would go with their partition. */
+static void
+check_isolation(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+		        (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+		         errmsg("compact_history() cannot run in a transaction with isolation level repeatable read "
+		                "or serializable"),
+		         errdetail("Its snapshot may be older than rows of the days to compact."),
+		         errhint("Run it under read committed.")));
+}
+
+/* The caller's table; nobody else loads, compacts or drops days of it until the transaction ends. */
+static PeSnapshotTable *
+own_and_hold(const char *name)
+{
+	PeSnapshotTable *table = pe_snapshot_table_own(name);
+
+	load_lock_name(load_target_open(table->label, 0));
+	/* It may have got columns while we waited. */
+	return pe_snapshot_table_load(table->relid);
+}
+
+static DateADT
+newest_day(const PeSnapshotTable *table)
+{
+	DateADT newest;
+
+	pe_push_snapshot_of_now();
+	newest = pe_snapshot_day(table, NULL).date;
+	PopActiveSnapshot();
+	return newest;
+}
+
 /* compact_history(snapshot_table, older_than) -> (snapshot_date, rows, ended, added) */
 Datum
 pe_compact_history(PG_FUNCTION_ARGS)
@@ -264,18 +306,19 @@ pe_compact_history(PG_FUNCTION_ARGS)
 	PeRow row;
 
 	load_check_session("compact_history()");
+	check_isolation();
 	check_interval("older_than", older_than);
 	pe_rows_begin(fcinfo, &row);
-	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	check_compactable(table);
 	SPI_connect();
-	load_lock_name(load_target_open(table->label, 0));
+	/* Or forget() would not find what we have moved. */
+	pe_suppression_hold();
+	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	check_compactable(table);
 	history = pe_history_open(table, true);
-	days = full_days(history, days_back(pe_snapshot_day(table, NULL).date, older_than));
+	days = full_days(history, days_back(newest_day(table), older_than));
 	if (days != NIL)
 	{
 		pe_progress_begin(PE_PROGRESS_LOAD, table->name);
-		pe_history_make(history);
 		compact(history, days);
 		pe_progress_end();
 	}
@@ -348,7 +391,7 @@ expired_days(const PeSnapshotTable *table)
 
 	if (settings.keep == NULL)
 		return NIL;
-	return days_before(table, days_back(pe_snapshot_day(table, NULL).date, settings.keep));
+	return days_before(table, days_back(newest_day(table), settings.keep));
 }
 
 static void
@@ -371,9 +414,8 @@ pe_apply_retention(PG_FUNCTION_ARGS)
 
 	load_check_session("apply_retention()");
 	pe_rows_begin_single(fcinfo, &row);
-	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
-	load_lock_name(load_target_open(table->label, 0));
+	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	days = expired_days(table);
 	drop_days(table, days);
 	SPI_finish();
@@ -394,7 +436,7 @@ drop_days_at_once(const PeSnapshotTable *table, List *days)
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool dropped = true;
 
-	if (!ConditionalLockRelationOid(table->relid, AccessExclusiveLock))
+	if (!load_try_lock_exclusive(load_target_open(table->label, 0)))
 		return false;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();

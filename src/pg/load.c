@@ -233,6 +233,8 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	pe_validation_gate(target, load_qualify(target->schema, target->aside), origin);
 	pe_progress_publish("building indexes", (uint64) origin->rows, (uint64) origin->rows);
 	load_target_build_indexes(target);
+	pe_progress_publish("analyzing", (uint64) origin->rows, (uint64) origin->rows);
+	load_analyze(load_qualify(target->schema, target->aside));
 	load_publish(target, plan, origin);
 	pe_audit(origin->function, target->label, "{\"snapshot_date\": \"%s\", \"rows\": " INT64_FORMAT "}",
 	         load_date_text(date), origin->rows);

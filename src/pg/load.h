@@ -281,6 +281,8 @@ extern char *load_column_definition(const char *name, Oid type, int32 typmod, Oi
 extern void load_comment_path(const char *label, const LoadColumn *column);
 /* Run one utility statement as the caller; SPI is connected. */
 extern void load_execute(const char *sql);
+/* Statistics for plans made at once, before autovacuum comes by: a sample, whose size is bounded. */
+extern void load_analyze(const char *label);
 
 /* Where a load came from, for the bookkeeping. */
 typedef struct LoadOrigin
@@ -302,6 +304,10 @@ typedef struct LoadOrigin
  * while the table does not exist yet.
  */
 extern void load_lock_name(const LoadTarget *target);
+/* Keeps all others from the table and our views of it, also readers; raises when these do not make way. */
+extern void load_lock_exclusive(LoadTarget *target);
+/* The same without waiting; false: somebody is there. */
+extern bool load_try_lock_exclusive(LoadTarget *target);
 /* Attach the partition, replacing the date's old one; move the view on; write it down. */
 extern void load_publish(LoadTarget *target, const LoadPlan *plan, const LoadOrigin *origin);
 

@@ -4,9 +4,9 @@
  *		under the table's lock, and the view of the newest day moves on.
  *
  * A new day needs a lock on the table that readers do not notice. A day loaded
- * again, and new columns, need the exclusive lock; so does the view. These are
- * polled for before they are queued for, so that a long reader delays the load and
- * not everybody behind it.
+ * again, and new columns, need the exclusive lock; so do the views. These are
+ * polled for, all or none of them, before they are queued for, so that a long reader delays the load and
+ * not everybody behind it, and that nobody who holds one of them waits for another of ours.
  */
 #include "postgres.h"
 
@@ -53,6 +53,15 @@
 
 static const char view_mark[] = "kept by profenrich";
 
+#define MAX_LOCKS 3
+
+/* A relation to be locked. */
+typedef struct Lock
+{
+	Oid relid;
+	LOCKMODE mode;
+} Lock;
+
 typedef struct Publish
 {
 	LoadTarget *target;
@@ -63,6 +72,8 @@ typedef struct Publish
 	Oid replaced; /* the date's old partition */
 	bool new_columns;
 	bool may_poll;
+	Lock locks[MAX_LOCKS]; /* the views first: readers take them first, too */
+	int nlocks;
 } Publish;
 
 void
@@ -77,15 +88,44 @@ load_lock_name(const LoadTarget *target)
 }
 
 static void
-lock_relation(const Publish *publish, Oid relid, LOCKMODE mode)
+want_lock(Publish *publish, Oid relid, LOCKMODE mode)
+{
+	if (OidIsValid(relid))
+		publish->locks[publish->nlocks++] = (Lock){relid, mode};
+}
+
+/* All of them, or none. */
+static bool
+try_locks(const Publish *publish)
+{
+	for (int i = 0; i < publish->nlocks; i++)
+	{
+		if (ConditionalLockRelationOid(publish->locks[i].relid, publish->locks[i].mode))
+			continue;
+		while (--i >= 0)
+			UnlockRelationOid(publish->locks[i].relid, publish->locks[i].mode);
+		return false;
+	}
+	return true;
+}
+
+static void
+queue_for_locks(const Publish *publish)
+{
+	for (int i = 0; i < publish->nlocks; i++)
+		LockRelationOid(publish->locks[i].relid, publish->locks[i].mode);
+}
+
+static void
+lock_relations(const Publish *publish)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), POLL_MS);
 
-	while (!ConditionalLockRelationOid(relid, mode))
+	while (!try_locks(publish))
 	{
 		if (!publish->may_poll || GetCurrentTimestamp() >= until)
 		{
-			LockRelationOid(relid, mode);
+			queue_for_locks(publish);
 			break;
 		}
 		pe_progress_publish("waiting for lock", 0, 0);
@@ -436,7 +476,7 @@ write_books(const LoadTarget *target, const char *partition, const LoadOrigin *o
 
 /* ---- the whole step ---- */
 
-/* Locks what will be changed, the view first: readers take it first, too. */
+/* Locks what will be changed. */
 static bool
 lock_all(Publish *publish)
 {
@@ -450,12 +490,15 @@ lock_all(Publish *publish)
 	if (!OidIsValid(publish->parent))
 		return view_usable;
 	look(publish);
-	if (view_usable && OidIsValid(publish->view_relid) &&
+	if (view_usable &&
 	    (publish->new_columns || !newest_date(publish->parent, &newest) || target->date >= newest))
-		lock_relation(publish, publish->view_relid, AccessExclusiveLock);
-	lock_relation(publish, publish->parent,
-	              publish->new_columns || OidIsValid(publish->replaced) ? AccessExclusiveLock
-	                                                                    : ShareUpdateExclusiveLock);
+		want_lock(publish, publish->view_relid, AccessExclusiveLock);
+	want_lock(publish, pe_history_view_to_change(publish->parent, target->date, publish->new_columns),
+	          AccessExclusiveLock);
+	want_lock(publish, publish->parent,
+	          publish->new_columns || OidIsValid(publish->replaced) ? AccessExclusiveLock
+	                                                                : ShareUpdateExclusiveLock);
+	lock_relations(publish);
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(publish->parent)))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 		                errmsg("table %s was dropped during the load", target->label)));
@@ -537,19 +580,55 @@ load_publish(LoadTarget *target, const LoadPlan *plan, const LoadOrigin *origin)
 	with_lock_timeout(&publish, publish_locked, origin, "Nothing was loaded.");
 }
 
+/* The table and our views of it. False: <table>_latest is not ours, or not there. */
+static bool
+want_exclusive_locks(Publish *publish)
+{
+	bool view_usable;
+
+	load_lock_name(publish->target);
+	publish->parent = publish->target->relid;
+	view_usable = find_view(publish) && OidIsValid(publish->view_relid);
+	if (view_usable)
+		want_lock(publish, publish->view_relid, AccessExclusiveLock);
+	want_lock(publish, pe_history_open(pe_snapshot_table_load(publish->parent), false)->view,
+	          AccessExclusiveLock);
+	want_lock(publish, publish->parent, AccessExclusiveLock);
+	return view_usable;
+}
+
+static void
+lock_exclusive(Publish *publish, const LoadOrigin *origin)
+{
+	(void) want_exclusive_locks(publish);
+	lock_relations(publish);
+}
+
+void
+load_lock_exclusive(LoadTarget *target)
+{
+	Publish publish = {target};
+
+	with_lock_timeout(&publish, lock_exclusive, NULL, "Nothing was changed.");
+}
+
+bool
+load_try_lock_exclusive(LoadTarget *target)
+{
+	Publish publish = {target};
+
+	(void) want_exclusive_locks(&publish);
+	return try_locks(&publish);
+}
+
 static void
 unpublish_locked(Publish *publish, const LoadOrigin *origin)
 {
 	LoadTarget *target = publish->target;
-	bool view_usable;
+	bool view_usable = want_exclusive_locks(publish);
 	DateADT newest;
 
-	load_lock_name(target);
-	publish->parent = target->relid;
-	view_usable = find_view(publish) && OidIsValid(publish->view_relid);
-	if (view_usable)
-		lock_relation(publish, publish->view_relid, AccessExclusiveLock);
-	lock_relation(publish, publish->parent, AccessExclusiveLock);
+	lock_relations(publish);
 	look(publish);
 	if (!OidIsValid(publish->replaced) &&
 	    pe_history_drop_day(pe_history_open(pe_snapshot_table_load(publish->parent), false), target->date))

@@ -70,6 +70,12 @@ load_execute(const char *sql)
 		elog(ERROR, "statement of the load failed: %s", SPI_result_code_string(result));
 }
 
+void
+load_analyze(const char *label)
+{
+	load_execute(psprintf("ANALYZE %s", label));
+}
+
 static void
 refuse(const LoadTarget *target, const char *what, const char *hint)
 {

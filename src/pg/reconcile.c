@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "pg/audit.h"
 #include "pg/enrichment_define.h"
@@ -466,7 +467,9 @@ reconcile_snapshot(FunctionCallInfo fcinfo, Reconcile *reconcile)
 	reconcile->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	reconcile->enrichment_id = pe_queue_find(reconcile->name).enrichment_id;
 	reconcile->table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	pe_push_snapshot_of_now();
 	reconcile->day = pe_snapshot_day(reconcile->table, PG_ARGISNULL(2) ? NULL : &date);
+	PopActiveSnapshot();
 	if (reconcile->day.compacted)
 		reconcile->table->label = pe_history_relation(reconcile->table);
 	reconcile->taken_at = PG_ARGISNULL(3) ? reconcile->day.exported_at : PG_GETARG_TIMESTAMPTZ(3);

@@ -28,6 +28,7 @@
 #include "pg/owner.h"
 #include "pg/snapshot_identity.h"
 #include "pg/snapshot_table.h"
+#include "pg/source.h"
 
 #define MAX_IDENTITIES 1000 /* of one profile over all days */
 
@@ -89,14 +90,17 @@ changed_columns(const PeSnapshotTable *table)
 	return psprintf("array_remove(ARRAY[%s]::text[], NULL)", sql.data);
 }
 
-/* The rows of a day, one for each key: t, key, identities. */
+/* The rows of a day, one for each key: t, key, identities. A bare t could be a column of the table's. */
 static char *
 profiles_of_day(const PeSnapshotTable *table, const PeIdentitySql *identity, int parameter)
 {
-	return psprintf("SELECT DISTINCT ON (key) t, key, identities FROM (SELECT t, %s AS key, %s AS identities"
+	const char *relation = pe_history_relation(table);
+
+	return psprintf("SELECT DISTINCT ON (key) t, key, identities"
+	                " FROM (SELECT (t.*)::%s AS t, %s AS key, %s AS identities"
 	                " FROM %s AS t WHERE t." LOAD_DATE_COLUMN " = $%d) AS day"
 	                " WHERE key IS NOT NULL ORDER BY key",
-	                identity->key, identity->identities, pe_history_relation(table), parameter);
+	                relation, identity->key, identity->identities, relation, parameter);
 }
 
 /* WITH a, b, links: the profiles of both days, and who shares how many identities with whom. */
@@ -138,22 +142,13 @@ diff_query(const PeSnapshotTable *table)
 	    with_links(table), changed_columns(table));
 }
 
-/* Arguments snapshot_table, before, after; both days must be loaded. */
-static PeSnapshotTable *
-open_days(FunctionCallInfo fcinfo, Datum *days)
+static Datum
+loaded_day(const PeSnapshotTable *table, DateADT date)
 {
-	PeSnapshotTable *table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-
-	for (int i = 0; i < 2; i++)
-	{
-		DateADT date = PG_GETARG_DATEADT(1 + i);
-
-		(void) pe_snapshot_day(table, &date);
-		days[i] = DateADTGetDatum(date);
-	}
-	return table;
+	return DateADTGetDatum(pe_snapshot_day(table, &date).date);
 }
 
+/* Arguments snapshot_table, before, after; both days must be loaded. */
 static Datum
 compare_days(FunctionCallInfo fcinfo, char *(*query)(const PeSnapshotTable *), const char *select)
 {
@@ -164,10 +159,14 @@ compare_days(FunctionCallInfo fcinfo, char *(*query)(const PeSnapshotTable *), c
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	table = open_days(fcinfo, days);
+	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	pe_push_snapshot_of_now();
+	for (int i = 0; i < 2; i++)
+		days[i] = loaded_day(table, PG_GETARG_DATEADT(1 + i));
 	guc_level = server_names_only();
 	return_query(fcinfo, psprintf("%s %s", query(table), select), 2, types, days);
 	AtEOXact_GUC(true, guc_level);
+	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -206,8 +205,8 @@ pe_identity_links(PG_FUNCTION_ARGS)
 static ArrayType *
 widen(const PeSnapshotTable *table, const PeIdentitySql *identity, ArrayType *known)
 {
-	char *sql = psprintf("SELECT array_agg(DISTINCT i) FROM %s AS t CROSS JOIN LATERAL"
-	                     " unnest(%s) AS i WHERE %s",
+	char *sql = psprintf("SELECT array_agg(DISTINCT u.identity) FROM %s AS t CROSS JOIN LATERAL"
+	                     " unnest(%s) AS u(identity) WHERE %s",
 	                     pe_history_relation(table), identity->identities,
 	                     pe_snapshot_identity_filter(identity, known));
 	bool isnull;
@@ -305,6 +304,7 @@ pe_profile_history(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	pe_push_snapshot_of_now();
 	guc_level = server_names_only();
 	identity = pe_snapshot_identity_sql(table);
 	identities = all_identities(table, &identity, text_to_cstring(PG_GETARG_TEXT_PP(1)));
@@ -314,6 +314,7 @@ pe_profile_history(PG_FUNCTION_ARGS)
 		return_query(fcinfo, history_query(table, &identity, identities), 1, types, values);
 	}
 	AtEOXact_GUC(true, guc_level);
+	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -112,7 +112,7 @@ ids_in(const char *code, const Datum *identities, int count)
 	{
 		char *identity = TextDatumGetCString(identities[i]);
 
-		if (strncmp(identity, code, length) == 0 && identity[length] == ':')
+		if (pg_strncasecmp(identity, code, length) == 0 && identity[length] == ':')
 			ids[found++] = CStringGetTextDatum(identity + length + 1);
 	}
 	if (found == 0)

@@ -6,14 +6,11 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 
-#include "pg/compat.h"
 #include "pg/owner.h"
 #include "pg/snapshot_settings.h"
 
@@ -90,14 +87,4 @@ pe_snapshot_settings_forget(const char *schema, const char *name)
 
 	pe_owner_execute("DELETE FROM profenrich.snapshot_setting WHERE schema_name = $1 AND table_name = $2", 2,
 	                 types, values, NULL, false, 0);
-}
-
-PeSnapshotTable *
-pe_snapshot_table_own(const char *name)
-{
-	PeSnapshotTable *table = pe_snapshot_table_open(name);
-
-	if (!pe_relation_ownercheck(table->relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(table->relid));
-	return table;
 }

@@ -30,7 +30,4 @@ extern void pe_snapshot_setting_put(Oid relid, const char *column, Oid type, Dat
 /* A table made under the name of one that was dropped begins without its settings. */
 extern void pe_snapshot_settings_forget(const char *schema, const char *name);
 
-/* pe_snapshot_table_open, of a table that the current user owns; raises otherwise. */
-extern PeSnapshotTable *pe_snapshot_table_own(const char *name);
-
 #endif /* PE_SNAPSHOT_SETTINGS_H */

@@ -9,15 +9,19 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
 
+#include "pg/compat.h"
 #include "pg/env.h"
 #include "pg/history.h"
 #include "pg/load.h"
@@ -81,20 +85,41 @@ table_of_latest(Oid view)
 	return relid;
 }
 
-PeSnapshotTable *
-pe_snapshot_table_open(const char *name)
+/* The table that a name means, of the relation that has it. */
+static Oid
+table_behind(Oid relid, const char *name)
 {
-	Oid relid = pe_source_open(name, "snapshot")->relid;
-
 	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW)
 		relid = table_of_latest(relid);
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 		        (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is no table of snapshots", name),
 		         errhint("Name a table that load_snapshot has filled: profenrich.snapshots lists them.")));
+	return relid;
+}
+
+PeSnapshotTable *
+pe_snapshot_table_open(const char *name)
+{
+	Oid relid = table_behind(pe_source_open(name, "snapshot")->relid, name);
+	PeSnapshotTable *table;
+
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
 	    pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(relid));
+	table = pe_snapshot_table_load(relid);
+	pe_history_hold(table);
+	return table;
+}
+
+PeSnapshotTable *
+pe_snapshot_table_own(const char *name)
+{
+	RangeVar *range = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	Oid relid = table_behind(RangeVarGetRelid(range, NoLock, true), name);
+
+	if (!pe_relation_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 	return pe_snapshot_table_load(relid);
 }
 

@@ -58,9 +58,16 @@ extern PeSnapshotTable *pe_snapshot_table_load(Oid relid);
 
 /*
  * The table of that name, or of that <table>_latest; raises when it cannot be a table
- * of snapshots, or is not the current user's to read. Needs an active snapshot.
+ * of snapshots, or is not the current user's to read. Needs an active snapshot. The table and its
+ * history are locked as by reading them: see pe_push_snapshot_of_now().
  */
 extern PeSnapshotTable *pe_snapshot_table_open(const char *name);
+
+/*
+ * The same for its owner, who is going to change something; raises when the current user is not. Not
+ * locked: load_lock_name() comes before any lock on the table.
+ */
+extern PeSnapshotTable *pe_snapshot_table_own(const char *name);
 
 /* The day of that date, or the newest one (date NULL); raises when it is not loaded. SPI must be connected.
  */

@@ -177,6 +177,31 @@ describe(const char *query, const char *argument)
 	return desc;
 }
 
+/* Of now, for what is locked already. */
+static Snapshot
+snapshot_of_now(void)
+{
+	return IsolationUsesXactSnapshot() ? GetActiveSnapshot() : GetTransactionSnapshot();
+}
+
+void
+pe_push_snapshot_of_now(void)
+{
+	PushActiveSnapshot(snapshot_of_now());
+}
+
+/* The statement's own snapshot, which is older, stays active meanwhile: what this one sees is not vacuumed
+ * away. */
+static char *
+take_snapshot(void)
+{
+	Snapshot snapshot = snapshot_of_now();
+	char *serialized = palloc(EstimateSnapshotSpace(snapshot));
+
+	SerializeSnapshot(snapshot, serialized);
+	return serialized;
+}
+
 PeSource *
 pe_source_open(const char *text, const char *argument)
 {
@@ -196,6 +221,7 @@ pe_source_open(const char *text, const char *argument)
 		source->from = quote_qualified_identifier(schema, relation);
 		source->name = psprintf("\"%s.%s\"", schema, relation);
 		source->desc = describe(psprintf("SELECT * FROM %s", source->from), argument);
+		source->snapshot = take_snapshot();
 		return source;
 	}
 	error_context_stack = &callback;
@@ -207,6 +233,7 @@ pe_source_open(const char *text, const char *argument)
 		source->desc = describe(statement, argument);
 	}
 	error_context_stack = callback.previous;
+	source->snapshot = take_snapshot();
 	return source;
 }
 
@@ -399,9 +426,11 @@ pe_source_read(const PeSource *source, const int *columns, int ncolumns, int fla
 		set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
 	SPI_connect();
+	PushActiveSnapshot(RestoreSnapshot(source->snapshot));
 	result = SPI_execute_extended(query, &options);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "reading the source failed: %s", SPI_result_code_string(result));
+	PopActiveSnapshot();
 	SPI_finish();
 	if (guc_level > 0)
 		AtEOXact_GUC(true, guc_level);

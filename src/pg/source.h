@@ -22,6 +22,7 @@ typedef struct PeSource
 	Oid relid;        /* InvalidOid for a query */
 	const char *from; /* what stands after FROM: a qualified name, or (query) */
 	TupleDesc desc;   /* columns: names and types; no dropped ones among them */
+	char *snapshot;   /* of the moment at which it was locked, serialized */
 } PeSource;
 
 /* How to read. */
@@ -43,6 +44,10 @@ typedef bool (*pe_source_row)(void *arg, TupleTableSlot *slot);
  * running it. argument is the SQL argument's name, for messages. Raises: undefined
  * table, wrong object type, syntax error, more than one statement, a statement that
  * writes or locks. Needs an active snapshot.
+ *
+ * Its tables are locked from here on, against changes of their shape, and what it will show is of
+ * this moment: the statement's snapshot may be older than a partition that took its place
+ * while we waited for the lock, and would show it empty.
  */
 extern PeSource *pe_source_open(const char *text, const char *argument);
 
@@ -59,12 +64,18 @@ extern int pe_source_need_column(const PeSource *source, const char *name, const
 extern bool pe_source_is_unique(const PeSource *source, int column);
 
 /*
- * Runs the source under the active snapshot as the current user, privileges, row
+ * Runs the source as the current user, privileges, row
  * security and all, and calls row for each row. columns lists which of desc's
  * columns to read, in slot order; NULL reads all. Returns the number of rows given
  * to the callback. Only the listed columns need the reader's SELECT privilege.
  */
 extern uint64 pe_source_read(const PeSource *source, const int *columns, int ncolumns, int flags,
                              pe_source_row row, void *arg);
+
+/*
+ * What is read from here to PopActiveSnapshot is seen as it is now: for relations that are locked
+ * already, for the same reason. In a transaction with one snapshot it stays that one.
+ */
+extern void pe_push_snapshot_of_now(void);
 
 #endif /* PE_SOURCE_H */

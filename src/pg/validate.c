@@ -72,6 +72,7 @@ pe_validate_snapshot(PG_FUNCTION_ARGS)
 	pe_rows_begin(fcinfo, &row);
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
+	pe_push_snapshot_of_now();
 	settings = pe_snapshot_settings(table->schema, table->name);
 	if (settings.validation != NULL)
 		pe_validate_options_set(&options, settings.validation);
@@ -80,6 +81,7 @@ pe_validate_snapshot(PG_FUNCTION_ARGS)
 	day = pe_snapshot_day(table, PG_ARGISNULL(1) ? NULL : &date);
 	foreach (cell, pe_validate(table, pe_snapshot_day_query(table, &day, 1), day.date, &options))
 		put_verdict(&row, lfirst(cell));
+	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -243,6 +245,9 @@ pe_validation_gate(const LoadTarget *target, const char *aside, const LoadOrigin
 	if (settings.validation == NULL)
 		return;
 	pe_progress_publish("validating", (uint64) origin->rows, (uint64) origin->rows);
+	/* Reading the previous days locks the table until we commit: not while another load waits to change it.
+	 */
+	load_lock_name(target);
 	pe_validate_options_set(&options, settings.validation);
 	verdicts = validate_aside(target, aside, &options);
 	words = failures(verdicts, &count);
