@@ -18,6 +18,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -208,6 +209,17 @@ count_rows(const Full *day)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
+/* How many rows are the same the planner cannot know; it must not look for each of them among all others. */
+static int
+hash_joins_only(void)
+{
+	int level = NewGUCNestLevel();
+
+	set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
 /*
  * The long part, which readers do not notice: every day into the store, while nobody changes
  * it. Then the short one: the partitions go, and the view shows the days from the store.
@@ -219,9 +231,11 @@ compact(PeHistory *history, List *days)
 {
 	ListCell *cell;
 	uint64 done = 0;
+	int guc_level;
 
 	LockRelationOid(history->table->relid, ShareLock);
 	pe_history_make(history);
+	guc_level = hash_joins_only();
 	foreach (cell, days)
 	{
 		Full *day = lfirst(cell);
@@ -233,6 +247,7 @@ compact(PeHistory *history, List *days)
 		take_day(history, day->partition, day->date, &day->ended, &day->added);
 		enter_day(history, day);
 	}
+	AtEOXact_GUC(true, guc_level);
 	load_analyze(history->store_label);
 	foreach (cell, days)
 		load_unpublish(load_target_open(history->table->label, ((Full *) lfirst(cell))->date));
