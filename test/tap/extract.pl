@@ -5,6 +5,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use File::Copy qw(copy);
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -137,6 +138,49 @@ is(overlapping(@{ ranges() }[ $before .. $#{ ranges() } ]), 0, 'as the setting s
 $platform->clear_faults;
 like(failure("SET temp_file_limit = '10kB'; SELECT load_snapshot('aep', 'nothing', merge_policy => 'parts')"), qr/exceed temp_file_limit/, 'temp_file_limit holds');
 is(leftovers(), '0', 'nothing is left behind');
+
+# --- a night that fails, and the next one ---
+
+sub many { my ($day) = @_; open my $json, '>', $platform->snapshot_folder("2026-11-$day", 'nights') . "/many$day.json" or die;
+	print {$json} qq({"_id":"$day-$_","_acme":{"a":$_,"c":"text $_ of a line that is long enough"}}\n) for 1 .. 4000; close $json; return }
+many($_) for 20 .. 23;
+my $nights = "CALL load_missing_snapshots('aep', 'nights', merge_policy => 'nights')";
+my $per_day = 'SELECT snapshot_date, count(*), count(DISTINCT id) FROM nights GROUP BY 1 ORDER BY 1';
+sub part_requests { my ($day) = @_; return scalar grep { $_->{target} =~ m{/files/.*path=many$day} } @{ $platform->requests } }
+$platform->fault(path => '/files/.*path=many21', after => 1, action => { status => 403 });
+($out, $err) = session($nights);
+like($err, qr/ERROR/, 'a download that is refused on the second of four days');
+is(sql($per_day), '2026-11-20|4000|4000', 'the day before it is loaded');
+is(leftovers(), '0', 'and of the one that was begun nothing is left');
+$platform->clear_faults;
+$before = part_requests(20);
+$platform->fault(path => '/files/.*path=many22', after => 1, count => 1, action => { revoke_token => JSON::PP::true() });
+$platform->fault(path => '/files/.*path=many23', after => 1, count => 1, action => { cut => 'mid_reply' });
+($out, $err) = session($nights);
+is($out, '3|0|0', 'the next call loads what is missing, over an expired token and a cut');
+is(sql($per_day), join("\n", map { "2026-11-$_|4000|4000" } 20 .. 23), 'each day whole, and nothing twice');
+is(part_requests(20), $before, 'what is there is not downloaded again');
+$platform->clear_faults;
+($out, $err) = session($nights);
+is($out, '0|0|0', 'and then nothing is missing');
+
+# The session ends in the middle of a download: at the administrator's word, or with its client.
+many(24);
+for my $end ('pg_terminate_backend', 'pg_cancel_backend')
+{
+	$platform->fault(path => '/files/.*path=many24', after => 1, count => 1, action => { delay_ms => 30_000 });
+	my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $path, '-c', $nights ], '<', '/dev/null', '>', '/dev/null', '2>', \my $said);
+	ok($node->poll_query_until('postgres', 'SELECT coalesce(sum(size), 0) > 0 FROM pg_ls_tmpdir()'), "$end: a part has begun to come");
+	sql("SELECT $end(pid) FROM pg_stat_activity WHERE query ~ '^CALL load_missing'");
+	$run->finish;
+	like($said, qr/terminating connection|canceling statement/, 'the download ends with it');
+	is(leftovers(), '0', 'and leaves nothing');
+	is(sql("SELECT count(*) FROM nights WHERE snapshot_date = '2026-11-24'"), '0', 'nothing is loaded');
+	$platform->clear_faults;
+}
+($out, $err) = session($nights);
+is($out, '1|0|0', 'a retry picks up');
+is(sql("SELECT count(*), count(DISTINCT id) FROM nights WHERE snapshot_date = '2026-11-24'"), '4000|4000', 'all of it');
 
 # --- events ---
 
