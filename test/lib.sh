@@ -56,7 +56,7 @@ quietly() {
 BUILD_PACKAGES="gcc make libc6-dev postgresql-$PG_VERSION postgresql-server-dev-$PG_VERSION
 	libpq-dev libcurl4-openssl-dev libjson-c-dev libsnappy-dev libzstd-dev liblz4-dev zlib1g-dev"
 RUN_PACKAGES="python3 openssl procps util-linux"
-TEST_PACKAGES="clang clang-format libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy python3-pandas chromium python3-pil python3-yaml python3-jsonschema python3-prometheus-client postgresql-$PG_VERSION-cron libfaketime r-base-core r-cran-nnet openssh-server"
+TEST_PACKAGES="clang clang-format libclang-rt-14-dev perl libipc-run-perl python3-sklearn python3-xgboost python3-numpy python3-pandas chromium python3-pil python3-yaml python3-jsonschema python3-prometheus-client postgresql-$PG_VERSION-cron libfaketime r-base-core r-cran-nnet openssh-server python3-asyncssh"
 
 # need_duckdb DIR: DuckDB from npm under DIR/node_modules, unless it is there already.
 need_duckdb() {

@@ -7,6 +7,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
+use IO::Handle ();
 use JSON::PP ();
 use POSIX ();
 use PostgreSQL::Test::Cluster;
@@ -231,6 +232,31 @@ is(sql("SELECT rows FROM load_export('sftp', 'large', 'large')"), '50000', 'sftp
 kill 'TERM', $sshd;
 waitpid $sshd, 0;
 like(failure($load), qr/could not connect|broke/, 'sftp: a server that is gone');
+
+# By a password, with a server that has a user of its own.
+{
+	my $password = 'pass:word, with \\ and "quotes"';
+	$sftp_port = PostgreSQL::Test::Cluster::get_free_port();
+	open my $to_server, '|-', "exec /usr/bin/python3 $FindBin::RealBin/../tools/sftp_by_password.py $sftp_port $ssh/host exporter > $ssh/by_password 2>&1" or die $!;
+	print {$to_server} "$password\n";
+	$to_server->flush;
+	my $until = time + 60;
+	until (slurp_file("$ssh/by_password") =~ /listening/) { die slurp_file("$ssh/by_password") if time > $until; sleep 0.05 }
+	$platform->write_secret('sftp', org_id => undef, client_secret => $password, hosts => '127.0.0.1');
+	sql("CREATE SERVER by_password $wrapper OPTIONS (url 'sftp://127.0.0.1:$sftp_port$exports', host_key '$print{host}');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (\"user\" 'exporter', secret_file 'sftp')");
+	$load =~ s/sftp/by_password/g;
+	is(sql("SELECT rows, files FROM load_export('by_password', 'profiles/5f0c/exportTime=202611230300', 'by_password')"), '4|2', 'sftp: by password');
+	$platform->write_secret('sftp', org_id => undef, client_secret => 'another', hosts => '127.0.0.1');
+	like(failure($load), qr/127.0.0.1 refuses the credentials\n.*password/s, 'sftp: a wrong password');
+	$platform->write_secret('sftp', org_id => undef, client_secret => $password, hosts => 'elsewhere.example');
+	like(failure($load), qr/secret file "sftp" does not allow host "127.0.0.1"/, 'sftp: a password goes where its file says');
+	sql("ALTER SERVER by_password OPTIONS (SET host_key '$print{other}')");
+	$platform->write_secret('sftp', org_id => undef, client_secret => $password, hosts => '127.0.0.1');
+	like(failure($load), qr/host key of 127.0.0.1:$sftp_port is not the expected one/, 'sftp: nor to a server with another host key');
+	is(leftovers(), '0', 'sftp: nothing is left behind');
+	close $to_server;
+}
 
 # --- options and rights ---
 
