@@ -10,6 +10,7 @@
 #ifndef PE_BASE_H
 #define PE_BASE_H
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +40,7 @@ typedef enum pe_status
 	PE_TYPE_MISMATCH,  /* a value does not fit the type it was asked for as */
 	PE_LIMIT,          /* beyond a stated bound (memory, size, depth, count) */
 	PE_IO,             /* reading a file or a stream failed */
+	PE_EXHAUSTED,      /* the system has no descriptor or memory left for it just now: try again later */
 	PE_CONFIGURATION,  /* a setting, secret or URL is missing or not allowed */
 	PE_UNREACHABLE,    /* no connection: name, route, refused, handshake, timeout */
 	PE_UNTRUSTED,      /* the peer's certificate or address is not acceptable */
@@ -133,6 +135,14 @@ pe_error_detail(pe_error *err, const char *format, ...)
 		pe_error_print(err->detail, sizeof(err->detail), format, args);
 		va_end(args);
 	}
+}
+
+/* What a failed system call means: PE_EXHAUSTED when it may succeed later as it is, else what is given. */
+static inline pe_status
+pe_status_of_errno(int error, pe_status otherwise)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ? PE_EXHAUSTED
+	                                                                                 : otherwise;
 }
 
 static inline pe_status

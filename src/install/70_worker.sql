@@ -30,7 +30,7 @@ COMMENT ON FUNCTION @extschema@.workers() IS 'this database''s worker, from shar
 CREATE VIEW @extschema@.worker_status AS SELECT * FROM @extschema@.workers();
 COMMENT ON VIEW @extschema@.worker_status IS 'this database''s worker: whether it runs, and what it is doing';
 COMMENT ON COLUMN @extschema@.worker_status.pid IS 'its process; null when none runs';
-COMMENT ON COLUMN @extschema@.worker_status.state IS 'running, starting, halted (the database refuses its acknowledgements), stopped (by stop_worker), no slot (max_worker_processes are in use), outdated (the extension is of another version than the library) or none';
+COMMENT ON COLUMN @extschema@.worker_status.state IS 'running, starting, halted (the database refuses its acknowledgements), short of resources (a connection or secret file could not be opened for want of descriptors or memory; it is tried again), stopped (by stop_worker), no slot (max_worker_processes are in use), outdated (the extension is of another version than the library) or none';
 COMMENT ON COLUMN @extschema@.worker_status.launcher_pid IS 'process that starts workers; null unless profenrich is in shared_preload_libraries';
 COMMENT ON COLUMN @extschema@.worker_status.started_at IS 'when it started';
 COMMENT ON COLUMN @extschema@.worker_status.seen_at IS 'when it last said so; once a second';
@@ -157,7 +157,8 @@ CREATE VIEW @extschema@.health_checks AS
 		CASE WHEN w.state OPERATOR(pg_catalog.=) 'no slot' THEN 'No background worker slot is free: increase max_worker_processes.'
 			WHEN w.state OPERATOR(pg_catalog.=) 'outdated' THEN 'Run ALTER EXTENSION profenrich UPDATE.'
 			WHEN w.pid IS NULL THEN 'Call profenrich.start_worker(), or add profenrich to shared_preload_libraries.'
-			WHEN w.state OPERATOR(pg_catalog.=) 'halted' THEN 'The server''s log tells why acknowledgements fail.' END AS hint
+			WHEN w.state OPERATOR(pg_catalog.=) 'halted' THEN 'The server''s log tells why acknowledgements fail.'
+			WHEN w.state OPERATOR(pg_catalog.=) 'short of resources' THEN 'Raise the limit of open files of the server''s processes or of the system; the server''s log tells what could not be opened.' END AS hint
 	FROM (SELECT) one LEFT JOIN @extschema@.worker_status w ON true
 	UNION ALL
 	SELECT 'worker heartbeat', w.seen_at OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '1 minute'::interval),

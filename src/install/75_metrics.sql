@@ -13,7 +13,7 @@ CREATE VIEW @extschema@.metric_values AS
 	UNION ALL
 	SELECT m.name, '{}', m.value
 	FROM (SELECT) one LEFT JOIN @extschema@.worker_status w ON true CROSS JOIN LATERAL (VALUES
-		('profenrich_worker_up', (w.pid IS NOT NULL AND w.state OPERATOR(pg_catalog.=) 'running')::integer::double precision),
+		('profenrich_worker_up', (w.pid IS NOT NULL AND w.state OPERATOR(pg_catalog.=) ANY ('{running,short of resources}'::text[]))::integer::double precision),
 		('profenrich_launcher_up', (w.launcher_pid IS NOT NULL)::integer::double precision),
 		('profenrich_worker_start_time_seconds', pg_catalog.date_part('epoch', w.started_at)),
 		('profenrich_worker_heartbeat_timestamp_seconds', pg_catalog.date_part('epoch', w.seen_at)),

@@ -58,6 +58,8 @@ typedef struct Connection
 	MemoryContextCallback callback;
 } Connection;
 
+struct pe_http_pool *pe_connection_pool = NULL;
+
 static dlist_head sessions = DLIST_STATIC_INIT(sessions);
 static bool callbacks_registered = false;
 static uint64 changes = 0; /* of servers and mappings, any of them */
@@ -263,6 +265,7 @@ session_open(const PeServer *server, UserMapping *mapping)
 	    .ca_file = server->ca_file,
 	    .allow_insecure_loopback = pe_allow_insecure_loopback,
 	    .allow_private_addresses = pe_allow_private_addresses,
+	    .pool = pe_connection_pool,
 	    .get_secret = pe_secret_get,
 	    .secret_ctx = &session->secret,
 	};

@@ -13,6 +13,7 @@
 
 #include "pe_base.h"
 
+struct pe_http_pool;
 struct pe_platform;
 
 /* A server's options, with defaults filled in. Strings are never NULL unless noted. */
@@ -49,6 +50,9 @@ extern PeServer *pe_server_load(const char *name);
 
 /* The same, but raises unless roleid has USAGE on the server: what every SQL function calls first. */
 extern PeServer *pe_server_load_checked(const char *name, Oid roleid);
+
+/* Where the sessions that this process opens have their connections; NULL: each its own. */
+extern struct pe_http_pool *pe_connection_pool;
 
 /*
  * A session with server under the mapping of roleid, or the mapping for PUBLIC. roleid

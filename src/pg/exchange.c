@@ -9,11 +9,11 @@
  */
 #include "postgres.h"
 
-#include <sys/epoll.h>
 #include <time.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -25,11 +25,19 @@
 #include "pg/env.h"
 #include "pg/exchange.h"
 #include "pg/guc.h"
+#include "pg/report.h"
 
 /* Replies are a hundred bytes a message. */
 #define MAX_REPLY_BYTES (2 * 1024 * 1024)
 /* More entries than that are not a reply to be understood, fewer are counted. */
 #define MAX_ENTRIES (4 * PE_CHUNK_KEYS)
+
+/* The calls of a batch and of the look for late failures, one each, beside the sender's requests. */
+#define OTHER_CALLS 2
+/* Without a descriptor: the pool's own, libcurl's two, a secret file and its directory. */
+#define OTHER_FILES 8
+/* What the system was short of may be gone before the next request finds out. */
+#define SHORT_FOR (60 * PE_SECOND)
 
 typedef struct Exchange
 {
@@ -89,11 +97,50 @@ link_by_id(PeWorker *worker, int id)
 	return NULL;
 }
 
-static void
-close_session(PeWorker *worker, PeSession *session)
+/*
+ * The server gives what is not its own files a third of the descriptors that it may have.
+ * All of it is reserved at once, so that it closes files of its own in time. Each request
+ * may be making a connection, and there may be as many idle ones.
+ */
+int
+pe_exchange_open(PeWorker *worker)
 {
-	(void) epoll_ctl(worker->epoll, EPOLL_CTL_DEL,
-	                 pe_http_fd(pe_platform_http(session->connection->platform)), NULL);
+	int files = max_safe_fds / 3;
+	int requests = Max((files - OTHER_FILES) / (PE_HTTP_STARTING_FILES + 1), OTHER_CALLS + 1);
+	pe_error err = {0};
+
+	for (int i = 0; i < files; i++)
+		ReserveExternalFD();
+	pe_check(pe_http_pool_open(&worker->env, requests, &worker->pool, &err), &err);
+	pe_connection_pool = worker->pool;
+	return requests - OTHER_CALLS;
+}
+
+/* The log says it once, however many requests meet with it. */
+static void
+note_shortage(PeWorker *worker, pe_status status, const char *reason)
+{
+	if (status != PE_EXHAUSTED && status != PE_OUT_OF_MEMORY)
+		return;
+	if (worker->short_until == 0)
+		ereport(LOG,
+		        (errmsg("profenrich: the system is short of descriptors or memory; requests are tried again"),
+		         errdetail_log("%s", reason)));
+	worker->short_until = pe_worker_now() + SHORT_FOR;
+}
+
+void
+pe_exchange_look(PeWorker *worker, int64 now)
+{
+	if (worker->short_until == 0 || worker->short_until > now)
+		return;
+	worker->short_until = 0;
+	ereport(LOG, (errmsg("profenrich: the system is no longer short of descriptors or memory")));
+}
+
+static void
+close_session(PeSession *session)
+{
 	pe_connection_close(session->connection);
 	pfree(session);
 }
@@ -111,7 +158,7 @@ pe_link_retire(PeWorker *worker, PeLink *link)
 		return;
 	if (session->exchanges == 0)
 	{
-		close_session(worker, session);
+		close_session(session);
 		return;
 	}
 	session->retired = true;
@@ -134,13 +181,13 @@ pe_link_refresh(PeWorker *worker, PeLink *link)
 }
 
 static void
-release_session(PeWorker *worker, PeLink *link, PeSession *session)
+release_session(PeLink *link, PeSession *session)
 {
 	session->exchanges--;
 	if (!session->retired || session->exchanges > 0)
 		return;
 	link->retired = list_delete_ptr(link->retired, session);
-	close_session(worker, session);
+	close_session(session);
 }
 
 /*
@@ -154,7 +201,6 @@ open_session(PeWorker *worker, PeLink *link, char *reason, size_t size)
 	MemoryContext caller = CurrentMemoryContext;
 	PeConnection *volatile connection = NULL;
 	volatile pe_status status = PE_OK;
-	struct epoll_event event = {.events = EPOLLIN};
 
 	link->changes = pe_connection_changes();
 	PG_TRY();
@@ -175,10 +221,11 @@ open_session(PeWorker *worker, PeLink *link, char *reason, size_t size)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
-		status = category == ERRCODE_OPERATOR_INTERVENTION || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		                 edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE
-		             ? PE_UNREACHABLE
-		             : PE_CONFIGURATION;
+		status =
+		    category == ERRCODE_INSUFFICIENT_RESOURCES ? PE_EXHAUSTED
+		    : category == ERRCODE_OPERATOR_INTERVENTION || edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE
+		        ? PE_UNREACHABLE
+		        : PE_CONFIGURATION;
 		strlcpy(reason, edata->message, size);
 		FreeErrorData(edata);
 		connection = NULL;
@@ -186,16 +233,12 @@ open_session(PeWorker *worker, PeLink *link, char *reason, size_t size)
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 	if (connection == NULL)
+	{
+		note_shortage(worker, status, reason);
 		return status;
+	}
 	link->session = MemoryContextAllocZero(worker->context, sizeof(PeSession));
 	link->session->connection = connection;
-	if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, pe_http_fd(pe_platform_http(connection->platform)), &event) !=
-	    0)
-	{
-		strlcpy(reason, "the session's descriptor cannot be watched", size);
-		pe_link_retire(worker, link);
-		return PE_UNREACHABLE;
-	}
 	return PE_OK;
 }
 
@@ -225,6 +268,39 @@ start_exchange(Exchange *exchange, pe_http_request *request, pe_error *err)
 	return status;
 }
 
+/*
+ * There is no token, for a reason that may pass: each enrichment that waits for one shows
+ * it as the last error. One that blocks is told as the reason of the block.
+ */
+static void
+log_no_token(PeWorker *worker, const PeLink *link, const char *reason)
+{
+	PeLogRow row = {
+	    .at = GetCurrentTimestamp(), .shard = -1, .outcome = pe_outcome_name(PE_OUTCOME_NOT_SENT)};
+	ListCell *cell;
+
+	snprintf(row.error, sizeof(row.error), "no access token: %s", reason);
+	foreach (cell, worker->enrichments)
+	{
+		const PeQueue *enrichment = lfirst(cell);
+
+		if (enrichment->target == NULL || enrichment->target->owner != link->owner ||
+		    strcmp(enrichment->target->server, link->server) != 0)
+			continue;
+		row.enrichment_id = enrichment->id;
+		pe_delivery_log(&row);
+	}
+}
+
+static void
+tell_token(PeWorker *worker, const PeLink *link, pe_status status, const char *reason)
+{
+	note_shortage(worker, status, reason);
+	if (status != PE_OK && status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
+		log_no_token(worker, link, reason);
+	pe_sender_token(worker->sender, link->id, pe_worker_now(), status, reason);
+}
+
 /* A new token; the answer comes with its reply, or at once when none can be asked for. */
 void
 pe_do_token(PeWorker *worker, const pe_action *action)
@@ -242,7 +318,7 @@ pe_do_token(PeWorker *worker, const pe_action *action)
 		status = open_session(worker, link, reason, sizeof(reason));
 		if (status != PE_OK)
 		{
-			pe_sender_token(worker->sender, link->id, pe_worker_now(), status, reason);
+			tell_token(worker, link, status, reason);
 			return;
 		}
 	}
@@ -264,7 +340,7 @@ pe_do_token(PeWorker *worker, const pe_action *action)
 	{
 		pe_token_form_free(&exchange->form);
 		MemoryContextDelete(exchange->context);
-		pe_sender_token(worker->sender, link->id, pe_worker_now(), status, err.message);
+		tell_token(worker, link, status, err.message);
 	}
 }
 
@@ -277,8 +353,9 @@ token_reply(PeWorker *worker, Exchange *exchange, pe_http_response *response)
 	pe_token_form_free(&exchange->form);
 	/* Neither a token for a session that is not used any more nor its refusal says anything. */
 	if (exchange->session->retired)
-		status = PE_UNREACHABLE;
-	pe_sender_token(worker->sender, exchange->link->id, pe_worker_now(), status, err.message);
+		pe_sender_token(worker->sender, exchange->link->id, pe_worker_now(), PE_UNREACHABLE, NULL);
+	else
+		tell_token(worker, exchange->link, status, err.message);
 }
 
 static pe_status
@@ -295,6 +372,8 @@ transport_of(const pe_http_response *response)
 			return PE_CONFIGURATION;
 		case PE_HTTP_MEMORY:
 			return PE_OUT_OF_MEMORY;
+		case PE_HTTP_EXHAUSTED:
+			return PE_EXHAUSTED;
 		default:
 			return PE_UNREACHABLE;
 	}
@@ -382,6 +461,7 @@ pe_exchange_call(PeWorker *worker, PeLink *link, const pe_call *call, PeCallDone
 		result->transport = start_call_token(exchange, &err);
 	if (result->transport == PE_OK)
 		return true;
+	note_shortage(worker, result->transport, err.message);
 	strlcpy(reason, err.message, sizeof(reason));
 	MemoryContextDelete(exchange->context);
 	return false;
@@ -473,12 +553,16 @@ start_message(PeWorker *worker, Exchange *exchange, const PeTarget *target, pe_e
 
 /* The request did not come to be; as far as the queue goes that is "not sent". */
 static void
-not_started(PeWorker *worker, pe_slot *slot, const pe_error *err)
+not_started(PeWorker *worker, Exchange *exchange, const pe_error *err)
 {
 	pe_result result = {.transport = err->code != PE_OK ? err->code : PE_UNREACHABLE, .reason = err->message};
 	pe_response_summary summary;
 
-	pe_sender_response(worker->sender, slot, pe_worker_now(), &result, &summary);
+	note_shortage(worker, result.transport, err->message);
+	pe_sender_response(worker->sender, exchange->slot, pe_worker_now(), &result, &summary);
+	exchange->log.outcome = pe_outcome_name(summary.outcome);
+	strlcpy(exchange->log.error, err->message, sizeof(exchange->log.error));
+	pe_delivery_log(&exchange->log);
 }
 
 static bool
@@ -540,8 +624,8 @@ pe_do_send(PeWorker *worker, const pe_action *action)
 		MemoryContextDelete(exchange->context);
 	else if (start_message(worker, exchange, enrichment->target, &err) != PE_OK)
 	{
+		not_started(worker, exchange, &err);
 		MemoryContextDelete(exchange->context);
-		not_started(worker, slot, &err);
 	}
 }
 
@@ -630,17 +714,14 @@ take_replies(PeWorker *worker, PeSession *session)
 {
 	pe_http *http = pe_platform_http(session->connection->platform);
 	pe_http_response response;
-	pe_error err;
 	bool last = false;
 
-	if (session->exchanges == 0 && pe_http_active(http) == 0)
-		return;
-	(void) pe_http_dispatch(http, &err);
 	while (!last && pe_http_next(http, &response))
 	{
 		Exchange *exchange = response.owner;
 		bool goes_on = false;
 
+		note_shortage(worker, transport_of(&response), response.reason);
 		if (exchange->slot != NULL)
 			message_reply(worker, exchange, &response);
 		else if (exchange->call == NULL)
@@ -652,7 +733,7 @@ take_replies(PeWorker *worker, PeSession *session)
 		pe_http_response_free(&response);
 		/* Closing a retired session ends the client that we are reading from. */
 		last = session->retired && session->exchanges == 1;
-		release_session(worker, exchange->link, session);
+		release_session(exchange->link, session);
 		if (!goes_on)
 			MemoryContextDelete(exchange->context);
 	}
@@ -662,7 +743,10 @@ void
 pe_exchange_dispatch(PeWorker *worker)
 {
 	ListCell *cell, *retired;
+	pe_error err = {0};
+	pe_status status = pe_http_pool_dispatch(worker->pool, &err);
 
+	note_shortage(worker, status, err.message);
 	foreach (cell, worker->links)
 	{
 		PeLink *link = lfirst(cell);
@@ -679,27 +763,10 @@ pe_exchange_dispatch(PeWorker *worker)
 	}
 }
 
-static int
-session_timeout(const PeSession *session, int timeout)
-{
-	int wanted = pe_http_timeout_ms(pe_platform_http(session->connection->platform));
-
-	return wanted >= 0 && wanted < timeout ? wanted : timeout;
-}
-
 int
 pe_exchange_timeout(PeWorker *worker, int timeout)
 {
-	ListCell *cell, *retired;
+	int wanted = pe_http_pool_timeout_ms(worker->pool);
 
-	foreach (cell, worker->links)
-	{
-		PeLink *link = lfirst(cell);
-
-		if (link->session != NULL)
-			timeout = session_timeout(link->session, timeout);
-		foreach (retired, link->retired)
-			timeout = session_timeout(lfirst(retired), timeout);
-	}
-	return timeout;
+	return wanted >= 0 && wanted < timeout ? wanted : timeout;
 }

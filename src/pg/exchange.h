@@ -51,7 +51,8 @@ typedef struct PeWorker
 	MemoryContext scratch; /* reset after each step */
 	pe_env env;
 	pe_sender *sender;
-	int epoll; /* holds the descriptor of each session's HTTP client */
+	pe_http_pool *pool; /* the connections of all sessions */
+	int64 short_until;  /* the system was out of descriptors or memory lately; 0: not */
 	int64 epoch;
 	int64 requests;
 	int64 accepted;
@@ -69,8 +70,17 @@ extern void pe_worker_do(PeWorker *worker, const pe_action *action);
 /* Moves transfers on and hands completed replies to the state machine. */
 extern void pe_exchange_dispatch(PeWorker *worker);
 
-/* The shorter of timeout and what the HTTP clients need, in ms. */
+/*
+ * Opens the pool of connections, within the share of descriptors that the server leaves to
+ * what is not its own files; and says how many requests may be under way at a time.
+ */
+extern int pe_exchange_open(PeWorker *worker);
+
+/* The shorter of timeout and what the connections need, in ms. */
 extern int pe_exchange_timeout(PeWorker *worker, int timeout);
+
+/* Now and then: has what the system was short of been there for a while? */
+extern void pe_exchange_look(PeWorker *worker, int64 now);
 
 /* Made when it is not known yet; make false: NULL instead. */
 extern PeQueue *pe_queue_of(PeWorker *worker, int32 id, bool make);

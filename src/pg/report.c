@@ -36,6 +36,8 @@ pe_sqlstate(pe_status status)
 			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		case PE_IO:
 			return ERRCODE_IO_ERROR;
+		case PE_EXHAUSTED:
+			return ERRCODE_INSUFFICIENT_RESOURCES;
 		case PE_CONFIGURATION:
 			return ERRCODE_CONFIG_FILE_ERROR;
 		case PE_UNREACHABLE:

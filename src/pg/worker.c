@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include <sys/epoll.h>
 #include <time.h>
 
 #include "access/xact.h"
@@ -231,6 +230,7 @@ publish(int64 now)
 	my_slot->loaded = numbers.loaded;
 	my_slot->blocked = numbers.blocked;
 	my_slot->halted = numbers.halted;
+	my_slot->short_of = worker.short_until != 0;
 	my_slot->breaker_open = numbers.breaker_open;
 	my_slot->epoch = worker.epoch;
 	my_slot->requests = worker.requests;
@@ -295,6 +295,7 @@ housekeeping(int64 now)
 	take_messages();
 	if (database_is_wanted())
 		leave(PE_WORKER_YIELDED);
+	pe_exchange_look(&worker, now);
 	publish(now);
 	pe_delivery_log_flush();
 	if (now >= next_partitions)
@@ -355,7 +356,7 @@ send_forever(void)
 
 	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(events, WL_SOCKET_READABLE, worker.epoll, NULL, NULL);
+	AddWaitEventToSet(events, WL_SOCKET_READABLE, pe_http_pool_fd(worker.pool), NULL, NULL);
 	for (;;)
 	{
 		int64 until;
@@ -399,14 +400,12 @@ pe_worker_main(Datum arg)
 	worker.scratch =
 	    AllocSetContextCreate(worker.context, "profenrich worker scratch", ALLOCSET_DEFAULT_SIZES);
 	worker.env = pe_server_env(worker.context);
-	worker.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (worker.epoll < 0)
-		ereport(FATAL, (errcode_for_socket_access(), errmsg("cannot make an epoll descriptor: %m")));
 	if (!pe_delivery_new_epoch(&worker.epoch))
 		leave(PE_WORKER_DIED);
 	if (pe_sender_open(&worker.env, (uint64_t) GetCurrentTimestamp() ^ (uint64_t) MyProcPid, pe_worker_now(),
 	                   &worker.sender, &err) != PE_OK)
 		ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	pe_sender_limit(worker.sender, pe_exchange_open(&worker));
 	if (my_slot != NULL)
 	{
 		LWLockAcquire(&pe_worker_shared()->lock, LW_EXCLUSIVE);

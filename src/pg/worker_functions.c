@@ -173,6 +173,14 @@ pe_stop_worker(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(was_running);
 }
 
+static const char *
+running_state(const PeWorkerSlot *seen)
+{
+	if (!seen->ready)
+		return "starting";
+	return seen->halted ? "halted" : seen->short_of ? "short of resources" : "running";
+}
+
 PG_FUNCTION_INFO_V1(pe_workers);
 
 /* workers() -> one row for this database, none when nothing is known of a worker here. */
@@ -193,9 +201,9 @@ pe_workers(PG_FUNCTION_ARGS)
 			return (Datum) 0;
 		memset(&seen, 0, sizeof(seen));
 	}
-	state = seen.pid != 0  ? (seen.ready ? (seen.halted ? "halted" : "running") : "starting")
-	        : seen.stop    ? "stopped"
-	        : seen.no_slot ? "no slot"
+	state = seen.pid != 0                    ? running_state(&seen)
+	        : seen.stop                      ? "stopped"
+	        : seen.no_slot                   ? "no slot"
 	        : seen.end == PE_WORKER_OUTDATED ? "outdated"
 	                                         : "none";
 	values[0] = Int32GetDatum(seen.pid);

@@ -42,6 +42,7 @@ typedef struct PeWorkerSlot
 	int loaded;
 	int blocked;
 	bool halted;
+	bool short_of; /* descriptors or memory of the system's */
 	bool breaker_open;
 	int64 epoch;
 	int64 requests;

@@ -3,6 +3,7 @@
  *		Which kind of address a host name resolved to, from the special-purpose
  *		registries of IANA. Whatever is not known to be public is refused.
  */
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include "platform/address.h"
@@ -100,5 +101,18 @@ pe_address_classify(const struct sockaddr *address, size_t length)
 		memcpy(&in6, address, sizeof(in6));
 		return classify6(in6.sin6_addr.s6_addr);
 	}
+	return PE_ADDRESS_UNUSABLE;
+}
+
+pe_address_kind
+pe_address_classify_text(const char *text)
+{
+	struct in_addr in4;
+	struct in6_addr in6;
+
+	if (inet_pton(AF_INET, text, &in4) == 1)
+		return classify4((const uint8_t *) &in4.s_addr);
+	if (inet_pton(AF_INET6, text, &in6) == 1)
+		return classify6(in6.s6_addr);
 	return PE_ADDRESS_UNUSABLE;
 }

@@ -20,4 +20,7 @@ typedef enum pe_address_kind
 /* IPv6 forms that carry an IPv4 address (mapped, compatible, NAT64, 6to4) count as that address. */
 pe_address_kind pe_address_classify(const struct sockaddr *address, size_t length);
 
+/* The same of an address in digits. */
+pe_address_kind pe_address_classify_text(const char *text);
+
 #endif /* PE_PLATFORM_ADDRESS_H */

@@ -1,6 +1,6 @@
 /*
  * http.h
- *		One HTTPS client: a libcurl multi handle behind one epoll descriptor, safe by
+ *		HTTPS clients over connections that they share, behind one epoll descriptor; safe by
  *		default and with no switch to make it otherwise.
  *
  * Certificates and host names are always verified, TLS is 1.2 or newer, redirects
@@ -11,8 +11,8 @@
  * sftp come through the same client, from hosts whose key is known; an answer then has a
  * status as HTTP would give it (226 when all has come, 401, 403, 404).
  *
- * A client belongs to the process and thread that opened it: never inherit one
- * over fork. It keeps file descriptors and libcurl's own memory, so it must be
+ * Clients and pools belong to the process and thread that opened them: never inherit one
+ * over fork. They keep file descriptors and libcurl's own memory, so they must be
  * closed explicitly; in the server from a memory context's reset callback.
  */
 #ifndef PE_PLATFORM_HTTP_H
@@ -21,6 +21,7 @@
 #include "pe_base.h"
 
 typedef struct pe_http pe_http;
+typedef struct pe_http_pool pe_http_pool;
 typedef struct pe_http_exchange pe_http_exchange;
 
 #define PE_HTTP_CONNECT_TIMEOUT_MS 5000
@@ -37,7 +38,8 @@ typedef struct pe_http_config
 	bool allow_private_addresses; /* private networks, link-local and loopback, still HTTPS */
 	int connect_timeout_ms;       /* 0: PE_HTTP_CONNECT_TIMEOUT_MS */
 	int total_timeout_ms;         /* 0: PE_HTTP_TOTAL_TIMEOUT_MS */
-	int max_connections;          /* to one host; 0: 16 */
+	pe_http_pool *pool;           /* shared with others; NULL: one of its own */
+	int max_requests;             /* at a time, of a pool of its own; 0: 16 */
 } pe_http_config;
 
 typedef struct pe_http_header
@@ -94,6 +96,7 @@ typedef enum pe_http_failure
 	PE_HTTP_SINK,      /* the sink said stop */
 	PE_HTTP_CANCELLED, /* the tick said stop, or pe_http_cancel */
 	PE_HTTP_MEMORY,    /* out of memory */
+	PE_HTTP_EXHAUSTED, /* the system has no descriptor or memory left just now */
 	PE_HTTP_SETTING    /* the CA file cannot be read, the URL is not allowed, ... */
 } pe_http_failure;
 
@@ -120,6 +123,24 @@ typedef struct pe_http_response
 
 /* The libraries underneath, as "libcurl/7.88.1 OpenSSL/3.0.15 ...". */
 void pe_http_versions(char *text, size_t size);
+
+/*
+ * Connections for many clients. At most most_requests are under way at a time, of all
+ * clients: more wait for their turn, in order, and their time limits do not run
+ * meanwhile. At most twice as many connections are open, idle ones among them, which are
+ * closed after half a minute; a connection that is still being made takes up to
+ * PE_HTTP_STARTING_FILES descriptors. A connection may serve any client that asks for the same host by the
+ * same certificates; whether its address is allowed is asked for each request. The env's allocator must live
+ * as long as the pool, and the pool longer than its clients.
+ */
+#define PE_HTTP_STARTING_FILES 4
+pe_status pe_http_pool_open(const pe_env *env, int most_requests, pe_http_pool **pool, pe_error *err);
+void pe_http_pool_close(pe_http_pool *pool); /* accepts NULL */
+
+/* As pe_http_fd, pe_http_timeout_ms and pe_http_dispatch below, for all clients at once. */
+int pe_http_pool_fd(const pe_http_pool *pool);
+int pe_http_pool_timeout_ms(const pe_http_pool *pool);
+pe_status pe_http_pool_dispatch(pe_http_pool *pool, pe_error *err);
 
 /* env's allocator must live as long as the client; its tick is used by pe_http_perform. */
 pe_status pe_http_open(const pe_env *env, const pe_http_config *config, pe_http **client, pe_error *err);

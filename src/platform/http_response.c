@@ -159,6 +159,11 @@ pe_http_error(const pe_http_response *response, const char *url, pe_error *err)
 			return pe_fail(err, PE_CANCELLED, "cancelled while waiting for %s", host);
 		case PE_HTTP_MEMORY:
 			return pe_fail_memory(err);
+		case PE_HTTP_EXHAUSTED:
+			status = pe_fail(err, PE_EXHAUSTED,
+			                 "the system is out of descriptors or memory for a connection to %s", host);
+			pe_error_hint(err, "Raise the limit of open files of the server's processes, or have less open.");
+			break;
 		case PE_HTTP_SETTING:
 			status = pe_fail(err, PE_CONFIGURATION, "the connection to %s cannot be set up", host);
 			pe_error_hint(err, "Check the server option ca_file: a readable file of PEM certificates.");

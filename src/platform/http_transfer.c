@@ -6,6 +6,7 @@
  * never jumps, and answer failure by returning short; what went wrong is said
  * after libcurl has returned.
  */
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 
 #define LOW_SPEED_BYTES   100L
 #define LOW_SPEED_SECONDS 10L
+#define CA_FILE_SECONDS   10L /* so long the authorities of a file are kept: it may be changed */
 #define MAX_URL_BYTES     8000
 #define MAX_HEADER_VALUE  16384
 
@@ -143,15 +145,13 @@ rewind_body(void *userp, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
-/* Called for each resolved address before it is connected to: the place to refuse one. */
-static curl_socket_t
-open_socket(void *userp, curlsocktype purpose, struct curl_sockaddr *address)
+static bool
+address_allowed(pe_http_exchange *exchange, pe_address_kind kind)
 {
-	pe_http_exchange *exchange = userp;
 	const pe_http *client = exchange->client;
 	bool allowed = false;
 
-	switch (pe_address_classify(&address->addr, address->addrlen))
+	switch (kind)
 	{
 		case PE_ADDRESS_PUBLIC:
 			allowed = !exchange->plain;
@@ -166,13 +166,38 @@ open_socket(void *userp, curlsocktype purpose, struct curl_sockaddr *address)
 		case PE_ADDRESS_UNUSABLE:
 			break;
 	}
-	if (!allowed)
-	{
+	if (allowed)
+		exchange->address_accepted = true;
+	else
 		exchange->address_refused = true;
+	return allowed;
+}
+
+/* Called for each resolved address before it is connected to: the place to refuse one. */
+static curl_socket_t
+open_socket(void *userp, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	pe_http_exchange *exchange = userp;
+	int fd;
+
+	if (!address_allowed(exchange, pe_address_classify(&address->addr, address->addrlen)))
 		return CURL_SOCKET_BAD;
-	}
-	exchange->address_accepted = true;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd < 0 && pe_status_of_errno(errno, PE_OK) == PE_EXHAUSTED)
+		exchange->exhausted = true;
+	return fd;
+}
+
+/* Connected, and nothing of the request has left. A connection that was there may be from a client that
+ * allowed more. */
+static int
+before_request(void *userp, char *address, char *own_address, int port, int own_port)
+{
+	pe_http_exchange *exchange = userp;
+
+	exchange->connected = true;
+	return address_allowed(exchange, pe_address_classify_text(address)) ? CURL_PREREQFUNC_OK
+	                                                                    : CURL_PREREQFUNC_ABORT;
 }
 
 static bool
@@ -186,10 +211,33 @@ known_method(const char *method)
 	return false;
 }
 
-/* Scheme, host and credentials of the URL; *plain tells whether it is http. */
-static pe_status
-check_target(const pe_http *client, const pe_http_request *request, bool *plain, pe_error *err)
+/* "scheme://host:port", by which exchanges know whether they may share a connection. */
+static char *
+origin_of(const pe_env *env, CURLU *parsed, const char *scheme)
 {
+	char *host = NULL;
+	char *port = NULL;
+	char *origin = NULL;
+
+	if (curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+	    curl_url_get(parsed, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK)
+	{
+		size_t size = strlen(scheme) + strlen(host) + strlen(port) + 5;
+
+		origin = pe_alloc(env, size);
+		if (origin != NULL)
+			snprintf(origin, size, "%s://%s:%s", scheme, host, port);
+	}
+	curl_free(host);
+	curl_free(port);
+	return origin;
+}
+
+/* Scheme, host and credentials of the URL. */
+static pe_status
+check_target(pe_http_exchange *exchange, const pe_http_request *request, pe_error *err)
+{
+	const pe_http *client = exchange->client;
 	const char *url = request->url;
 	CURLU *parsed;
 	char *scheme = NULL;
@@ -213,13 +261,19 @@ check_target(const pe_http *client, const pe_http_request *request, bool *plain,
 		status = pe_fail(err, PE_CONFIGURATION, "a request's URL holds a user or password");
 	else
 	{
-		*plain = strcmp(scheme, "http") == 0;
+		exchange->plain = strcmp(scheme, "http") == 0;
 		if (strcmp(scheme, "sftp") == 0 ? request->ssh_host_key == NULL : request->ssh_host_key != NULL)
 			status = pe_fail(err, PE_CONFIGURATION, "the host key of an sftp server is not known");
 		else if (request->ssh_host_key != NULL)
 			status = PE_OK;
-		else if (*plain ? !client->allow_insecure_loopback : strcmp(scheme, "https") != 0)
+		else if (exchange->plain ? !client->allow_insecure_loopback : strcmp(scheme, "https") != 0)
 			status = pe_fail(err, PE_CONFIGURATION, "a request's URL is not https");
+	}
+	if (status == PE_OK)
+	{
+		exchange->origin = origin_of(&client->env, parsed, scheme);
+		if (exchange->origin == NULL)
+			status = pe_fail_memory(err);
 	}
 	curl_free(scheme);
 	curl_free(user);
@@ -314,10 +368,13 @@ set_trust(CURL *easy, pe_http_exchange *exchange)
 	SET(CURLOPT_HTTP09_ALLOWED, 0L);
 	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, exchange);
+	SET(CURLOPT_PREREQFUNCTION, before_request);
+	SET(CURLOPT_PREREQDATA, exchange);
 	if (client->ca_file != NULL)
 	{
 		SET(CURLOPT_CAINFO, client->ca_file);
 		SET(CURLOPT_CAPATH, NULL);
+		SET(CURLOPT_CA_CACHE_TIMEOUT, CA_FILE_SECONDS);
 	}
 	return code;
 }
@@ -337,8 +394,9 @@ set_limits(CURL *easy, pe_http_exchange *exchange, int total_timeout_ms)
 	SET(CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SECONDS);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
+	SET(CURLOPT_MAXAGE_CONN, (long) PE_HTTP_IDLE_S);
+	SET(CURLOPT_MAXLIFETIME_CONN, (long) PE_HTTP_LIFE_S);
 	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-	SET(CURLOPT_PIPEWAIT, 1L); /* one connection for all, where HTTP/2 is offered */
 	SET(CURLOPT_USERAGENT, "profenrich/" PE_VERSION);
 	SET(CURLOPT_HEADERFUNCTION, take_header);
 	SET(CURLOPT_HEADERDATA, exchange);
@@ -410,7 +468,7 @@ pe_http_prepare(pe_http_exchange *exchange, const pe_http_request *request, pe_e
 	if (!known_method(request->method))
 		return pe_fail(err, PE_INTERNAL, "unknown request method");
 	exchange->ssh = request->ssh_host_key != NULL;
-	status = check_target(client, request, &exchange->plain, err);
+	status = check_target(exchange, request, err);
 	if (status == PE_OK)
 		status = set_headers(exchange, request, err);
 	if (status != PE_OK)
@@ -441,9 +499,29 @@ pe_http_prepare(pe_http_exchange *exchange, const pe_http_request *request, pe_e
 	return PE_OK;
 }
 
+/*
+ * Is the process short of descriptors? libcurl does not tell why it could not read a file
+ * or resolve a name; what it had open for that is closed again by now.
+ */
+static bool
+descriptors_are_scarce(const pe_http_exchange *exchange)
+{
+	int taken[PE_HTTP_STARTING_FILES];
+	int count = 0;
+
+	while (count < PE_HTTP_STARTING_FILES &&
+	       (taken[count] = fcntl(exchange->client->pool->epoll, F_DUPFD_CLOEXEC, 0)) >= 0)
+		count++;
+	for (int i = 0; i < count; i++)
+		close(taken[i]);
+	return count < PE_HTTP_STARTING_FILES;
+}
+
 static pe_http_failure
 failure_of(const pe_http_exchange *exchange, CURLcode code)
 {
+	bool refused = exchange->address_refused && !exchange->address_accepted;
+
 	if (exchange->out_of_memory)
 		return PE_HTTP_MEMORY;
 	if (exchange->too_large)
@@ -458,10 +536,11 @@ failure_of(const pe_http_exchange *exchange, CURLcode code)
 			return PE_HTTP_MEMORY;
 		case CURLE_COULDNT_RESOLVE_HOST:
 		case CURLE_COULDNT_RESOLVE_PROXY:
-			return PE_HTTP_RESOLVE;
+			return descriptors_are_scarce(exchange) ? PE_HTTP_EXHAUSTED : PE_HTTP_RESOLVE;
 		case CURLE_COULDNT_CONNECT:
-			return exchange->address_refused && !exchange->address_accepted ? PE_HTTP_ADDRESS
-			                                                                : PE_HTTP_CONNECT;
+			return refused ? PE_HTTP_ADDRESS : exchange->exhausted ? PE_HTTP_EXHAUSTED : PE_HTTP_CONNECT;
+		case CURLE_ABORTED_BY_CALLBACK:
+			return refused ? PE_HTTP_ADDRESS : PE_HTTP_RESET;
 		case CURLE_OPERATION_TIMEDOUT:
 			return PE_HTTP_TIMEOUT;
 		case CURLE_PEER_FAILED_VERIFICATION:
@@ -473,6 +552,7 @@ failure_of(const pe_http_exchange *exchange, CURLcode code)
 		case CURLE_SSL_ENGINE_INITFAILED:
 			return PE_HTTP_TLS;
 		case CURLE_SSL_CACERT_BADFILE:
+			return descriptors_are_scarce(exchange) ? PE_HTTP_EXHAUSTED : PE_HTTP_SETTING;
 		case CURLE_SSL_CERTPROBLEM:
 		case CURLE_URL_MALFORMAT:
 			return PE_HTTP_SETTING;
@@ -505,6 +585,14 @@ ssh_status(CURLcode code)
 }
 
 void
+pe_http_exhausted(pe_http_response *response)
+{
+	response->failure = PE_HTTP_EXHAUSTED;
+	snprintf(response->reason, sizeof(response->reason),
+	         "no file descriptor or memory of the system is left for a connection");
+}
+
+void
 pe_http_conclude(pe_http_exchange *exchange, CURLcode code)
 {
 	pe_http_response *response = &exchange->response;
@@ -532,7 +620,9 @@ pe_http_conclude(pe_http_exchange *exchange, CURLcode code)
 		response->failure = PE_HTTP_MEMORY;
 	if (response->body != NULL)
 		response->body[response->body_length] = '\0';
-	if (response->failure != PE_HTTP_DONE)
+	if (response->failure == PE_HTTP_EXHAUSTED)
+		pe_http_exhausted(response);
+	else if (response->failure != PE_HTTP_DONE)
 	{
 		const char *text = exchange->curl_text[0] != '\0' ? exchange->curl_text : curl_easy_strerror(code);
 

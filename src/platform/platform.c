@@ -121,7 +121,7 @@ pe_platform_open(const pe_env *env, const pe_platform_config *config, pe_platfor
 	    .allow_private_addresses = config->allow_private_addresses,
 	    .connect_timeout_ms = config->connect_timeout_ms,
 	    .total_timeout_ms = config->total_timeout_ms,
-	    .max_connections = config->max_connections,
+	    .pool = config->pool,
 	};
 	pe_platform *platform = pe_calloc(env, 1, sizeof(*platform));
 	pe_status status;

@@ -43,7 +43,7 @@ typedef struct pe_platform_config
 	bool allow_private_addresses;
 	int connect_timeout_ms;
 	int total_timeout_ms;
-	int max_connections;
+	pe_http_pool *pool;       /* of connections, shared with other sessions; NULL: one of its own */
 	pe_get_secret get_secret; /* required */
 	void *secret_ctx;
 } pe_platform_config;

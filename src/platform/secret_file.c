@@ -240,8 +240,8 @@ open_directory(const pe_secret_request *request, int *descriptor, pe_error *err)
 	int fd = open(request->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0)
-		return pe_fail(err, PE_CONFIGURATION, "directory of secret files cannot be opened: %s",
-		               strerror(errno));
+		return pe_fail(err, pe_status_of_errno(errno, PE_CONFIGURATION),
+		               "directory of secret files cannot be opened: %s", strerror(errno));
 	if (fstat(fd, &st) != 0 || (st.st_uid != geteuid() && st.st_uid != 0) || (st.st_mode & 022) != 0)
 	{
 		close(fd);
@@ -277,8 +277,8 @@ open_secret(const pe_secret_request *request, int directory, int *descriptor, pe
 	{
 		if (errno == ELOOP)
 			return pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" is a symbolic link", request->name);
-		return pe_fail(err, PE_CONFIGURATION, "secret file \"%s\" cannot be opened: %s", request->name,
-		               strerror(errno));
+		return pe_fail(err, pe_status_of_errno(errno, PE_CONFIGURATION),
+		               "secret file \"%s\" cannot be opened: %s", request->name, strerror(errno));
 	}
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		wrong = "is not a regular file";

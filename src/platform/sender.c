@@ -43,6 +43,12 @@ pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, pe_sender **result
 	return PE_OK;
 }
 
+void
+pe_sender_limit(pe_sender *sender, int most_requests)
+{
+	sender->most_requests = most_requests;
+}
+
 /* The handle's members are the first of the slot. */
 slot *
 pe_slot_of(pe_slot *public)

@@ -124,6 +124,10 @@ extern pe_status pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, p
                                 pe_error *err);
 extern void pe_sender_close(pe_sender *sender);
 
+/* At most so many requests, those for tokens among them, are under way at a time over all servers; 0: no
+ * bound. */
+extern void pe_sender_limit(pe_sender *sender, int most_requests);
+
 /* What to do now. Every action but WAIT must be answered by its event before the next call. */
 extern void pe_sender_next(pe_sender *sender, int64_t now, pe_action *action);
 

@@ -127,7 +127,8 @@ struct pe_sender
 	server *servers;
 	server_link *links;
 	enrichment *enrichments;
-	int turn; /* counts passes, so that slots take turns */
+	int most_requests; /* 0: no bound */
+	int turn;          /* counts passes, so that slots take turns */
 	bool wake;
 	bool scanning;
 	int64_t scan_at;

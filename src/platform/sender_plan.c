@@ -150,12 +150,27 @@ may_load(const enrichment *e, int64_t now, int64_t *until)
 	return ready <= now;
 }
 
+/* Are as many requests under way as may be? Then each answer is a reason to look again. */
+static bool
+is_full(const pe_sender *sender)
+{
+	int requests = 0;
+
+	if (sender->most_requests == 0)
+		return false;
+	for (const server *v = sender->servers; v != NULL; v = v->next)
+		requests += v->throttle.in_flight;
+	for (const server_link *l = sender->links; l != NULL; l = l->next)
+		requests += l->token == TOKEN_FETCHING;
+	return requests >= sender->most_requests;
+}
+
 /*
  * The slot's next step if it can be taken now; otherwise *until is brought forward
  * to when it may be worth another look.
  */
 static bool
-plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *action)
+plan_slot(pe_sender *sender, slot *s, bool full, int64_t now, int64_t *until, pe_action *action)
 {
 	enrichment *e = s->owner;
 	server_link *l = e->link;
@@ -194,6 +209,8 @@ plan_slot(pe_sender *sender, slot *s, int64_t now, int64_t *until, pe_action *ac
 		ask_for_load(s, action);
 		return true;
 	}
+	if (full)
+		return false;
 	ready = pe_throttle_ready(&l->server->throttle, now, s->groups[s->group_count - 1].length);
 	if (ready > now)
 	{
@@ -237,13 +254,15 @@ serve_last(pe_sender *sender, enrichment *e)
 static bool
 plan_slots(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 {
+	bool full = is_full(sender);
+
 	for (int pass = 0; pass < 2; pass++)
 		for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
 			for (int i = 0; i < PE_SHARDS; i++)
 			{
 				slot *s = &e->slots[(i + sender->turn) % PE_SHARDS];
 
-				if ((s->state == SLOT_READY) == (pass == 0) && plan_slot(sender, s, now, until, action))
+				if ((s->state == SLOT_READY) == (pass == 0) && plan_slot(sender, s, full, now, until, action))
 				{
 					sender->turn = (sender->turn + 1) % PE_SHARDS;
 					if (action->kind == PE_DO_SEND)

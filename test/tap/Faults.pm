@@ -29,8 +29,8 @@ use StandIn;
 
 our @EXPORT = qw(start_node run_faults run_in_turn over heal block_then after check_oracle check_worker_memory check_logs within);
 
-# On a busy machine a backoff may have grown to minutes before anybody has seen that the fault is over.
-my $PATIENCE = 400;
+# Also on a busy machine, where a backoff has grown before anybody has seen that the fault is over.
+my $PATIENCE = 120;
 # What took longer is told in the log of the test.
 my $SLOW = 60;
 my $LARGEST_MEMORY = 64 * 1024;

@@ -8,10 +8,6 @@ use lib $FindBin::RealBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-
-# Run by hand, with room for files (ulimit -n 8192): some 80 servers at once keep more connections than the usual 1,024,
-# and the worker, which keeps idle ones, then cannot open a secret file or a connection.
-plan skip_all => 'run with FAULTS_WIRE=1' unless $ENV{FAULTS_WIRE};
 use StandIn;
 use Queue;
 use Faults;

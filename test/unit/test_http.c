@@ -3,6 +3,8 @@
  *		The HTTPS client against a server that misbehaves, over plain loopback.
  */
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 
 #include "loopback.h"
 
@@ -11,6 +13,24 @@
 
 static tap_memory memory;
 static pe_env env;
+static time_t clock_ahead; /* seconds by which everybody's monotonic clock is ahead */
+
+int clock_gettime(clockid_t clock, struct timespec *now);
+
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	int result;
+
+	if (real == NULL)
+		*(void **) &real = dlsym(RTLD_NEXT, "clock_gettime");
+	result = real(clock, now);
+	if (clock == CLOCK_MONOTONIC)
+		now->tv_sec += clock_ahead;
+	return result;
+}
+
 static pe_error err;
 
 static pe_http *
@@ -442,6 +462,189 @@ test_async(pe_http *client)
 	OK(!pe_http_next(client, &response), "and it gives no response");
 }
 
+static int
+open_files(void)
+{
+	DIR *list = opendir("/proc/self/fd");
+	int count = 0;
+
+	while (list != NULL && readdir(list) != NULL)
+		count++;
+	if (list != NULL)
+		closedir(list);
+	return count;
+}
+
+/* Two clients of one pool: a third request waits for its turn, whoever has the two. */
+static void
+test_pool(void)
+{
+	int before = open_files();
+	pe_http_pool *pool = NULL;
+	pe_http *one, *other;
+	pe_http_exchange *hanging[2];
+	pe_http_request hang = {.method = "GET", .url = url_of("/hang"), .total_timeout_ms = -1};
+	pe_http_request quick = {.method = "GET", .url = url_of("/ok"), .total_timeout_ms = 2000};
+	pe_http_response response;
+
+	OK(pe_http_pool_open(&env, 2, &pool, &err) == PE_OK, "a pool of two requests");
+	one = open_client((pe_http_config){.allow_insecure_loopback = true, .pool = pool});
+	other = open_client((pe_http_config){.allow_insecure_loopback = true, .pool = pool});
+	IS_INT(open_files(), before + 1, "has one descriptor as long as nothing is asked for");
+	for (int i = 0; i < 2; i++)
+		OK(pe_http_start(one, &hang, &hanging[i], &err) == PE_OK, "start one that hangs");
+	OK(pe_http_start(other, &quick, NULL, &err) == PE_OK, "start a third, of the other client");
+	for (int64_t end = now_ms() + 300; now_ms() < end;)
+	{
+		struct pollfd ready = {.fd = pe_http_pool_fd(pool), .events = POLLIN};
+
+		poll(&ready, 1, 20);
+		OK(pe_http_pool_dispatch(pool, &err) == PE_OK, "moving on");
+	}
+	OK(pe_http_active(one) == 2 && pe_http_active(other) == 1, "which waits");
+	clock_ahead += 3; /* more than its time limit */
+	OK(pe_http_pool_dispatch(pool, &err) == PE_OK && !pe_http_next(other, &response), "however long");
+	pe_http_cancel(one, hanging[0]);
+	OK(await(other, &response) && response.failure == PE_HTTP_DONE && response.status == 200,
+	   "until one of them ends");
+	pe_http_response_free(&response);
+	pe_http_close(one);
+	IS_INT(get(other, url_of("/ok"), 0, &response), PE_OK, "the other client is as good as before");
+	pe_http_response_free(&response);
+	OK(open_files() > before + 1, "a connection is kept");
+	OK(pe_http_pool_timeout_ms(pool) > 0, "for some time");
+	clock_ahead += 31;
+	IS_INT(pe_http_pool_timeout_ms(pool), 0, "which is over");
+	OK(pe_http_pool_dispatch(pool, &err) == PE_OK && open_files() == before + 1,
+	   "and closed when nothing happens");
+	IS_INT(pe_http_pool_timeout_ms(pool), -1, "nothing more to wait for");
+	IS_INT(get(other, url_of("/ok"), 0, &response), PE_OK, "a new one is made");
+	pe_http_response_free(&response);
+	pe_http_close(other);
+	pe_http_pool_close(pool);
+	IS_INT(open_files(), before, "all descriptors are closed");
+}
+
+/* What one client has connected to, the other need not. */
+static void
+test_shared_connection(void)
+{
+	pe_http_pool *pool = NULL;
+	pe_http *clients[2];
+	int connections = loopback->connections;
+	pe_http_response response;
+
+	OK(pe_http_pool_open(&env, 4, &pool, &err) == PE_OK, "a pool");
+	for (int i = 0; i < 2; i++)
+	{
+		clients[i] = open_client((pe_http_config){.allow_insecure_loopback = true, .pool = pool});
+		IS_INT(get(clients[i], url_of("/ok"), 0, &response), PE_OK, "a request");
+		pe_http_response_free(&response);
+	}
+	IS_INT(loopback->connections, connections + 1, "by the same connection");
+	for (int i = 0; i < 2; i++)
+		pe_http_close(clients[i]);
+	pe_http_pool_close(pool);
+}
+
+/* Whether one connection serves all is seen by the first; when that one fails, all others go on at once. */
+static void
+test_first_of_origin(void)
+{
+	struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(name);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int accepted[6];
+	int count = 0;
+	pe_http *client = open_client((pe_http_config){.allow_insecure_loopback = true});
+	pe_http_exchange *exchanges[6];
+	char url[64];
+	pe_http_request request = {.method = "GET", .url = url};
+
+	OK(bind(listener, (struct sockaddr *) &name, length) == 0 && listen(listener, 16) == 0 &&
+	       getsockname(listener, (struct sockaddr *) &name, &length) == 0,
+	   "a port that says nothing");
+	snprintf(url, sizeof(url), "https://127.0.0.1:%d/", ntohs(name.sin_port));
+	for (int i = 0; i < 6; i++)
+		OK(pe_http_start(client, &request, &exchanges[i], &err) == PE_OK, "start");
+	for (int64_t end = now_ms() + 4000; now_ms() < end && count < 6;)
+	{
+		struct pollfd ready = {.fd = pe_http_fd(client), .events = POLLIN};
+
+		poll(&ready, 1, 20);
+		OK(pe_http_dispatch(client, &err) == PE_OK, "moving on");
+		if ((accepted[count] = accept(listener, NULL, NULL)) < 0)
+			continue;
+		if (count++ == 0)
+		{
+			IS_INT(pe_http_active(client), 6, "one connects");
+			OK(accept(listener, NULL, NULL) < 0, "while five wait");
+			pe_http_cancel(client, exchanges[0]);
+		}
+	}
+	IS_INT(count, 6, "all others try by themselves once it has failed");
+	pe_http_close(client);
+	for (int i = 0; i < count; i++)
+		close(accepted[i]);
+	close(listener);
+}
+
+static struct rlimit all_files;
+
+/* Lets the process have so many descriptors more than now. */
+static void
+limit_files(int more)
+{
+	int next = open("/dev/null", O_RDONLY);
+	struct rlimit few = {.rlim_cur = (rlim_t) (next + more), .rlim_max = all_files.rlim_max};
+
+	close(next);
+	OK(next >= 0 && setrlimit(RLIMIT_NOFILE, &few) == 0, "room for %d descriptors", more);
+}
+
+static void
+expect_exhausted(pe_http *client, const char *url, int room, const char *what)
+{
+	pe_http_response response;
+
+	limit_files(room);
+	IS_INT(get(client, url, 0, &response), PE_EXHAUSTED, "%s", what);
+	IS_INT(response.failure, PE_HTTP_EXHAUSTED, "which passes");
+	OK(strstr(response.reason, "descriptor") != NULL, "as it says: %s", response.reason);
+	pe_http_response_free(&response);
+	setrlimit(RLIMIT_NOFILE, &all_files);
+}
+
+/* What fails for want of descriptors is neither the other side's fault nor a wrong setting. */
+static void
+test_out_of_files(void)
+{
+	char https[64];
+	pe_http *client = open_client(
+	    (pe_http_config){.allow_insecure_loopback = true, .ca_file = "/etc/ssl/certs/ca-certificates.crt"});
+	pe_http *unreadable =
+	    open_client((pe_http_config){.allow_insecure_loopback = true, .ca_file = "/nowhere/at/all.pem"});
+	pe_http *never = NULL;
+	pe_http_config config = {0};
+	pe_http_response response;
+
+	getrlimit(RLIMIT_NOFILE, &all_files);
+	snprintf(https, sizeof(https), "https://127.0.0.1:%d/", loopback_port);
+	expect_exhausted(client, url_of("/ok"), 0, "not even libcurl's own descriptors");
+	IS_INT(get(client, url_of("/ok"), 0, &response), PE_OK, "and then as if nothing had been");
+	pe_http_response_free(&response);
+	expect_exhausted(client, https, 0, "no socket");
+	expect_exhausted(client, https, 1, "no authorities' file");
+	IS_INT(get(unreadable, https, 0, &response), PE_CONFIGURATION, "but a file that is not there");
+	IS_INT(response.failure, PE_HTTP_SETTING, "stays so");
+	pe_http_response_free(&response);
+	limit_files(0);
+	IS_INT(pe_http_open(&env, &config, &never, &err), PE_EXHAUSTED, "no client");
+	setrlimit(RLIMIT_NOFILE, &all_files);
+	pe_http_close(client);
+	pe_http_close(unreadable);
+}
+
 static void
 test_failing_allocator(void)
 {
@@ -554,7 +757,10 @@ test_addresses(void)
 	struct sockaddr unix_address = {.sa_family = AF_UNIX};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
 		IS_INT(kind_of(cases[i].text), cases[i].kind, "kind of %s", cases[i].text);
+		IS_INT(pe_address_classify_text(cases[i].text), cases[i].kind, "kind of its digits");
+	}
 	IS_INT(pe_address_classify(&unix_address, sizeof(unix_address)), PE_ADDRESS_UNUSABLE,
 	       "not an IP address");
 }
@@ -633,6 +839,10 @@ main(void)
 	test_unreachable();
 	test_environment();
 	test_time();
+	test_pool();
+	test_shared_connection();
+	test_first_of_origin();
+	test_out_of_files();
 	test_failing_allocator();
 	test_addresses();
 	test_retry_after();

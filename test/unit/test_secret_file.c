@@ -2,6 +2,8 @@
  * test_secret_file.c
  *		Which secret files are read, where a secret may go, and that no error shows one.
  */
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,6 +176,27 @@ test_files(void)
 	expect_read("good", PE_OK, NULL);
 }
 
+/* Without descriptors nothing is known of the file: it is no setting that is wrong. */
+static void
+test_out_of_files(void)
+{
+	static const char *const opened[] = {"directory", "file"};
+	struct rlimit all;
+	int next = open("/dev/null", O_RDONLY);
+
+	OK(next >= 0 && getrlimit(RLIMIT_NOFILE, &all) == 0, "the limit of open files");
+	close(next);
+	for (int i = 0; i < 2; i++)
+	{
+		struct rlimit few = {.rlim_cur = (rlim_t) (next + i), .rlim_max = all.rlim_max};
+
+		OK(setrlimit(RLIMIT_NOFILE, &few) == 0, "no room for the %s", opened[i]);
+		expect_read("good", PE_EXHAUSTED, "Too many open files");
+		setrlimit(RLIMIT_NOFILE, &all);
+	}
+	expect_read("good", PE_OK, NULL);
+}
+
 static void
 test_names(void)
 {
@@ -205,6 +228,7 @@ main(void)
 	test_addresses();
 	test_wrong();
 	test_files();
+	test_out_of_files();
 	test_names();
 	snprintf(command, sizeof(command), "rm -r %s", directory);
 	return system(command) != 0 ? 1 : tap_done();

@@ -1208,9 +1208,75 @@ test_token_from_before_resume(void)
 	end(&b);
 }
 
+static void
+scan_two(bench *b)
+{
+	static const pe_throttle_limits limits = {1000, 100000, 16};
+
+	pe_sender_scan_begin(b->sender);
+	for (int id = 1; id <= 2; id++)
+	{
+		pe_sender_enrichment_info info = {
+		    .id = id, .link = id, .identity_matches = true, .stored_probe_at = PE_NEVER};
+
+		pe_sender_server(b->sender, id, &limits, b->now);
+		pe_sender_link(b->sender, id, id);
+		pe_sender_enrichment(b->sender, &info, b->now);
+		pe_sender_has_work(b->sender, id, 3);
+	}
+	pe_sender_scanned(b->sender, true, b->now + 1000 * PE_SECOND);
+}
+
+/* What it asks for next when it has waited, but for scans and loads, which it is given. */
+static pe_action_kind
+next_of_two(bench *b)
+{
+	for (int steps = 0; steps < 1000; steps++)
+	{
+		pe_sender_next(b->sender, b->now, &b->action);
+		if (b->action.kind == PE_DO_SCAN)
+			scan_two(b);
+		else if (b->action.kind == PE_DO_LOAD)
+			pe_sender_loaded(b->sender, b->action.slot, b->now, PE_WORK_CHUNK, 5, NULL);
+		else if (b->action.kind == PE_DO_WAIT && b->action.until < b->now + 100 * PE_SECOND)
+			b->now = b->action.until;
+		else
+			break;
+	}
+	return b->action.kind;
+}
+
+/* At most one request over two servers, be it for a token. */
+static void
+test_limit(void)
+{
+	pe_result accepted = {.http_status = 200, .readable = true, .single = true};
+	bench b;
+	pe_slot *slot;
+	int link;
+
+	begin(&b, 0);
+	pe_sender_limit(b.sender, 1);
+	IS_INT(next_of_two(&b), PE_DO_TOKEN, "a token is asked for");
+	link = b.action.link;
+	IS_INT(next_of_two(&b), PE_DO_WAIT, "and none for the other server meanwhile");
+	pe_sender_token(b.sender, link, b.now, PE_OK, NULL);
+	IS_INT(next_of_two(&b), PE_DO_SEND, "it is there: send");
+	IS_INT(b.action.slot->link, link, "to the same server");
+	slot = send_all(&b);
+	IS_INT(next_of_two(&b), PE_DO_WAIT, "the other server waits for its answer, too");
+	pe_sender_response(b.sender, slot, b.now, &accepted, &b.summary);
+	IS_INT(next_of_two(&b), PE_DO_TOKEN, "then it is its turn");
+	OK(b.action.link != link, "at last");
+	pe_sender_token(b.sender, b.action.link, b.now, PE_EXHAUSTED, "no file left");
+	IS_INT(b.reports, 0, "a token that cannot be had for want of resources blocks nothing");
+	end(&b);
+}
+
 int
 main(void)
 {
+	test_limit();
 	test_calm();
 	test_commit_failure();
 	test_commit_together();
