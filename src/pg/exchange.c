@@ -34,8 +34,10 @@
 
 /* The calls of a batch and of the look for late failures, one each, beside the sender's requests. */
 #define OTHER_CALLS 2
-/* Without a descriptor: the pool's own, libcurl's two, a secret file and its directory. */
+/* Beside connections: the pool's own descriptor, libcurl's two, a secret file and its directory. */
 #define OTHER_FILES 8
+/* What the server itself opens that is no file: a set of events to wait for, and the like. */
+#define SERVERS_OWN 8
 /* What the system was short of may be gone before the next request finds out. */
 #define SHORT_FOR (60 * PE_SECOND)
 
@@ -105,7 +107,7 @@ link_by_id(PeWorker *worker, int id)
 int
 pe_exchange_open(PeWorker *worker)
 {
-	int files = max_safe_fds / 3;
+	int files = max_safe_fds / 3 - SERVERS_OWN;
 	int requests = Max((files - OTHER_FILES) / (PE_HTTP_STARTING_FILES + 1), OTHER_CALLS + 1);
 	pe_error err = {0};
 
