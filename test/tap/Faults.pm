@@ -50,13 +50,6 @@ sub start_node
 	return $node;
 }
 
-sub _row
-{
-	my ($fault) = @_;
-	my ($row) = grep { $_->{enrichment} eq $fault->{enrichment} } _all_rows($fault->{node});
-	return $row;
-}
-
 # Is it so? 'hit': a rule of the fault has hit; 'accepted': something has arrived; 'over': nothing is pending; any
 # other text is a state of enrichment_status; a function is asked with the fault and its row of that view.
 sub is_so
@@ -92,8 +85,7 @@ sub block_then
 {
 	my ($block, $reason, $what) = @_;
 	return [ [ "blocked: $block", sub {
-		my ($fault) = @_;
-		my $row = _row($fault);
+		my ($fault, $row) = @_;
 		like($row->{why}, $reason, "$fault->{name}: the reason is told");
 		is($row->{dead}, $fault->{dead_before} // 0, "$fault->{name}: nothing is dead");
 		($what // \&heal)->($fault) } ] ];
@@ -107,6 +99,7 @@ sub after
 	return sub { $since //= time; return time - $since >= $seconds };
 }
 
+# What makes a fault's server and enrichment, as SQL.
 sub _set_up
 {
 	my ($node, $platform, $fault, $number) = @_;
@@ -116,7 +109,6 @@ sub _set_up
 	@{$fault}{qw(node platform enrichment)} = ($node, $platform, $name);
 	$fault->{keys}  //= 320;
 	$fault->{chunk} //= 50;
-	$platform->connect_server($node, $name, %options);
 	# Changed only then: provisioning needs everything in order.
 	my %changed = %{ $fault->{server} // {} };
 	if ($fault->{port})
@@ -124,14 +116,10 @@ sub _set_up
 		$fault->{port_number} = $platform->control('POST', '/ports', { kind => $fault->{port} })->{port};
 		$changed{collection_url} = "https://localhost:$fault->{port_number}/via/$name";
 	}
-	my $alter = join ' ', map { "ALTER SERVER $name OPTIONS (SET $_ '$changed{$_}');" } sort keys %changed;
-	my $result = $node->safe_psql('postgres', "
-		SELECT profenrich.create_enrichment('$name', server => '$name', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID');
-		SELECT * FROM profenrich.provision('$name'); $alter
-		SELECT enrichment_id FROM profenrich.enrichment WHERE name = '$name'");
-	($fault->{id}) = $result =~ /(\d+)$/;
 	$fault->{steps} = [ @{ $fault->{steps} // [] } ];
-	return;
+	return $platform->server_sql($name, %options) . "
+		SELECT profenrich.create_enrichment('$name', server => '$name', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID');
+		SELECT * FROM profenrich.provision('$name');\n" . join '', map { "ALTER SERVER $name OPTIONS (SET $_ '$changed{$_}');\n" } sort keys %changed;
 }
 
 # One look at a fault: the next step if its time has come; done when there is none left and nothing is pending.
@@ -182,7 +170,7 @@ sub _see_through
 {
 	my ($node, $platform, @open) = @_;
 	my $until = time + $PATIENCE;
-	while (@open && time < $until)
+	for (my $look = 0; @open && time < $until; $look++)
 	{
 		my %row = map { $_->{enrichment} => $_ } _all_rows($node);
 		my %rules = map { $_->{id} => $_ } @{ $platform->faults };
@@ -197,7 +185,7 @@ sub _see_through
 			else { push @left, $fault }
 		}
 		@open = @left;
-		check_worker_memory($node, 1);
+		check_worker_memory($node, 1) if $look % 10 == 0;
 		sleep 0.1;
 	}
 	for my $fault (@open)
@@ -213,7 +201,9 @@ sub _set_up_all
 	my ($node, $platform, @faults) = @_;
 	state $number = 0;
 	$node->safe_psql('postgres', 'CREATE EXTENSION IF NOT EXISTS profenrich; CREATE TABLE IF NOT EXISTS scores (crm_id text, score float8, band text)');
-	_set_up($node, $platform, $_, ++$number) for @faults;
+	$node->safe_psql('postgres', join '', map { _set_up($node, $platform, $_, ++$number) } @faults);
+	my %id = map { split /\|/ } split /\n/, $node->safe_psql('postgres', 'SELECT name, enrichment_id FROM profenrich.enrichment');
+	$_->{id} = $id{ $_->{enrichment} } for @faults;
 	return;
 }
 

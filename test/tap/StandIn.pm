@@ -216,16 +216,21 @@ sub connect_server
 {
 	my ($self, $node, $name, %changed) = @_;
 	my $database = delete $changed{database} // 'postgres';
-	my %options  = (
+	$node->safe_psql($database, 'CREATE EXTENSION IF NOT EXISTS profenrich; ' . $self->server_sql($name, %changed));
+	return;
+}
+
+# What makes the server, where the extension is there.
+sub server_sql
+{
+	my ($self, $name, %changed) = @_;
+	my %options = (
 		org_id => $ORG, sandbox => 'prod', platform_url => $self->url, ims_url => $self->url,
 		collection_url => $self->url, ca_file => $self->ca_file, %changed);
 	chmod 0755, $self->{state};
 	my $list = join ', ', map { "$_ '$options{$_}'" } grep { defined $options{$_} } sort keys %options;
-	$node->safe_psql($database, "
-		CREATE EXTENSION IF NOT EXISTS profenrich;
-		CREATE SERVER $name FOREIGN DATA WRAPPER experience_platform OPTIONS ($list);
-		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (client_id '$CLIENT', secret_file 'standin');");
-	return;
+	return "CREATE SERVER $name FOREIGN DATA WRAPPER experience_platform OPTIONS ($list);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (client_id '$CLIENT', secret_file 'standin');";
 }
 
 1;

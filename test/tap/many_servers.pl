@@ -42,15 +42,11 @@ for my $number (1 .. $SERVERS)
 {
 	my $name = "s_$number";
 	my $at = 'https://localhost:' . $platform->control('POST', '/ports', { kind => 'good' })->{port};
-	my ($url, $ca) = ($platform->url, $platform->ca_file);
-	$set_up .= "CREATE SERVER $name FOREIGN DATA WRAPPER experience_platform OPTIONS (org_id '0123456789ABCDEF01234567\@AdobeOrg', sandbox 'prod',
-			platform_url '$url', ims_url '$url', collection_url '$url', ca_file '$ca');
-		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (client_id 'profenrich-client', secret_file 'standin');
+	$set_up .= $platform->server_sql($name) . "
 		SELECT profenrich.create_enrichment('$name', server => '$name', source => 'scores', identity_column => 'crm_id', namespace => 'CRMID');
 		SELECT count(*) FROM profenrich.provision('$name');
 		ALTER SERVER $name OPTIONS (SET collection_url '$at');\n";
 }
-chmod 0755, $platform->state;
 $node->safe_psql('postgres', $set_up);
 my %id = map { split /\|/ } split /\n/, $node->safe_psql('postgres', 'SELECT name, enrichment_id FROM profenrich.enrichment');
 is(scalar keys %id, $SERVERS, 'as many enrichments as servers');
