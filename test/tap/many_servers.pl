@@ -13,7 +13,7 @@ use Queue;
 use Faults;
 
 my $SERVERS = $ENV{SERVERS} // 150;
-my $KEYS = 64;
+my $KEYS = 4;
 
 my $platform = StandIn->new;
 # The worker may have a third of what the server finds that a process may open, about 300, for what is not the server's own files.
