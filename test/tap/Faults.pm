@@ -76,7 +76,19 @@ sub heal
 {
 	my ($fault) = @_;
 	over($fault);
-	$fault->{node}->safe_psql('postgres', "SELECT profenrich.resume('$fault->{enrichment}')");
+	_later("SELECT profenrich.resume('$fault->{enrichment}');\n");
+	return;
+}
+
+# What is done for many faults is done in one session: each of its own would take longer than the faults.
+my @later;
+
+sub _later { push @later, @_; return }
+
+sub _do_later
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', join '', splice @later) if @later;
 	return;
 }
 
@@ -130,7 +142,8 @@ sub _advance
 		|| time > $fault->{begun} + 2))
 	{
 		$fault->{second} = 1;
-		enqueue($fault->{node}, $fault->{id}, 1, $fault->{keys} / 2, chunk => $fault->{chunk}, band => $PRIVATE);
+		_later(enqueue_sql($fault->{id}, 1, $fault->{keys} / 2, chunk => $fault->{chunk}, band => $PRIVATE));
+		return 0;
 	}
 	if (my $step = $fault->{steps}[0])
 	{
@@ -154,7 +167,7 @@ sub _begin
 	}
 	$fault->{start}->($fault) if $fault->{start};
 	$fault->{begun} = time;
-	enqueue($fault->{node}, $fault->{id}, 1, $fault->{keys}, chunk => $fault->{chunk}, band => $PRIVATE);
+	_later(enqueue_sql($fault->{id}, 1, $fault->{keys}, chunk => $fault->{chunk}, band => $PRIVATE));
 	return;
 }
 
@@ -185,6 +198,7 @@ sub _see_through
 			else { push @left, $fault }
 		}
 		@open = @left;
+		_do_later($node);
 		check_worker_memory($node, 1) if $look % 10 == 0;
 		sleep 0.1;
 	}
@@ -214,6 +228,7 @@ sub run_faults
 	@faults = _chosen(@faults);
 	_set_up_all($node, $platform, @faults);
 	_begin($_) for @faults;
+	_do_later($node);
 	_see_through($node, $platform, @faults);
 	check_oracle($node, $platform, @faults);
 	check_worker_memory($node);
@@ -234,6 +249,7 @@ sub run_in_turn
 	for my $fault (@faults)
 	{
 		_begin($fault);
+		_do_later($node);
 		_see_through($node, $platform, $fault);
 		$platform->clear_faults;
 	}

@@ -7,7 +7,7 @@ use warnings;
 use Exporter 'import';
 use Test::More;
 
-our @EXPORT = qw(set_up_enrichment enqueue wait_until pending worker_pid compare_with_journal);
+our @EXPORT = qw(set_up_enrichment enqueue enqueue_sql wait_until pending worker_pid compare_with_journal);
 
 # An enrichment of one number and one string, found or made on the platform; returns its id.
 sub set_up_enrichment
@@ -28,12 +28,19 @@ sub set_up_enrichment
 sub enqueue
 {
 	my ($node, $id, $from, $to, %options) = @_;
+	my $version = $node->safe_psql($options{database} // 'postgres', enqueue_sql($id, $from, $to, %options));
+	$version =~ s/.*\n//s;
+	return $version;
+}
+
+# The same for psql, to be run with others; it prints the version last.
+sub enqueue_sql
+{
+	my ($id, $from, $to, %options) = @_;
 	my $chunk = $options{chunk} // 500;
-	my $database = $options{database} // 'postgres';
 	my $band = $options{band} // 'b';
 	my $scored = $options{scored} // 'now()';
-	my $settle = 'SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;';
-	my $version = $node->safe_psql($database, "$settle
+	return "SET statement_timeout = 0; SET lock_timeout = 0; SET default_transaction_read_only = off; SET search_path = public;
 		INSERT INTO profenrich.run (enrichment_id, run_by) VALUES ($id, current_user::regrole) RETURNING run_id AS version \\gset
 		BEGIN;
 		INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value)
@@ -48,9 +55,7 @@ sub enqueue
 			GROUP BY shard, part ORDER BY part, shard;
 		SELECT profenrich.wake_worker();
 		COMMIT;
-		SELECT :version");
-	$version =~ s/.*\n//s;
-	return $version;
+		SELECT :version;\n";
 }
 
 # poll_query_until with a name for the test, and what was seen instead.
