@@ -173,6 +173,10 @@ SELECT snapshot_date, rows, ended, added FROM compact_history('kept.profiles', '
 SELECT count(*) FROM (TABLE before EXCEPT ALL SELECT * FROM kept.profiles_history WHERE snapshot_date < '2026-12-03') x;
 SELECT * FROM diff_snapshots('kept.profiles', '2026-12-01', '2026-12-02');
 SELECT count(*) FROM describe_snapshot('kept.profiles', '2026-12-01');
+-- A goal over the history has all its days.
+SELECT create_goal('kept', 't > 2', '1 day', 'kept.profiles_history', 'identity_crmid');
+SELECT anchor, used_for FROM goal_anchors('kept') ORDER BY 1;
+SELECT drop_goal('kept');
 SELECT column_name, status FROM validate_snapshot('kept.profiles', '2026-12-02') WHERE check_name = 'row_count';
 RESET ROLE;
 SELECT object, rows FROM forget('CRMID', 'n2') WHERE object LIKE 'table%' ORDER BY 1;

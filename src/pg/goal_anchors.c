@@ -28,6 +28,7 @@
 
 #include "pg/features.h"
 #include "pg/goal.h"
+#include "pg/history.h"
 
 char *
 pe_date_text(DateADT day)
@@ -88,22 +89,37 @@ partition_days(Oid relid, Datum *array)
 	return by_day;
 }
 
+/* The same for the view over every day of a table: there are those that are kept as changes, too. */
+static bool
+history_days(Oid relid, Datum *array)
+{
+	Oid table =
+	    OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW ? pe_history_table(relid) : InvalidOid;
+
+	if (!OidIsValid(table) || !partition_days(table, array))
+		return false;
+	*array = DirectFunctionCall2(array_cat, *array, pe_snapshot_days(pe_snapshot_table_load(table)));
+	return true;
+}
+
 static void
 read_days(const PeGoal *goal, PeGoalDays *days)
 {
 	static const Oid types[] = {DATEARRAYOID};
 	MemoryContext caller = CurrentMemoryContext;
 	Datum partitions = (Datum) 0;
-	bool by_partition = partition_days(goal->snapshots->relid, &partitions);
+	bool by_partition;
 	int result;
 
 	SPI_connect();
 	pe_push_snapshot_of_now();
-	/* A look into each partition instead of reading all rows. */
+	by_partition = partition_days(goal->snapshots->relid, &partitions) ||
+	               history_days(goal->snapshots->relid, &partitions);
+	/* A look into each day instead of reading all rows. */
 	if (by_partition)
 		result = SPI_execute_with_args(
-		    psprintf("SELECT d FROM pg_catalog.unnest($1) AS d, LATERAL (SELECT FROM %s WHERE s.%s = d LIMIT "
-		             "1) AS found WHERE pg_catalog.isfinite(d) ORDER BY 1",
+		    psprintf("SELECT DISTINCT day.d FROM pg_catalog.unnest($1) AS day(d), LATERAL (SELECT FROM %s "
+		             "WHERE s.%s = day.d LIMIT 1) AS found WHERE pg_catalog.isfinite(day.d) ORDER BY 1",
 		             pe_source_as(goal->snapshots, "s"), PE_SNAPSHOT_COLUMN),
 		    1, (Oid *) types, &partitions, NULL, true, 0);
 	else

@@ -77,6 +77,25 @@ pe_history_relation(const PeSnapshotTable *table)
 	return OidIsValid(history->view) ? history->view_label : table->label;
 }
 
+Oid
+pe_history_table(Oid view)
+{
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(view)};
+	bool isnull;
+	Oid relid;
+
+	pe_owner_execute(
+	    "SELECT DISTINCT c.oid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass"
+	    " AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
+	    " JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'p' WHERE r.ev_class = $1",
+	    1, types, values, NULL, true, 2);
+	if (SPI_processed != 1)
+		return InvalidOid;
+	relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return pe_history_open(pe_snapshot_table_load(relid), false)->view == view ? relid : InvalidOid;
+}
+
 void
 pe_history_hold(const PeSnapshotTable *table)
 {

@@ -30,6 +30,9 @@ extern PeHistory *pe_history_open(const PeSnapshotTable *table, bool make);
 /* The relation in which every loaded day of the table can be read: the view, or the table. */
 extern const char *pe_history_relation(const PeSnapshotTable *table);
 
+/* The table that a view shows every day of, when it is one of ours; InvalidOid otherwise. */
+extern Oid pe_history_table(Oid view);
+
 /* Locks the view as reading it would, to the end of the transaction. */
 extern void pe_history_hold(const PeSnapshotTable *table);
 

@@ -252,20 +252,6 @@ all_identities(const PeSnapshotTable *table, const PeIdentitySql *identity, cons
 	}
 }
 
-static Datum
-loaded_days(const PeSnapshotTable *table)
-{
-	Oid types[] = {OIDOID};
-	Datum values[] = {ObjectIdGetDatum(table->relid)};
-	bool isnull;
-	Datum days;
-
-	pe_owner_execute("SELECT coalesce(array_agg(d.snapshot_date), '{}') FROM " PE_SNAPSHOT_DAYS, 1, types,
-	                 values, NULL, true, 1);
-	days = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	return PointerGetDatum(DatumGetArrayTypePCopy(days));
-}
-
 static char *
 history_query(const PeSnapshotTable *table, const PeIdentitySql *identity, ArrayType *identities)
 {
@@ -310,7 +296,7 @@ pe_profile_history(PG_FUNCTION_ARGS)
 	identities = all_identities(table, &identity, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (identities != NULL)
 	{
-		values[0] = loaded_days(table);
+		values[0] = pe_snapshot_days(table);
 		return_query(fcinfo, history_query(table, &identity, identities), 1, types, values);
 	}
 	AtEOXact_GUC(true, guc_level);

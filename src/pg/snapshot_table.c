@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -152,6 +153,20 @@ pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date)
 	day.compacted = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 5, &isnull));
 	SPI_freetuptable(SPI_tuptable);
 	return day;
+}
+
+Datum
+pe_snapshot_days(const PeSnapshotTable *table)
+{
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(table->relid)};
+	bool isnull;
+	Datum days;
+
+	pe_owner_execute("SELECT coalesce(array_agg(d.snapshot_date), '{}') FROM " PE_SNAPSHOT_DAYS, 1, types,
+	                 values, NULL, true, 1);
+	days = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	return PointerGetDatum(DatumGetArrayTypePCopy(days));
 }
 
 char *
