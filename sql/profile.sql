@@ -111,6 +111,10 @@ SELECT profenrich.retract('profile_churn', ARRAY['C-1']);
 RESET ROLE;
 SELECT profenrich.resend(NULL);
 \echo :LAST_ERROR_SQLSTATE
+-- What a query without rows gives as keys does not mean everybody.
+SELECT profenrich.resend('profile_churn', (SELECT array_agg(profile_key) FROM profenrich.profile_score WHERE false));
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.resend('profile_churn', ARRAY(SELECT profile_key FROM profenrich.profile_score WHERE false));
 BEGIN READ ONLY;
 SELECT profenrich.resend('profile_churn');
 ROLLBACK;

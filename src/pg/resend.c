@@ -126,11 +126,14 @@ pe_queue_again(int32 enrichment_id, const char *kind, const char *changes, const
 
 PG_FUNCTION_INFO_V1(pe_resend);
 
-/* resend(enrichment, keys) -> values queued again; keys NULL: of all profiles */
+/*
+ * resend(enrichment, keys), resend(enrichment) -> values queued again; without keys of all
+ * profiles. Keys that are NULL are no list: a query that found nobody must not mean everybody.
+ */
 Datum
 pe_resend(PG_FUNCTION_ARGS)
 {
-	bool all = PG_ARGISNULL(1);
+	bool all = PG_NARGS() == 1;
 	Datum keys = all ? (Datum) 0 : PG_GETARG_DATUM(1);
 	char *name;
 	int32 enrichment_id;
@@ -139,6 +142,11 @@ pe_resend(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("profenrich.resend()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("enrichment must not be null")));
+	if (!all && PG_ARGISNULL(1))
+		ereport(ERROR,
+		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("keys must not be null"),
+		         errhint("Without keys resend(enrichment) takes all profiles. A list from a query is written"
+		                 " ARRAY(SELECT ...): of no rows array_agg() is null, and that is empty.")));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	SPI_connect();
 	enrichment_id = pe_queue_find(name).enrichment_id;
