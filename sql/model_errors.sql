@@ -63,6 +63,13 @@ SELECT profenrich.train('churn', 'value', 'profiles', 'plan');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'propensity', 'profiles', 'letter', options => '{"features": {"include": "tenure"}}');
 \echo :LAST_ERROR_SQLSTATE
+-- A name that is not quoted, and a SELECT that is wrong further on.
+SELECT profenrich.train('churn', 'propensity', 'Sales Data.My Table', 'churned');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', 'propensity', 'SELECT * FORM profiles', 'churned');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM profenrich.progress('training');
+\echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'propensity', 'profiles', 'four', options => '{"features": {"include": "tenure"}}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', source => 'SELECT * FROM profiles WHERE churned', target => 'churned', options => '{"features": {"include": "tenure"}}');

@@ -64,6 +64,17 @@ SELECT profenrich.pause('nobody');
 SELECT profenrich.start_worker();
 DELETE FROM profenrich.outbox;
 RESET ROLE;
+-- What a refused call would have done is not done: the worker is neither started nor stopped.
+BEGIN READ ONLY;
+SELECT profenrich.start_worker();
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT profenrich.stop_worker();
+ROLLBACK;
+SELECT state FROM profenrich.worker_status;
+BEGIN READ ONLY;
+SELECT profenrich.create_identity_namespace('queue_server', 'LOYALTY');
+ROLLBACK;
 BEGIN READ ONLY;
 SELECT profenrich.resume('churn');
 ROLLBACK;

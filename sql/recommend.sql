@@ -113,6 +113,8 @@ SELECT * FROM profenrich.recommend('next_product', 'c0001', version => 99);
 SELECT * FROM profenrich.similar_items('next_product', 'i99');
 SELECT * FROM profenrich.similar_items('next_product', 'i05', version => 2);
 SELECT * FROM profenrich.recommend_all('next_product', 'orders');
+SELECT * FROM profenrich.recommend_all('next_product', key => 'crm_id');
+\echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.recommend_all('next_product', 'orders', 'nothing');
 SELECT * FROM profenrich.recommend_all('next_product', 'SELECT NULL::text AS k', 'k');
 

@@ -83,6 +83,8 @@ SELECT * FROM profenrich.reconcile('reconcileMe', 'profiles');
 SELECT profile_key, status, attribute, sent, found FROM profenrich.reconcile_rows('reconcileMe', 'profiles_latest', statuses =>
 	'{stale, missing, overwritten, different, identity unknown, too recent, pending, refused, unexpected}') ORDER BY status, profile_key;
 SELECT profile_key, run_id IS NOT NULL AS has_run, changed_at, found_scored_at FROM profenrich.reconcile_rows('reconcileMe', 'profiles', statuses => '{stale}') ORDER BY 1;
+SELECT * FROM profenrich.reconcile('reconcileMe', 'profiles', settle => '-1 hour');
+\echo :LAST_ERROR_SQLSTATE
 SELECT status, count(*) FROM profenrich.reconcile_rows('reconcileMe', 'profiles') GROUP BY 1 ORDER BY 1;
 SELECT count(*) FROM profenrich.reconcile_rows('reconcileMe', 'profiles', statuses => '{landed}');
 SELECT * FROM profenrich.reconcile_rows('reconcileMe', 'profiles', statuses => '{lost}');

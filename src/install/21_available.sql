@@ -18,6 +18,8 @@ DECLARE
 	result record;
 	lost_days text;
 BEGIN
+	-- Inside a transaction this fails, rather than the one after the first day is loaded.
+	COMMIT;
 	loaded := 0;
 	skipped := 0;
 	SELECT pg_catalog.count(*), pg_catalog.string_agg(a.snapshot_date::pg_catalog.text, ', ' ORDER BY a.snapshot_date) INTO lost, lost_days

@@ -156,6 +156,9 @@ CREATE VIEW @extschema@.health_checks AS
 		COALESCE('state: ' OPERATOR(pg_catalog.||) w.state, 'no worker') AS detail,
 		CASE WHEN w.state OPERATOR(pg_catalog.=) 'no slot' THEN 'No background worker slot is free: increase max_worker_processes.'
 			WHEN w.state OPERATOR(pg_catalog.=) 'outdated' THEN 'Run ALTER EXTENSION profenrich UPDATE.'
+			WHEN w.state OPERATOR(pg_catalog.=) 'none' AND w.launcher_pid IS NOT NULL
+				AND pg_catalog.current_setting('profenrich.databases', true) OPERATOR(pg_catalog.<>) ''
+				THEN 'Name this database in profenrich.databases, or call profenrich.start_worker().'
 			WHEN w.pid IS NULL THEN 'Call profenrich.start_worker(), or add profenrich to shared_preload_libraries.'
 			WHEN w.state OPERATOR(pg_catalog.=) 'halted' THEN 'The server''s log tells why acknowledgements fail.'
 			WHEN w.state OPERATOR(pg_catalog.=) 'short of resources' THEN 'Raise the limit of open files of the server''s processes or of the system; the server''s log tells what could not be opened.' END AS hint

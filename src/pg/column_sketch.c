@@ -26,25 +26,19 @@
 
 #define ELLIPSIS "..."
 
-static PeMeasuredAs
-measured_as(Oid base)
+static void
+open_measure(PeColumnSketch *column, const pe_env *env)
 {
-	switch (base)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return PE_AS_NUMBER;
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return PE_AS_TIME;
-		default:
-			return PE_NOT_MEASURED;
-	}
+	PeTreatment treatment = pe_treatment_of_type(column->base);
+	pe_error err;
+
+	column->measured = treatment == PE_TREAT_NUMBER ? PE_AS_NUMBER
+	                   : treatment == PE_TREAT_AGE  ? PE_AS_TIME
+	                                                : PE_NOT_MEASURED;
+	if (column->measured == PE_NOT_MEASURED)
+		return;
+	(void) pe_input_init(&column->input, column->base, treatment);
+	pe_check(pe_quantiles_open(env, &column->quantiles, &err), &err);
 }
 
 static bool
@@ -77,7 +71,6 @@ open_column(PeColumnSketch *column, Form_pg_attribute attribute, const pe_env *e
 	column->collation = attribute->attcollation;
 	column->typlen = attribute->attlen;
 	column->typbyval = attribute->attbyval;
-	column->measured = measured_as(base);
 	column->shown = !is_container(base);
 	column->ranged = column->shown && OidIsValid(type->cmp_proc);
 	getTypeOutputInfo(attribute->atttypid, &output, &is_varlena);
@@ -89,8 +82,7 @@ open_column(PeColumnSketch *column, Form_pg_attribute attribute, const pe_env *e
 	}
 	if (column->ranged)
 		fmgr_info(type->cmp_proc, &column->compare);
-	if (column->measured != PE_NOT_MEASURED)
-		pe_check(pe_quantiles_open(env, &column->quantiles, &err), &err);
+	open_measure(column, env);
 }
 
 /* ---- one value ---- */
@@ -158,34 +150,6 @@ widen_range(PeSketch *sketch, PeColumnSketch *column, Datum value)
 		keep_value(sketch, column, &column->largest, value);
 }
 
-/* NaN for what cannot be placed among finite numbers. */
-static double
-number_of(const PeSketch *sketch, const PeColumnSketch *column, Datum value)
-{
-	switch (column->base)
-	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case INT8OID:
-			return (double) DatumGetInt64(value);
-		case FLOAT4OID:
-			return DatumGetFloat4(value);
-		case FLOAT8OID:
-			return DatumGetFloat8(value);
-		case NUMERICOID:
-			return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, value));
-		case DATEOID:
-			return DATE_NOT_FINITE(DatumGetDateADT(value)) ? NAN
-			                                               : (double) DatumGetDateADT(value) - sketch->day;
-		default:
-			return TIMESTAMP_NOT_FINITE(DatumGetTimestamp(value))
-			           ? NAN
-			           : (double) DatumGetTimestamp(value) / USECS_PER_DAY - sketch->day;
-	}
-}
-
 static void
 take_value(PeSketch *sketch, PeColumnSketch *column, Datum value)
 {
@@ -201,8 +165,10 @@ take_value(PeSketch *sketch, PeColumnSketch *column, Datum value)
 		widen_range(sketch, column, value);
 	if (column->quantiles != NULL)
 	{
-		double number = number_of(sketch, column, value);
+		double number = pe_input_number(&column->input, value);
 
+		if (column->measured == PE_AS_TIME)
+			number -= sketch->day;
 		if (isfinite(number))
 			pe_check(pe_quantiles_offer(column->quantiles, number, &err), &err);
 	}

@@ -11,6 +11,7 @@
 #include "utils/date.h"
 
 #include "model/sketch/sketch.h"
+#include "pg/features.h"
 #include "pg/source.h"
 
 /* Values of text are shown, and told apart in lists, up to here. */
@@ -33,8 +34,9 @@ typedef struct PeColumnSketch
 	int16 typlen;
 	bool typbyval;
 	PeMeasuredAs measured;
-	bool shown;  /* single values of the type mean something to a reader: no documents, lists, bytes */
-	bool ranged; /* has least and largest values */
+	PeInput input; /* where measured */
+	bool shown;    /* single values of the type mean something to a reader: no documents, lists, bytes */
+	bool ranged;   /* has least and largest values */
 	FmgrInfo output;
 	FmgrInfo hash;    /* fn_oid InvalidOid: the type has none, and no tally */
 	FmgrInfo compare; /* where ranged */

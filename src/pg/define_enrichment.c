@@ -14,6 +14,7 @@
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
@@ -71,14 +72,6 @@ definition_values(const Definition *d, Datum *values)
 	values[8] = CStringGetTextDatum(d->e.search_path);
 }
 
-static void
-need_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be null", name)));
-}
-
 static char *
 text_argument(FunctionCallInfo fcinfo, int number, const char *otherwise)
 {
@@ -94,7 +87,7 @@ pe_create_enrichment(PG_FUNCTION_ARGS)
 	Datum values[DEFINITION_COUNT];
 
 	for (int i = 0; i < lengthof(required); i++)
-		need_argument(fcinfo, i, required[i]);
+		pe_need_argument(fcinfo, i, required[i]);
 	PreventCommandIfReadOnly("create_enrichment()");
 	d.e.name = text_argument(fcinfo, 0, NULL);
 	d.e.owner = GetUserId();
@@ -231,7 +224,7 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	Definition d;
 	Datum values[DEFINITION_COUNT];
 
-	need_argument(fcinfo, 0, "name");
+	pe_need_argument(fcinfo, 0, "name");
 	PreventCommandIfReadOnly("alter_enrichment()");
 	SPI_connect();
 	lock_row(text_argument(fcinfo, 0, NULL), &stored);

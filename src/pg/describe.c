@@ -15,6 +15,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/column_sketch.h"
 #include "pg/report.h"
 #include "pg/rows.h"
@@ -150,11 +151,13 @@ put_column(PeRow *row, const PeSketch *sketch, PeColumnSketch *column, int top)
 static int
 top_argument(FunctionCallInfo fcinfo, int i)
 {
-	int top = PG_ARGISNULL(i) ? -1 : PG_GETARG_INT32(i);
+	int top;
 
+	pe_need_argument(fcinfo, i, "top");
+	top = PG_GETARG_INT32(i);
 	if (top < 0 || top > MAX_TOP)
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("top must be from 0 to %d", MAX_TOP)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("top must be between 0 and %d, not %d", MAX_TOP, top)));
 	return top;
 }
 
@@ -169,8 +172,7 @@ pe_describe_snapshot(PG_FUNCTION_ARGS)
 	int top = top_argument(fcinfo, 2);
 	PeRow row;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	pe_rows_begin(fcinfo, &row);
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();

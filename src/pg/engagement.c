@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/engagement.h"
 #include "pg/env.h"
 #include "pg/guc.h"
@@ -153,9 +154,9 @@ open_rules(FunctionCallInfo fcinfo, const PeModel **model)
 {
 	const pe_engagement_rules *rules;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("arguments model, source and as_of are required")));
+	pe_need_argument(fcinfo, 0, "model");
+	pe_need_argument(fcinfo, 1, "source");
+	pe_need_argument(fcinfo, 2, "as_of");
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(2)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("as_of must be finite")));
 	*model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 3),

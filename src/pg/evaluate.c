@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "model/selection.h"
+#include "pg/arguments.h"
 #include "pg/env.h"
 #include "pg/evaluation.h"
 #include "pg/guc.h"
@@ -206,7 +207,8 @@ judge_source(Judging *judging, const char *source_text, const char *target_name)
 		                        judging->model->name)));
 	if (judging->rows == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-		                errmsg("%s has no rows with a target", judging->source->name)));
+		                errmsg("%s has no rows with a target", judging->source->name),
+		                errhint("It is empty, or the target is NULL in all of its rows.")));
 }
 
 /* ---- evaluate(model, source, target, version) ------------------------------------------- */
@@ -258,6 +260,8 @@ check_supervised(const PeModel *model)
 		                errhint("See profenrich.evaluation for what its training said of it.")));
 }
 
+static const char *const judging_arguments[] = {"model", "source", "target", "kind"};
+
 PG_FUNCTION_INFO_V1(pe_evaluate_model);
 
 /* evaluate(model, source, target, version) -> (metric, value, meaning), on rows of the caller's. */
@@ -268,9 +272,8 @@ pe_evaluate_model(PG_FUNCTION_ARGS)
 	Judging judging = {0};
 	pe_evaluation *evaluation;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("arguments model, source and target are required")));
+	for (int i = 0; i < 3; i++)
+		pe_need_argument(fcinfo, i, judging_arguments[i]);
 	InitMaterializedSRF(fcinfo, 0);
 	judging.model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), pe_version_argument(fcinfo, 3),
 	                              CurrentMemoryContext);
@@ -340,9 +343,7 @@ pe_recalibrate_model(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("recalibrate()");
 	for (int i = 0; i < 4; i++)
-		if (PG_ARGISNULL(i))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			                errmsg("arguments model, source, target and kind are required")));
+		pe_need_argument(fcinfo, i, judging_arguments[i]);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	kind = parse_kind(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	(void) pe_model_check_owner(name, NULL);

@@ -9,8 +9,8 @@
 #include "utils/timestamp.h"
 
 #include "pg/event_declaration.h"
+#include "pg/json_options.h"
 #include "pg/lifetime.h"
-#include "pg/train.h"
 
 #define MOST_TOP 200
 

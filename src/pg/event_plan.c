@@ -8,7 +8,7 @@
 #include "utils/builtins.h"
 
 #include "pg/event_making.h"
-#include "pg/train.h"
+#include "pg/json_options.h"
 
 #define MOST_TALLIES 500
 

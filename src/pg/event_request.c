@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "pg/arguments.h"
 #include "pg/event_request.h"
 
 /* The difference of two times within these days, 130,000 years, is a number of microseconds. */
@@ -193,33 +194,21 @@ top_condition(const PeEventRequest *request)
 	                getBaseType(request->time.type) == TIMESTAMPTZOID ? " 00:00:00+00" : "");
 }
 
-char *
-pe_event_text_argument(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be NULL", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
 /* The arguments events, key, event_time, declaration, as_of, anchors from the first on. */
 PeEventRequest *
 pe_event_request(FunctionCallInfo fcinfo, int first)
 {
 	PeEventRequest *request = palloc0(sizeof(PeEventRequest));
-	PeSource *events = pe_source_open(pe_event_text_argument(fcinfo, first, "events"), "events");
+	PeSource *events = pe_source_open(pe_text_argument(fcinfo, first, "events"), "events");
 
 	request->events = events;
 	request->key = make_key(
-	    events, pe_source_need_column(events, pe_event_text_argument(fcinfo, first + 1, "key"), "key"),
-	    "events");
+	    events, pe_source_need_column(events, pe_text_argument(fcinfo, first + 1, "key"), "key"), "events");
 	request->time = make_moment(
 	    events,
-	    pe_source_need_column(events, pe_event_text_argument(fcinfo, first + 2, "event_time"), "event_time"),
+	    pe_source_need_column(events, pe_text_argument(fcinfo, first + 2, "event_time"), "event_time"),
 	    "events");
-	if (PG_ARGISNULL(first + 3))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-		                errmsg("argument \"declaration\" must not be NULL")));
+	pe_need_argument(fcinfo, first + 3, "declaration");
 	request->declaration = PG_GETARG_JSONB_P(first + 3);
 	request->as_of_given = !PG_ARGISNULL(first + 4);
 	if (request->as_of_given)
@@ -236,7 +225,7 @@ pe_event_request(FunctionCallInfo fcinfo, int first)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			                errmsg("as_of and anchors cannot both be given"),
 			                errhint("Anchors say for each key as of when.")));
-		open_anchors(request, pe_event_text_argument(fcinfo, first + 5, "anchors"));
+		open_anchors(request, pe_text_argument(fcinfo, first + 5, "anchors"));
 	}
 	request->plan = pe_event_plan(events, request->declaration, top_condition(request));
 	return request;

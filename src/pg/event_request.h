@@ -55,8 +55,6 @@ typedef struct PeEventRequest
 
 /* The arguments events, key, event_time, declaration, as_of, anchors from the first on. Raises. */
 extern PeEventRequest *pe_event_request(FunctionCallInfo fcinfo, int first);
-/* Raises when it is NULL. */
-extern char *pe_event_text_argument(FunctionCallInfo fcinfo, int argument, const char *name);
 
 /* The bytes of a key, equal where keys are; buffer has room for an integer. */
 extern const char *pe_event_key_bytes(const PeEventKey *key, Datum value, int64 *buffer, uint32 *length);

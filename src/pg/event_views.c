@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/event_request.h"
 
@@ -98,7 +99,7 @@ PG_FUNCTION_INFO_V1(pe_create_event_features);
 Datum
 pe_create_event_features(PG_FUNCTION_ARGS)
 {
-	char *name = pe_event_text_argument(fcinfo, 0, "name");
+	char *name = pe_text_argument(fcinfo, 0, "name");
 	char *view = quoted_name(name);
 	PeEventRequest *request = pe_event_request(fcinfo, 1);
 
@@ -117,7 +118,7 @@ PG_FUNCTION_INFO_V1(pe_event_features_into);
 Datum
 pe_event_features_into(PG_FUNCTION_ARGS)
 {
-	char *name = pe_event_text_argument(fcinfo, 0, "into_table");
+	char *name = pe_text_argument(fcinfo, 0, "into_table");
 	char *table = quoted_name(name);
 	PeEventRequest *request = pe_event_request(fcinfo, 1);
 	Oid relid = RangeVarGetRelid(range_of(name), NoLock, true);

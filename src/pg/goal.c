@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/goal.h"
 #include "pg/owner.h"
@@ -104,11 +105,11 @@ goal_values(const Declaration *d, Datum *values, char *nulls)
 static char *
 need_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
-	char *given = PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+	char *given = pe_text_argument(fcinfo, number, name);
 
-	if (given == NULL || given[0] == '\0')
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"%s\" is required", name)));
+	if (given[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("argument \"%s\" must not be empty", name)));
 	return given;
 }
 
@@ -128,8 +129,7 @@ pe_create_goal(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("create_goal()");
 	d.outcome = need_argument(fcinfo, 1, "outcome");
-	if (PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"within\" is required")));
+	pe_need_argument(fcinfo, 2, "within");
 	d.within = PG_GETARG_INTERVAL_P(2);
 	d.snapshots = need_argument(fcinfo, 3, "snapshots");
 	d.key = need_argument(fcinfo, 4, "key");

@@ -17,29 +17,10 @@
 #include "pg/expression.h"
 #include "pg/features.h"
 #include "pg/goal.h"
+#include "pg/json_options.h"
 #include "pg/train.h"
 
 #define MAX_EVERY 3650
-
-typedef void (*pair_reader)(PeGoal *goal, const char *name, const JsonbValue *value);
-
-/* Calls one for each pair of an object, but those that are null. */
-static void
-each_pair(JsonbContainer *object, PeGoal *goal, pair_reader one)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
-	JsonbValue value;
-	char *name = NULL;
-
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE && value.type != jbvNull)
-			one(goal, name, &value);
-	}
-}
 
 /* The elements of a list of texts, or the text itself, as char *. */
 static List *
@@ -100,8 +81,9 @@ parse_date(const char *name, const char *text)
 /* ---- options of options ------------------------------------------------------------------ */
 
 static void
-read_events(PeGoal *goal, const char *name, const JsonbValue *value)
+read_events(void *arg, const char *name, const JsonbValue *value)
 {
+	PeGoal *goal = arg;
 	if (strcmp(name, "source") == 0)
 		goal->events =
 		    pe_source_open(need_text("events.source", value, "a table, view or SELECT"), "events.source");
@@ -116,8 +98,9 @@ read_events(PeGoal *goal, const char *name, const JsonbValue *value)
 }
 
 static void
-read_history(PeGoal *goal, const char *column, const JsonbValue *value)
+read_history(void *arg, const char *column, const JsonbValue *value)
 {
+	PeGoal *goal = arg;
 	static const char expected[] = "an object of columns and lists, such as {\"spend\": [\"delta 7\", "
 	                               "\"trend 30\", \"mean 30\", \"days since "
 	                               "change 90\", \"days since active 90\"]}";
@@ -138,8 +121,9 @@ read_history(PeGoal *goal, const char *column, const JsonbValue *value)
 
 /* The join that is being read is the last of the list. */
 static void
-read_join(PeGoal *goal, const char *name, const JsonbValue *value)
+read_join(void *arg, const char *name, const JsonbValue *value)
 {
+	PeGoal *goal = arg;
 	PeGoalJoin *join = llast(goal->joins);
 
 	if (strcmp(name, "source") == 0)
@@ -169,7 +153,7 @@ read_joins(PeGoal *goal, const JsonbValue *value)
 	if (JsonContainerIsObject(value->val.binary.data))
 	{
 		goal->joins = lappend(goal->joins, palloc0(sizeof(PeGoalJoin)));
-		each_pair(value->val.binary.data, goal, read_join);
+		pe_each_option(value->val.binary.data, read_join, goal);
 		return;
 	}
 	iterator = JsonbIteratorInit(value->val.binary.data);
@@ -180,7 +164,7 @@ read_joins(PeGoal *goal, const JsonbValue *value)
 		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))
 			pe_raise_bad_option("join", expected);
 		goal->joins = lappend(goal->joins, palloc0(sizeof(PeGoalJoin)));
-		each_pair(element.val.binary.data, goal, read_join);
+		pe_each_option(element.val.binary.data, read_join, goal);
 	}
 }
 
@@ -227,8 +211,9 @@ read_more_outcomes(PeGoal *goal, const char *name, const JsonbValue *value)
 }
 
 static void
-read_option(PeGoal *goal, const char *name, const JsonbValue *value)
+read_option(void *arg, const char *name, const JsonbValue *value)
 {
+	PeGoal *goal = arg;
 	if (strcmp(name, "all") == 0 || strcmp(name, "any") == 0)
 		read_more_outcomes(goal, name, value);
 	else if (strcmp(name, "happens") == 0)
@@ -263,7 +248,7 @@ read_option(PeGoal *goal, const char *name, const JsonbValue *value)
 			pe_raise_bad_option(
 			    name, events ? "an object with source, key and time"
 			                 : "an object of columns and lists, such as {\"spend\": [\"delta 7\"]}");
-		each_pair(value->val.binary.data, goal, events ? read_events : read_history);
+		pe_each_option(value->val.binary.data, events ? read_events : read_history, goal);
 	}
 	else
 		ereport(ERROR,
@@ -284,7 +269,7 @@ pe_goal_options(PeGoal *goal, Jsonb *options)
 	if (!JB_ROOT_IS_OBJECT(options))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a jsonb object"),
 		                errhint("For example '{\"history\": {\"spend\": [\"delta 7\"]}}'.")));
-	each_pair(&options->root, goal, read_option);
+	pe_each_option(&options->root, read_option, goal);
 	if (goal->dates != NIL &&
 	    (goal->every > 0 || !DATE_NOT_FINITE(goal->from) || !DATE_NOT_FINITE(goal->until)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -16,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/goal.h"
 #include "pg/models.h"
@@ -30,15 +31,6 @@ PG_FUNCTION_INFO_V1(pe_lift_decay);
 #define DECILE "10 - (sc.percentile - 1) / 10"
 
 #define MAX_AGES 100
-
-static char *
-need_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"%s\" is required", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
-}
 
 /* The version of the argument, the deployed one for none; raises unless it learnt from the goal. */
 static int
@@ -140,8 +132,8 @@ Datum
 pe_record_predictions(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {INT8OID, INT4OID, INT8OID, FLOAT8OID};
-	PeGoal *goal = pe_goal_open(need_argument(fcinfo, 0, "goal"));
-	char *model = need_argument(fcinfo, 1, "model");
+	PeGoal *goal = pe_goal_open(pe_text_argument(fcinfo, 0, "goal"));
+	char *model = pe_text_argument(fcinfo, 1, "model");
 	int version = version_of_goal(goal, model, pe_version_argument(fcinfo, 3));
 	PeGoalDays *days = pe_goal_days(goal, 0);
 	DateADT day = PG_ARGISNULL(2) ? days->days[days->n_days - 1] : PG_GETARG_DATEADT(2);
@@ -365,8 +357,8 @@ put_decay(PeRow *row, const PeGoal *goal, const PeGoalDays *days, const char *sc
 Datum
 pe_lift_decay(PG_FUNCTION_ARGS)
 {
-	PeGoal *goal = pe_goal_open(need_argument(fcinfo, 0, "goal"));
-	char *model = need_argument(fcinfo, 1, "model");
+	PeGoal *goal = pe_goal_open(pe_text_argument(fcinfo, 0, "goal"));
+	char *model = pe_text_argument(fcinfo, 1, "model");
 	int version = version_of_goal(goal, model, pe_version_argument(fcinfo, 4));
 	PeGoalDays *days = pe_goal_days(goal, 0);
 	int ages[MAX_AGES];
@@ -375,9 +367,8 @@ pe_lift_decay(PG_FUNCTION_ARGS)
 	char *scored;
 	PeRow row;
 
-	if (PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("arguments \"snapshot_date\" and \"ages\" are required")));
+	pe_need_argument(fcinfo, 2, "snapshot_date");
+	pe_need_argument(fcinfo, 3, "ages");
 	day = PG_GETARG_DATEADT(2);
 	n = parse_ages(PG_GETARG_ARRAYTYPE_P(3), ages);
 	pe_goal_need_day(goal, days, day);

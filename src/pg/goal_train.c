@@ -13,6 +13,7 @@
 #include "pg/goal_leakage.h"
 #include "pg/goal_leakage.h"
 #include "pg/goal_train.h"
+#include "pg/json_options.h"
 
 static bool
 find_option(Jsonb *options, const char *name, JsonbValue *value)

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "pg/arguments.h"
 #include "pg/env.h"
 #include "pg/guc.h"
 #include "pg/report.h"
@@ -32,15 +33,6 @@ by_strength(const void *left, const void *right)
 	if (a->strength != b->strength)
 		return a->strength > b->strength ? -1 : 1;
 	return a->feature - b->feature;
-}
-
-static char *
-argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"%s\" is required", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(number));
 }
 
 /* The linear family keeps numbers as they are. */
@@ -108,7 +100,7 @@ pe_leakage_scan(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	context = AllocSetContextCreate(caller, "profenrich scan", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	request = pe_scan_request(argument(fcinfo, 0, "source"), argument(fcinfo, 1, "target"),
+	request = pe_scan_request(pe_text_argument(fcinfo, 0, "source"), pe_text_argument(fcinfo, 1, "target"),
 	                          PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
 	                          PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), context);
 	training = pe_training_read(request, algorithm_of(request->task));

@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/lifetime.h"
 #include "pg/rows.h"
 
@@ -34,10 +35,7 @@ pe_lifetime_model(FunctionCallInfo fcinfo, int model_argument, int version_argum
 	int version = pe_version_argument(fcinfo, version_argument);
 	const PeModel *model;
 
-	if (PG_ARGISNULL(model_argument))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"model\" must not be NULL")));
-	model = pe_model_open(text_to_cstring(PG_GETARG_TEXT_PP(model_argument)), version, CurrentMemoryContext);
+	model = pe_model_open(pe_text_argument(fcinfo, model_argument, "model"), version, CurrentMemoryContext);
 	(void) lifetime_of(model);
 	return model;
 }
@@ -167,9 +165,11 @@ Datum
 pe_order_count_probability(PG_FUNCTION_ARGS)
 {
 	const pe_lifetime *lifetime = lifetime_of(pe_lifetime_model(fcinfo, 0, 3));
-	int32 orders = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT32(1);
 	double horizon = pe_horizon_argument(fcinfo, 2, lifetime);
+	int32 orders;
 
+	pe_need_argument(fcinfo, 1, "orders");
+	orders = PG_GETARG_INT32(1);
 	if (orders < 0 || orders > 1000000)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("orders must be between 0 and 1000000, not %d", orders)));

@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/env.h"
 #include "pg/guc.h"
 #include "pg/lifetime.h"
@@ -89,9 +90,7 @@ begin_customers(FunctionCallInfo fcinfo, int version_argument)
 	Customers c = {.model = pe_lifetime_model(fcinfo, 0, version_argument)};
 
 	c.lifetime = pe_model_lifetime(c.model->core);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"source\" must not be NULL")));
+	pe_need_argument(fcinfo, 1, "source");
 	return c;
 }
 
@@ -461,15 +460,12 @@ pe_lifetime_tracking(PG_FUNCTION_ARGS)
 	const PeModel *model = pe_lifetime_model(fcinfo, 0, 7);
 	const pe_lifetime *lifetime = pe_model_lifetime(model->core);
 	Tracking t = {.first = INT32_MAX, .last = INT32_MIN, .births = palloc(8), .repeats = palloc(8)};
+	static const char *const names[] = {"model", "source", "customer", "time", "period"};
 	double length, before = 0, cumulative_actual = 0, end;
 
 	pe_rows_begin(fcinfo, &row);
 	for (int i = 1; i <= 4; i++)
-	{
-		if (PG_ARGISNULL(i))
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			                errmsg("source, customer, time and period must not be NULL")));
-	}
+		pe_need_argument(fcinfo, i, names[i]);
 	length = pe_interval_days(PG_GETARG_INTERVAL_P(4), "period");
 	if (length < 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("period must be a day or longer")));

@@ -12,6 +12,7 @@
 #include "platform/catalog.h"
 #include "platform/identity.h"
 #include "platform/profile.h"
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
@@ -120,10 +121,10 @@ pe_create_identity_namespace(PG_FUNCTION_ARGS)
 	bool created = false;
 	pe_error err = {0};
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-		                errmsg("argument \"%s\" must not be null", PG_ARGISNULL(0) ? "server" : "code")));
-	code = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	/* What it makes stays, whatever becomes of the transaction. */
+	PreventCommandIfReadOnly("create_identity_namespace()");
+	pe_need_argument(fcinfo, 0, "server");
+	code = pe_text_argument(fcinfo, 1, "code");
 	name = PG_ARGISNULL(2) ? code : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	pe_enrichment_check_namespace(code);
 	connection = connect_as_caller(PG_GETARG_TEXT_PP(0));

@@ -195,7 +195,14 @@ pe_progress(PG_FUNCTION_ARGS)
 	char *wanted = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bool see_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+	int kind = PE_PROGRESS_LOAD;
 
+	while (kind <= PE_PROGRESS_SCORE && strcmp(wanted, kinds[kind]) != 0)
+		kind++;
+	if (kind > PE_PROGRESS_SCORE)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("there is no progress of kind \"%s\"", wanted),
+		                errhint("The kinds are load, train and score.")));
 	InitMaterializedSRF(fcinfo, 0);
 	if (!attach_slots())
 		return (Datum) 0;
@@ -207,8 +214,7 @@ pe_progress(PG_FUNCTION_ARGS)
 
 		if (!read_slot(&slots[i], &slot) || slot.database != MyDatabaseId)
 			continue;
-		if (slot.kind < PE_PROGRESS_LOAD || slot.kind > PE_PROGRESS_SCORE ||
-		    strcmp(wanted, kinds[slot.kind]) != 0)
+		if ((int) slot.kind != kind)
 			continue;
 		if (!see_all && !has_privs_of_role(GetUserId(), slot.user))
 			continue;

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "model/recommend/recommend.h"
+#include "pg/arguments.h"
 #include "pg/env.h"
 #include "pg/features.h"
 #include "pg/guc.h"
@@ -28,15 +29,6 @@
 #define BLOCK_USERS 1024
 
 /* ---- arguments ------------------------------------------------------------------------- */
-
-static char *
-text_argument(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"%s\" is required", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
 
 static int
 top_argument(FunctionCallInfo fcinfo, int argument)
@@ -52,7 +44,7 @@ top_argument(FunctionCallInfo fcinfo, int argument)
 static const PeModel *
 model_argument(FunctionCallInfo fcinfo, int version_argument, MemoryContext holder)
 {
-	char *name = text_argument(fcinfo, 0, "model");
+	char *name = pe_text_argument(fcinfo, 0, "model");
 
 	return pe_recommender_open(name, pe_version_argument(fcinfo, version_argument), holder);
 }
@@ -287,7 +279,12 @@ recommend_all(FunctionCallInfo fcinfo, Asking *asking)
 	asking->top = top_argument(fcinfo, 3);
 	asking->source = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	if (asking->source != NULL)
-		asking->key = text_argument(fcinfo, 2, "key");
+		asking->key = pe_text_argument(fcinfo, 2, "key");
+	else if (!PG_ARGISNULL(2))
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"key\" is given without a source"),
+		     errhint("Name the source that has the column, or leave out both for each user of the model.")));
 	asking->lasting = CurrentMemoryContext;
 	asking->model = model_argument(fcinfo, 4, asking->lasting);
 	check_may_ask(asking->model);
@@ -347,7 +344,7 @@ Datum
 pe_similar_items(PG_FUNCTION_ARGS)
 {
 	PeRow row;
-	char *item = text_argument(fcinfo, 1, "item");
+	char *item = pe_text_argument(fcinfo, 1, "item");
 	int top = top_argument(fcinfo, 2);
 	const PeModel *model;
 	pe_recommendation *list;

@@ -15,6 +15,7 @@
 #include "model/recommend/recommend.h"
 #include "pg/evaluation.h"
 #include "pg/guc.h"
+#include "pg/json_options.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -55,40 +56,21 @@ typedef struct Training
 
 /* ---- options --------------------------------------------------------------------------- */
 
-/* The text of a scalar; raises for anything else. */
-static char *
-scalar_text(const char *name, const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			break;
-	}
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\"", name),
-	                errhint("It must be a single value.")));
-	pg_unreachable();
-}
-
 static void
-set_option(Training *training, const char *name, const JsonbValue *value)
+set_option(void *arg, const char *name, const JsonbValue *value)
 {
-	char *text = scalar_text(name, value);
+	Training *training = arg;
+	char *text = pe_scalar_text(value);
 	pe_error error;
 
+	if (text == NULL)
+		pe_raise_bad_option(name, "a single value");
 	for (int role = 0; role < ROLES; role++)
 	{
 		if (strcmp(role_names[role], name) != 0)
 			continue;
 		if (value->type != jbvString || text[0] == '\0')
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			                errmsg("invalid value for option \"%s\"", name),
-			                errhint("It must be a text, the name of a column.")));
+			pe_raise_bad_option(name, "a text, the name of a column");
 		training->names[role] = text;
 		return;
 	}
@@ -111,26 +93,14 @@ set_option(Training *training, const char *name, const JsonbValue *value)
 }
 
 static void
-read_options(Training *training, const Jsonb *json)
+read_options(Training *training, Jsonb *json)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue value;
-	char *name = NULL;
-
 	if (json == NULL)
 		return;
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a jsonb object"),
 		                errhint("For example '{\"user\": \"crm_id\", \"item\": \"sku\"}'.")));
-	iterator = JsonbIteratorInit((JsonbContainer *) &json->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE && value.type != jbvNull)
-			set_option(training, name, &value);
-	}
+	pe_each_option(&json->root, set_option, training);
 }
 
 /* ---- columns --------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/enrichment_define.h"
 #include "pg/history.h"
@@ -457,16 +458,13 @@ static void
 reconcile_snapshot(FunctionCallInfo fcinfo, Reconcile *reconcile)
 {
 	DateADT date = PG_ARGISNULL(2) ? 0 : PG_GETARG_DATEADT(2);
+	char *snapshot;
 
-	for (int i = 0; i < 5; i++)
-		if (PG_ARGISNULL(i) && i != 2 && i != 3)
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-			                errmsg("%s must not be null", i == 0   ? "enrichment"
-			                                              : i == 1 ? "snapshot"
-			                                                       : "settle")));
-	reconcile->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	reconcile->name = pe_text_argument(fcinfo, 0, "enrichment");
+	snapshot = pe_text_argument(fcinfo, 1, "snapshot");
+	pe_need_argument(fcinfo, 4, "settle");
 	reconcile->enrichment_id = pe_queue_find(reconcile->name).enrichment_id;
-	reconcile->table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	reconcile->table = pe_snapshot_table_open(snapshot);
 	pe_push_snapshot_of_now();
 	reconcile->day = pe_snapshot_day(reconcile->table, PG_ARGISNULL(2) ? NULL : &date);
 	PopActiveSnapshot();
@@ -475,6 +473,9 @@ reconcile_snapshot(FunctionCallInfo fcinfo, Reconcile *reconcile)
 	reconcile->taken_at = PG_ARGISNULL(3) ? reconcile->day.exported_at : PG_GETARG_TIMESTAMPTZ(3);
 	reconcile->settled_before = DatumGetTimestampTz(DirectFunctionCall2(
 	    timestamptz_mi_interval, TimestampTzGetDatum(reconcile->taken_at), PG_GETARG_DATUM(4)));
+	if (reconcile->settled_before > reconcile->taken_at)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("settle must not be negative"),
+		                errhint("It is the time that a value needs to land, such as '1 hour'.")));
 	find_attributes(reconcile);
 	find_identities(reconcile);
 	tell_not_compared(reconcile);

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/owner.h"
 #include "pg/queue_control.h"
@@ -140,14 +141,12 @@ pe_resend(PG_FUNCTION_ARGS)
 	int64 queued;
 
 	PreventCommandIfReadOnly("profenrich.resend()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("enrichment must not be null")));
+	name = pe_text_argument(fcinfo, 0, "enrichment");
 	if (!all && PG_ARGISNULL(1))
 		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("keys must not be null"),
+		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"keys\" must not be null"),
 		         errhint("Without keys resend(enrichment) takes all profiles. A list from a query is written"
 		                 " ARRAY(SELECT ...): of no rows array_agg() is null, and that is empty.")));
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	SPI_connect();
 	enrichment_id = pe_queue_find(name).enrichment_id;
 	pe_refresh_lock(enrichment_id, name);

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 
+#include "pg/arguments.h"
 #include "pg/lifetime.h"
 #include "pg/rows.h"
 
@@ -113,15 +114,6 @@ find_last(void *arg, const PeOrders *orders)
 	summary->last_seen = Max(summary->last_seen, orders->days[orders->n - 1]);
 }
 
-static char *
-text_argument(FunctionCallInfo fcinfo, int argument, const char *name)
-{
-	if (PG_ARGISNULL(argument))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"%s\" must not be NULL", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
 static int32
 date_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 {
@@ -141,15 +133,15 @@ pe_rfm_summary(PG_FUNCTION_ARGS)
 {
 	PeRow row;
 	Summary summary = {.row = &row, .last_seen = INT32_MIN};
-	char *source = text_argument(fcinfo, 0, "source");
-	char *customer = text_argument(fcinfo, 1, "customer");
-	char *time = text_argument(fcinfo, 2, "time");
+	char *source = pe_text_argument(fcinfo, 0, "source");
+	char *customer = pe_text_argument(fcinfo, 1, "customer");
+	char *time = pe_text_argument(fcinfo, 2, "time");
 	char *amount = PG_ARGISNULL(3) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(3));
 
 	pe_rows_begin(fcinfo, &row);
 	summary.with_amount = amount != NULL;
-	summary.unit_days = pe_unit_days(text_argument(fcinfo, 4, "unit"), "unit");
-	summary.period = pe_period_from_name(text_argument(fcinfo, 5, "period"));
+	summary.unit_days = pe_unit_days(pe_text_argument(fcinfo, 4, "unit"), "unit");
+	summary.period = pe_period_from_name(pe_text_argument(fcinfo, 5, "period"));
 	if (PG_ARGISNULL(6))
 	{
 		/* Without an end the log is read twice: ages count from its last day. */

@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/env.h"
 #include "pg/guc.h"
 #include "pg/key_set.h"
@@ -456,9 +457,6 @@ pe_on_duplicate_from_name(const char *name)
 void
 pe_score_check_request(const PeScoreRequest *request)
 {
-	if (request->model == NULL || request->source == NULL || request->key == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		                errmsg("arguments model, source and key are required")));
 	if (request->reasons < 0 || request->reasons > 1000)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("reasons must be between 0 and 1000, not %d", request->reasons)));
@@ -474,9 +472,9 @@ Datum
 pe_score_rows(PG_FUNCTION_ARGS)
 {
 	PeScoreRequest request = {
-	    .model = PG_ARGISNULL(0) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(0)),
-	    .source = PG_ARGISNULL(1) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(1)),
-	    .key = PG_ARGISNULL(2) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(2)),
+	    .model = pe_text_argument(fcinfo, 0, "model"),
+	    .source = pe_text_argument(fcinfo, 1, "source"),
+	    .key = pe_text_argument(fcinfo, 2, "key"),
 	    .version = pe_version_argument(fcinfo, 3),
 	    .reasons = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
 	    .on_duplicate = PG_ARGISNULL(5) ? PE_DUPLICATE_ERROR

@@ -29,6 +29,7 @@
 #include "utils/rls.h"
 #include "utils/varlena.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/score.h"
 
@@ -253,9 +254,9 @@ Datum
 pe_score_into(PG_FUNCTION_ARGS)
 {
 	PeScoreRequest request = {
-	    .model = PG_ARGISNULL(0) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(0)),
-	    .source = PG_ARGISNULL(1) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(1)),
-	    .key = PG_ARGISNULL(2) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(2)),
+	    .model = pe_text_argument(fcinfo, 0, "model"),
+	    .source = pe_text_argument(fcinfo, 1, "source"),
+	    .key = pe_text_argument(fcinfo, 2, "key"),
 	    .reasons = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4),
 	    .version = pe_version_argument(fcinfo, 5),
 	    .on_duplicate = PG_ARGISNULL(6) ? PE_DUPLICATE_ERROR
@@ -266,10 +267,8 @@ pe_score_into(PG_FUNCTION_ARGS)
 	uint64 rows;
 
 	pe_score_check_request(&request);
-	if (PG_ARGISNULL(3))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument into_table is required")));
 	PreventCommandIfReadOnly("score_into()");
-	relid = find_or_make_table(TextDatumGetCString(PG_GETARG_DATUM(3)), &is_new);
+	relid = find_or_make_table(pe_text_argument(fcinfo, 3, "into_table"), &is_new);
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK)
 		rows = fill_table(&request, relid, is_new);
 	else

@@ -33,6 +33,8 @@
 
 #include "pg/source.h"
 
+#define MOST_NAMED 12 /* columns that an error lists */
+
 typedef struct RowReceiver
 {
 	DestReceiver pub;
@@ -60,6 +62,10 @@ source_error_context(void *arg)
 		errposition(0);
 		internalerrposition(position);
 		internalerrquery(errors->text);
+		/* At its first word: it is no statement at all, but perhaps a name. */
+		if (geterrcode() == ERRCODE_SYNTAX_ERROR && position == (int) strspn(errors->text, " \t\r\n") + 1)
+			errhint("Give the name of a table or view, or a SELECT. Names with capitals or blanks stand in "
+			        "double quotes: \"My Schema\".\"My Table\".");
 	}
 	errcontext("argument \"%s\"", errors->argument);
 }
@@ -255,6 +261,21 @@ pe_source_column(const PeSource *source, const char *name)
 	return found;
 }
 
+/* The names of the columns, for a message: no more than a reader looks through. */
+static char *
+some_columns(const PeSource *source)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < source->desc->natts && i < MOST_NAMED; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "",
+		                 quote_identifier(NameStr(TupleDescAttr(source->desc, i)->attname)));
+	if (source->desc->natts > MOST_NAMED)
+		appendStringInfo(&names, " and %d more", source->desc->natts - MOST_NAMED);
+	return names.data;
+}
+
 int
 pe_source_need_column(const PeSource *source, const char *name, const char *role)
 {
@@ -278,7 +299,8 @@ pe_source_need_column(const PeSource *source, const char *name, const char *role
 	}
 	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
 	                errmsg("%s has no column \"%s\", wanted as %s", source->name, name, role),
-	                nearest != NULL ? errhint("Perhaps you meant the column \"%s\".", nearest) : 0));
+	                nearest != NULL ? errhint("Perhaps you meant the column \"%s\".", nearest)
+	                                : errhint("Its columns are %s.", some_columns(source))));
 	pg_unreachable();
 }
 

@@ -14,6 +14,7 @@
 
 #include "pg/goal_train.h"
 #include "pg/guc.h"
+#include "pg/json_options.h"
 #include "pg/progress.h"
 #include "pg/report.h"
 #include "pg/training.h"

@@ -107,10 +107,6 @@ typedef struct PeTrainOptions
 /* Raises for unknown names (hinting at the valid ones) and bad values. */
 extern PeTrainOptions pe_train_options(Jsonb *json, pe_task task, pe_algorithm algorithm);
 
-/* The text of a scalar as a user reads it; NULL for null and for what is none. */
-extern char *pe_scalar_text(const JsonbValue *value);
-extern void pe_raise_bad_option(const char *name, const char *expected) pg_attribute_noreturn();
-
 /* The option search: true, or an object. Options are those that do not vary. NULL for false. */
 extern pe_search *pe_search_options(const JsonbValue *json, pe_task task, const pe_options *options);
 

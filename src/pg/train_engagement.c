@@ -14,6 +14,7 @@
 
 #include "pg/engagement.h"
 #include "pg/evaluation.h"
+#include "pg/json_options.h"
 #include "pg/lifetime.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -35,18 +36,11 @@ typedef struct Training
 
 /* ---- options ------------------------------------------------------------------------------ */
 
-static void
-pg_attribute_noreturn() raise_bad_option(const char *name, const char *expected)
-{
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\"", name),
-	                errhint("It must be %s.", expected)));
-}
-
 static char *
 need_text(const char *name, const JsonbValue *value, const char *expected)
 {
 	if (value->type != jbvString || value->val.string.len == 0)
-		raise_bad_option(name, expected);
+		pe_raise_bad_option(name, expected);
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
@@ -59,7 +53,7 @@ need_number(const char *name, const JsonbValue *value, double least, double most
 		number = DatumGetFloat8(
 		    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 	if (!(number >= least && number <= most))
-		raise_bad_option(name, expected);
+		pe_raise_bad_option(name, expected);
 	return number;
 }
 
@@ -75,7 +69,7 @@ need_pairs(const char *name, const JsonbValue *value, int most, double least, do
 
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data) ||
 	    JsonContainerSize(value->val.binary.data) > most)
-		raise_bad_option(name, expected);
+		pe_raise_bad_option(name, expected);
 	*names = palloc(sizeof(char *) * most);
 	*numbers = palloc(sizeof(double) * most);
 	iterator = JsonbIteratorInit(value->val.binary.data);
@@ -89,7 +83,7 @@ need_pairs(const char *name, const JsonbValue *value, int most, double least, do
 	for (int i = 0; i < n; i++)
 	{
 		if (strlen((*names)[i]) == 0 || strlen((*names)[i]) > PE_MAX_NAME)
-			raise_bad_option(name, expected);
+			pe_raise_bad_option(name, expected);
 	}
 	return n;
 }
@@ -116,17 +110,18 @@ set_tiers(Training *training, const JsonbValue *value)
 			rules->tiers[k - 1] = tier;
 		}
 	if (rules->n_tiers < 1 || rules->tier_above[0] != 0)
-		raise_bad_option("tiers", expected);
+		pe_raise_bad_option("tiers", expected);
 	for (int i = 1; i < rules->n_tiers; i++)
 	{
 		if (rules->tier_above[i] == rules->tier_above[i - 1])
-			raise_bad_option("tiers", expected);
+			pe_raise_bad_option("tiers", expected);
 	}
 }
 
 static void
-set_option(Training *training, const char *name, const JsonbValue *value)
+set_option(void *arg, const char *name, const JsonbValue *value)
 {
+	Training *training = arg;
 	static const char *const columns[] = {"key", "time", "type", "count"};
 	pe_engagement_rules *rules = &training->rules;
 
@@ -164,14 +159,14 @@ set_option(Training *training, const char *name, const JsonbValue *value)
 		    DirectFunctionCall3(timestamptz_in, CStringGetDatum(need_text(name, value, "a date and time")),
 		                        ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 		if (TIMESTAMP_NOT_FINITE(training->as_of))
-			raise_bad_option(name, "a finite date and time");
+			pe_raise_bad_option(name, "a finite date and time");
 	}
 	else if (strcmp(name, "tiers") == 0)
 		set_tiers(training, value);
 	else if (strcmp(name, "deploy") == 0)
 	{
 		if (value->type != jbvBool)
-			raise_bad_option(name, "true or false");
+			pe_raise_bad_option(name, "true or false");
 		training->deploy = value->val.boolean;
 	}
 	else
@@ -183,11 +178,6 @@ set_option(Training *training, const char *name, const JsonbValue *value)
 static void
 read_options(Training *training, Jsonb *json)
 {
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue value;
-	char *name = NULL;
-
 	if (json == NULL)
 		return;
 	if (!JB_ROOT_IS_OBJECT(json))
@@ -195,14 +185,7 @@ read_options(Training *training, Jsonb *json)
 		    ERROR,
 		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a jsonb object"),
 		     errhint("For example '{\"key\": \"crm_id\", \"time\": \"at\", \"half_life\": \"30 days\"}'.")));
-	iterator = JsonbIteratorInit(&json->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE && value.type != jbvNull)
-			set_option(training, name, &value);
-	}
+	pe_each_option(&json->root, set_option, training);
 }
 
 static Training *

@@ -8,33 +8,11 @@
 #include "utils/numeric.h"
 
 #include "pg/guc.h"
+#include "pg/json_options.h"
 #include "pg/report.h"
 #include "pg/train.h"
 
 #define OUR_OPTIONS "key, weight, features, positive, threshold, consent, deploy"
-
-void
-pe_raise_bad_option(const char *name, const char *expected)
-{
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\"", name),
-	                errhint("It must be %s.", expected)));
-}
-
-char *
-pe_scalar_text(const JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			return NULL;
-	}
-}
 
 static char *
 need_text(const char *name, const JsonbValue *value)
@@ -66,29 +44,10 @@ need_names(const char *name, const JsonbValue *value)
 	return list;
 }
 
-/* Calls one for each pair of a jsonb object. */
 static void
-each_pair(JsonbContainer *object,
-          void (*one)(PeTrainOptions *options, const char *name, const JsonbValue *value),
-          PeTrainOptions *options)
+set_treatment(void *arg, const char *column, const JsonbValue *value)
 {
-	JsonbIterator *iterator = JsonbIteratorInit(object);
-	JsonbIteratorToken token;
-	JsonbValue value;
-	char *name = NULL;
-
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE && value.type != jbvNull)
-			one(options, name, &value);
-	}
-}
-
-static void
-set_treatment(PeTrainOptions *options, const char *column, const JsonbValue *value)
-{
+	PeTrainOptions *options = arg;
 	PeWantedTreatment *wanted = palloc(sizeof(PeWantedTreatment));
 	char *text = pe_scalar_text(value);
 
@@ -103,8 +62,9 @@ set_treatment(PeTrainOptions *options, const char *column, const JsonbValue *val
 }
 
 static void
-set_monotone(PeTrainOptions *options, const char *feature, const JsonbValue *value)
+set_monotone(void *arg, const char *feature, const JsonbValue *value)
 {
+	PeTrainOptions *options = arg;
 	char *direction = pe_scalar_text(value);
 	pe_error error;
 
@@ -115,8 +75,9 @@ set_monotone(PeTrainOptions *options, const char *feature, const JsonbValue *val
 }
 
 static void
-set_feature_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
+set_feature_option(void *arg, const char *name, const JsonbValue *value)
 {
+	PeTrainOptions *options = arg;
 	if (strcmp(name, "include") == 0)
 		options->include = need_names("features.include", value);
 	else if (strcmp(name, "exclude") == 0)
@@ -126,7 +87,7 @@ set_feature_option(PeTrainOptions *options, const char *name, const JsonbValue *
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 			pe_raise_bad_option("features.treatment",
 			                    "an object of columns and treatments, such as {\"zip\": \"category\"}");
-		each_pair(value->val.binary.data, set_treatment, options);
+		pe_each_option(value->val.binary.data, set_treatment, options);
 	}
 	else
 		ereport(ERROR,
@@ -162,8 +123,9 @@ need_bool(const char *name, const JsonbValue *value)
 
 /* {"from": "2026-10-01", "column": "snapshot_date"} */
 static void
-set_holdout_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
+set_holdout_option(void *arg, const char *name, const JsonbValue *value)
 {
+	PeTrainOptions *options = arg;
 	if (strcmp(name, "from") == 0)
 	{
 		if (value->type != jbvString)
@@ -179,8 +141,9 @@ set_holdout_option(PeTrainOptions *options, const char *name, const JsonbValue *
 }
 
 static void
-set_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
+set_option(void *arg, const char *name, const JsonbValue *value)
 {
+	PeTrainOptions *options = arg;
 	if (strcmp(name, "key") == 0)
 		options->key = need_text(name, value);
 	else if (strcmp(name, "weight") == 0)
@@ -209,7 +172,7 @@ set_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
 	{
 		if (!JsonContainerIsObject(value->val.binary.data))
 			pe_raise_bad_option(name, "a share, or an object such as {\"from\": \"2026-10-01\"}");
-		each_pair(value->val.binary.data, set_holdout_option, options);
+		pe_each_option(value->val.binary.data, set_holdout_option, options);
 		if (options->holdout_from == NULL)
 			pe_raise_bad_option(name, "a share, or an object such as {\"from\": \"2026-10-01\"}");
 	}
@@ -217,14 +180,14 @@ set_option(PeTrainOptions *options, const char *name, const JsonbValue *value)
 	{
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 			pe_raise_bad_option(name, "an object with include, exclude or treatment");
-		each_pair(value->val.binary.data, set_feature_option, options);
+		pe_each_option(value->val.binary.data, set_feature_option, options);
 	}
 	else if (strcmp(name, "monotone") == 0 && pe_options_known(options->core.algorithm, name))
 	{
 		if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
 			pe_raise_bad_option(name,
 			                    "an object of features and directions, such as {\"tenure\": \"decreasing\"}");
-		each_pair(value->val.binary.data, set_monotone, options);
+		pe_each_option(value->val.binary.data, set_monotone, options);
 	}
 	else
 		set_core_option(options, name, value);
@@ -278,7 +241,7 @@ pe_train_options(Jsonb *json, pe_task task, pe_algorithm algorithm)
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("options must be a jsonb object"),
 		                errhint("For example '{\"key\": \"crm_id\", \"trees\": 200}'.")));
-	each_pair(&json->root, set_option, &options);
+	pe_each_option(&json->root, set_option, &options);
 	pe_check(pe_options_check(&options.core, &error), &error);
 	/* One session does not take more threads than the setting allows. */
 	options.core.threads = Min(options.core.threads, pe_threads);

@@ -23,6 +23,7 @@
 
 #include "pg/consent.h"
 #include "pg/goal_train.h"
+#include "pg/json_options.h"
 #include "pg/models.h"
 #include "pg/progress.h"
 #include "pg/report.h"

@@ -14,6 +14,7 @@
 #include "utils/numeric.h"
 
 #include "pg/evaluation.h"
+#include "pg/json_options.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/report.h"

@@ -13,6 +13,7 @@
 
 #include "model/uplift/uplift.h"
 #include "pg/guc.h"
+#include "pg/json_options.h"
 #include "pg/progress.h"
 #include "pg/report.h"
 #include "pg/row_reader.h"

@@ -18,6 +18,7 @@
 #include "utils/json.h"
 #include "utils/snapmgr.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/guc.h"
 #include "pg/load.h"
@@ -67,8 +68,7 @@ pe_validate_snapshot(PG_FUNCTION_ARGS)
 	ListCell *cell;
 	PeRow row;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	pe_rows_begin(fcinfo, &row);
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
@@ -94,8 +94,7 @@ pe_set_validation(PG_FUNCTION_ARGS)
 	PeSnapshotTable *table;
 
 	PreventCommandIfReadOnly("set_validation()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	if (!PG_ARGISNULL(1))
 		pe_validate_options_set(&options, PG_GETARG_JSONB_P(1));

@@ -97,6 +97,7 @@ pe_start_worker(PG_FUNCTION_ARGS)
 	if (RecoveryInProgress())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a standby does not send"),
 		                errhint("The worker starts when this server is promoted.")));
+	PreventCommandIfReadOnly("start_worker()");
 	pe_audit("start_worker", NULL, NULL);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	slot = pe_worker_slot(shared, MyDatabaseId, true);
@@ -151,6 +152,7 @@ pe_stop_worker(PG_FUNCTION_ARGS)
 	PeWorkerSlot seen = {0};
 	bool was_running;
 
+	PreventCommandIfReadOnly("stop_worker()");
 	pe_audit("stop_worker", NULL, NULL);
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	slot = pe_worker_slot(shared, MyDatabaseId, true);

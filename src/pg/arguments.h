@@ -1,0 +1,18 @@
+/*
+ * arguments.h
+ *		Arguments of SQL functions that are not STRICT.
+ */
+#ifndef PE_ARGUMENTS_H
+#define PE_ARGUMENTS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+/* Raises when the argument of that number is NULL, naming it. */
+extern void pe_need_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/* The text argument of that number, palloc'd; raises when it is NULL. */
+extern char *pe_text_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+#endif /* PE_ARGUMENTS_H */
