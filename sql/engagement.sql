@@ -86,6 +86,7 @@ SELECT profenrich.train('x', 'engagement', 'events', options => '{"key": "crm_id
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('x', 'engagement', 'events', options => '{"key": "crm_id", "time": "at", "decay": 1}');
 \echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('x', 'engagement', 'events', options => '{"key": "crm_id", "time": "at", "as_of": "today or so"}');
 SELECT profenrich.train('x', 'engagement', 'events', options => '{"key": "crm_id", "time": "at", "as_of": "2025-01-01"}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('x', 'engagement', 'SELECT 1 AS k, now() AS at, -1 AS n', options => '{"key": "k", "time": "at", "count": "n"}');

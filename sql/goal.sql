@@ -92,6 +92,7 @@ SELECT avg(prediction) FILTER (WHERE leaves <= 49) > 3 * avg(prediction) FILTER 
 SELECT profenrich.scoring_query('churn_10', '01.03.2026');
 
 -- Anchors by other rules: overlapping windows leave a gap before what is validated on.
+SELECT profenrich.alter_goal('churn_10', options => '{"from": "last year"}');
 SELECT profenrich.alter_goal('churn_10', options => '{"every": 4, "minimum": 3, "from": "2026-01-05"}');
 SELECT * FROM profenrich.goal_anchors('churn_10');
 SELECT rows > 1000 AS trained FROM profenrich.train('churn', goal => 'churn_10', options => '{"trees": 20, "deploy": false}');

@@ -146,6 +146,7 @@ BEGIN
 		$q$SELECT train('e', 'lifetime_value', 'customers', 'frequency', options => '{"unit": "week"}')$q$,
 		$q$SELECT train('e', 'lifetime_value', 'customers', algorithm => 'boosted_trees', options => '{"unit": "week"}')$q$,
 		$q$SELECT train('e', 'lifetime_value', 'customers', options => '{"unit": "week", "age": "T"}')$q$,
+		$q$SELECT train('e', 'lifetime_value', 'customers', options => '{"unit": "week", "key": "custmer"}')$q$,
 		$q$SELECT train('e', 'lifetime_value', 'SELECT 1 AS frequency, 2 AS recency, ''x''::text AS age', options => '{"unit": "week"}')$q$,
 		$q$SELECT train('e', 'lifetime_value', 'SELECT 1 AS frequency, 3 AS recency, 2 AS age', options => '{"unit": "week"}')$q$,
 		$q$SELECT train('e', 'lifetime_value', 'SELECT 0 AS frequency, 0 AS recency, 2 AS age', options => '{"unit": "week"}')$q$,

@@ -68,6 +68,8 @@ SELECT profenrich.train('churn', 'propensity', 'Sales Data.My Table', 'churned')
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'propensity', 'SELECT * FORM profiles', 'churned');
 \echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.train('churn', 'propensity', 'profiles', 'churned', options => '{"holdout": {"from": "last week"}}');
+\echo :LAST_ERROR_SQLSTATE
 SELECT * FROM profenrich.progress('training');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.train('churn', 'propensity', 'profiles', 'four', options => '{"features": {"include": "tenure"}}');

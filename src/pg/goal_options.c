@@ -71,7 +71,7 @@ need_count(const char *name, const JsonbValue *value, int most, const char *expe
 static DateADT
 parse_date(const char *name, const char *text)
 {
-	DateADT day = DatumGetDateADT(DirectFunctionCall1(date_in, CStringGetDatum(text)));
+	DateADT day = DatumGetDateADT(pe_option_input(name, text, date_in));
 
 	if (DATE_NOT_FINITE(day))
 		pe_raise_bad_option(name, "a date, such as \"2026-10-01\"");

@@ -48,3 +48,22 @@ pe_scalar_text(const JsonbValue *value)
 			return NULL;
 	}
 }
+
+static void
+name_option(void *name)
+{
+	errcontext("option \"%s\"", (const char *) name);
+}
+
+Datum
+pe_option_input(const char *name, const char *text, PGFunction input)
+{
+	ErrorContextCallback callback = {error_context_stack, name_option, unconstify(char *, name)};
+	Datum value;
+
+	error_context_stack = &callback;
+	value =
+	    DirectFunctionCall3(input, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	error_context_stack = callback.previous;
+	return value;
+}

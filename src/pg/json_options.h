@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/jsonb.h"
 
 /* Takes one option; raises for a name that it does not know, and for a bad value. */
@@ -20,5 +21,8 @@ extern char *pe_scalar_text(const JsonbValue *value);
 
 /* Raises "invalid value for option name", hinting "It must be expected." */
 extern void pe_raise_bad_option(const char *name, const char *expected) pg_attribute_noreturn();
+
+/* What a type's input function makes of text; its errors say which option it is about. */
+extern Datum pe_option_input(const char *name, const char *text, PGFunction input);
 
 #endif /* PE_JSON_OPTIONS_H */

@@ -13,6 +13,7 @@
 
 #include "pg/evaluation.h"
 #include "pg/guc.h"
+#include "pg/json_options.h"
 #include "pg/lifetime.h"
 #include "pg/progress.h"
 #include "pg/report.h"
@@ -57,18 +58,11 @@ typedef struct Training
 
 /* ---- options ------------------------------------------------------------------------------ */
 
-static void
-pg_attribute_noreturn() raise_bad_option(const char *name, const char *expected)
-{
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid value for option \"%s\"", name),
-	                errhint("It must be %s.", expected)));
-}
-
 static char *
 option_text(const char *name, const JsonbValue *value, const char *expected)
 {
 	if (value->type != jbvString || value->val.string.len == 0)
-		raise_bad_option(name, expected);
+		pe_raise_bad_option(name, expected);
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
@@ -81,7 +75,7 @@ option_number(const char *name, const JsonbValue *value, double least, double mo
 		number = DatumGetFloat8(
 		    DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
 	if (!(number >= least && number <= most))
-		raise_bad_option(name, expected);
+		pe_raise_bad_option(name, expected);
 	return number;
 }
 
@@ -114,7 +108,7 @@ set_option(Training *training, const char *name, const JsonbValue *value)
 	else if (strcmp(name, "deploy") == 0)
 	{
 		if (value->type != jbvBool)
-			raise_bad_option(name, "true or false");
+			pe_raise_bad_option(name, "true or false");
 		training->deploy = value->val.boolean;
 	}
 	else
@@ -183,6 +177,8 @@ choose_columns(Training *training, int *columns, int *n_columns)
 {
 	const PeSource *source = training->request->source;
 
+	if (training->key != NULL)
+		(void) pe_source_need_column(source, training->key, "key");
 	*n_columns = 0;
 	for (int role = 0; role < N_ROLES; role++)
 	{

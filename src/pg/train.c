@@ -27,8 +27,7 @@
 static double
 holdout_time(const char *text)
 {
-	Timestamp time = DatumGetTimestamp(DirectFunctionCall3(timestamp_in, CStringGetDatum(text),
-	                                                       ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	Timestamp time = DatumGetTimestamp(pe_option_input("holdout.from", text, timestamp_in));
 
 	if (TIMESTAMP_NOT_FINITE(time))
 		pe_raise_bad_option("holdout.from", "a date or time, such as \"2026-10-01\"");

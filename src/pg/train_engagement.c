@@ -156,8 +156,7 @@ set_option(void *arg, const char *name, const JsonbValue *value)
 	else if (strcmp(name, "as_of") == 0)
 	{
 		training->as_of = DatumGetTimestampTz(
-		    DirectFunctionCall3(timestamptz_in, CStringGetDatum(need_text(name, value, "a date and time")),
-		                        ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+		    pe_option_input(name, need_text(name, value, "a date and time"), timestamptz_in));
 		if (TIMESTAMP_NOT_FINITE(training->as_of))
 			pe_raise_bad_option(name, "a finite date and time");
 	}
