@@ -178,6 +178,9 @@ SELECT profenrich.drop_model('nobody');
 \echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.drop_model('churn', 2);
 \echo :LAST_ERROR_SQLSTATE
+-- A version that a query did not find is not all of them.
+SELECT profenrich.drop_model('churn', (SELECT max(version) FROM profenrich.model_versions WHERE model = 'nobody'));
+\echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.drop_model('churn', 1);
 \echo :LAST_ERROR_SQLSTATE
 BEGIN READ ONLY;

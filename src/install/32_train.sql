@@ -29,16 +29,22 @@ AS 'MODULE_PATHNAME', 'pe_deploy';
 COMMENT ON FUNCTION @extschema@.deploy(text, integer) IS
 	'makes a version the one that predicts; returns the version that was, NULL for none';
 
-CREATE FUNCTION @extschema@.drop_model(model text, version integer DEFAULT NULL) RETURNS integer
+CREATE FUNCTION @extschema@.drop_model(model text, version integer) RETURNS integer
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_drop_model';
 COMMENT ON FUNCTION @extschema@.drop_model(text, integer) IS
-	'drops a version that is not deployed, or without a version the whole model; returns how many versions went';
+	'drops a version that is not deployed; returns how many went';
+
+CREATE FUNCTION @extschema@.drop_model(model text) RETURNS integer
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_drop_model';
+COMMENT ON FUNCTION @extschema@.drop_model(text) IS
+	'drops a model with all of its versions; returns how many went';
 
 REVOKE ALL ON FUNCTION @extschema@.train(text, text, text, text, text, jsonb, text),
 	@extschema@.recalibrate(text, text, text, text, integer, boolean), @extschema@.leakage_scan(text, text, text, jsonb),
-	@extschema@.deploy(text, integer), @extschema@.drop_model(text, integer) FROM PUBLIC;
+	@extschema@.deploy(text, integer), @extschema@.drop_model(text, integer), @extschema@.drop_model(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.train(text, text, text, text, text, jsonb, text),
 	@extschema@.recalibrate(text, text, text, text, integer, boolean), @extschema@.leakage_scan(text, text, text, jsonb),
-	@extschema@.deploy(text, integer), @extschema@.drop_model(text, integer)
+	@extschema@.deploy(text, integer), @extschema@.drop_model(text, integer), @extschema@.drop_model(text)
 	TO profenrich_analyst, profenrich_admin;

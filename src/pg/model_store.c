@@ -13,6 +13,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/models.h"
 #include "pg/owner.h"
@@ -360,41 +361,47 @@ pe_deploy(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(pe_drop_model);
 
-/* drop_model(model, version) -> how many versions went; version NULL drops the model. */
+/*
+ * drop_model(model, version), drop_model(model) -> how many versions went; without one the
+ * whole model does. A version that is NULL is none: it must not mean all of them.
+ */
 Datum
 pe_drop_model(PG_FUNCTION_ARGS)
 {
 	static const Oid types[] = {TEXTOID, INT4OID};
-	char *name;
-	int version = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1);
+	bool all = PG_NARGS() == 1;
+	char *name = pe_text_argument(fcinfo, 0, "model");
+	int version = 0;
 	Datum values[2];
 	int deployed;
 	bool found;
 	uint64 dropped;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	PreventCommandIfReadOnly("drop_model()");
+	if (!all)
+	{
+		pe_need_argument(fcinfo, 1, "version");
+		version = pe_version_argument(fcinfo, 1);
+	}
 	if (!pe_model_check_owner(name, NULL))
 		raise_no_model(name);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = Int32GetDatum(version);
 	SPI_connect();
 	found = lock_model(name, version, &deployed);
-	if (!PG_ARGISNULL(1) && !found)
+	if (!all && !found)
 		raise_no_such_version(name, version);
-	if (!PG_ARGISNULL(1) && deployed == version)
+	if (!all && deployed == version)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
 		                errmsg("version %d of model \"%s\" is deployed", version, name),
 		                errhint("Deploy another version first, or drop the whole model.")));
 	pe_owner_execute("DELETE FROM profenrich.model_version WHERE model = $1 AND ($2 = 0 OR version = $2)", 2,
 	                 types, values, NULL, false, 0);
 	dropped = SPI_processed;
-	if (PG_ARGISNULL(1))
+	if (all)
 		pe_owner_execute("DELETE FROM profenrich.model WHERE name = $1", 1, types, values, NULL, false, 0);
 	pe_audit("drop_model", name, "{\"versions\": " UINT64_FORMAT ", \"all\": %s}", dropped,
-	         PG_ARGISNULL(1) ? "true" : "false");
+	         all ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_INT32((int32) dropped);
 }
