@@ -138,17 +138,20 @@ sub _set_up
 sub _advance
 {
 	my ($fault, $row, $rules) = @_;
+	my ($when, $what) = @{ $fault->{steps}[0] // [] };
+	my $due = $when && ($row || ref $when) && is_so($fault, $when, $row, $rules);
 	if (!$fault->{second} && $row && ($row->{accepted} > 0 || $row->{state} =~ /block|retry/ || is_so($fault, 'hit', $row, $rules)
 		|| time > $fault->{begun} + 2))
 	{
 		$fault->{second} = 1;
 		_later(enqueue_sql($fault->{id}, 1, $fault->{keys} / 2, chunk => $fault->{chunk}, band => $PRIVATE));
-		return 0;
+		# What the row says is of before.
+		return 0 unless $due;
+		_do_later($fault->{node});
 	}
-	if (my $step = $fault->{steps}[0])
+	if ($when)
 	{
-		my ($when, $what) = @$step;
-		return 0 unless ($row || ref $when) && is_so($fault, $when, $row, $rules);
+		return 0 unless $due;
 		shift @{ $fault->{steps} };
 		eval { $what->($fault, $row) if $what; 1 } or fail("$fault->{name}: $@");
 		return 0;
