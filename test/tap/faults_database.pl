@@ -47,7 +47,8 @@ my @slowly = (via => [ [ '/collection/', action => { delay_ms => 100 } ] ], serv
 sub done_and_undone
 {
 	my ($do, $block, $reason, $undo) = @_;
-	return (@slowly, steps => [ [ accepted => $do ], @{ block_then($block, $reason, sub { $undo->(@_); heal(@_) }) } ]);
+	# All before may have arrived by now.
+	return (@slowly, steps => [ [ accepted => sub { $do->(@_); enqueue($node, $_[0]{id}, 1, 16) } ], @{ block_then($block, $reason, sub { $undo->(@_); heal(@_) }) } ]);
 }
 
 run_faults($node, $platform,
