@@ -247,7 +247,7 @@ like(failure($load), qr/could not connect|broke/, 'sftp: a server that is gone')
 		CREATE USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (\"user\" 'exporter', secret_file 'sftp')");
 	$load =~ s/sftp/by_password/g;
 	is(sql("SELECT rows, files FROM load_export('by_password', 'profiles/5f0c/exportTime=202611230300', 'by_password')"), '4|2', 'sftp: by password');
-	$platform->write_secret('sftp', org_id => undef, client_secret => 'another', hosts => '127.0.0.1');
+	$platform->write_secret('sftp', org_id => undef, client_secret => 'another+pass:word', hosts => '127.0.0.1');
 	like(failure($load), qr/127.0.0.1 refuses the credentials\n.*password/s, 'sftp: a wrong password');
 	$platform->write_secret('sftp', org_id => undef, client_secret => $password, hosts => 'elsewhere.example');
 	like(failure($load), qr/secret file "sftp" does not allow host "127.0.0.1"/, 'sftp: a password goes where its file says');
