@@ -18,6 +18,9 @@ my $platform = StandIn->new;
 my $node = start_node($platform, 'pace', "fsync = off\n");
 my $id = set_up_enrichment($node, $platform, 'churn', messages_per_second => 1_000_000, requests_per_second => 10_000);
 
+# Keys of a chunk that goes by itself: smaller ones are put together.
+my $ALONE = 260;
+
 sub sql { return $node->safe_psql('postgres', join ';', @_) }
 sub drain { return sql("SELECT profenrich.drain('churn', '5 min')") }
 
@@ -65,7 +68,7 @@ sub collections { return grep { $_->{target} =~ /collection/ } @{ $platform->req
 $platform->control('DELETE', '/counters');
 sql('SELECT profenrich.stop_worker(); SELECT profenrich.start_worker()');
 my $rule = $platform->fault(path => '/collection/', action => { delay_ms => 50 });
-enqueue($node, $id, 1, 10_000, chunk => 50);
+enqueue($node, $id, 1, 50_000, chunk => $ALONE);
 drain();
 my @seen = collections();
 cmp_ok(most_at_once(@seen[0 .. 3]), '<=', 4, 'it begins with few requests at once: ' . most_at_once(@seen[0 .. 3]));
@@ -75,7 +78,7 @@ $platform->control('DELETE', '/counters');
 $platform->clear_faults;
 $platform->fault(path => '/collection/', count => 4, action => { status => 429, retry_after => 1, delay_ms => 50 });
 $platform->fault(path => '/collection/', action => { delay_ms => 50 });
-enqueue($node, $id, 1, 10_000, chunk => 50);
+enqueue($node, $id, 1, 50_000, chunk => $ALONE);
 drain();
 @seen = collections();
 my ($last_refused) = grep { $seen[$_]{status} == 429 } reverse 0 .. $#seen;
