@@ -63,7 +63,7 @@ CREATE TABLE @extschema@.outbox (
 );
 CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id) WHERE job_id IS NULL;
 CREATE INDEX outbox_job_idx ON @extschema@.outbox (enrichment_id, job_id, chunk_id);
-COMMENT ON TABLE @extschema@.outbox IS 'chunks of profile keys not yet accepted by the platform; a chunk is one request';
+COMMENT ON TABLE @extschema@.outbox IS 'chunks of profile keys not yet accepted by the platform; small ones are sent together, others in a request each';
 COMMENT ON COLUMN @extschema@.outbox.shard IS 'hash of the key modulo 16: at most one request in flight for each, in order';
 COMMENT ON COLUMN @extschema@.outbox.key_count IS 'how many keys: status views add these up without reading the keys';
 COMMENT ON COLUMN @extschema@.outbox.not_before IS 'an earlier value of these profiles may still be on its way: wait until then';

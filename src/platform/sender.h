@@ -10,15 +10,15 @@
  *
  *	PE_DO_SCAN		look which enrichments exist and which shards have work
  *	PE_DO_TOKEN		get a new token for a link
- *	PE_DO_LOAD		take the next chunk, or the retries that are due, of a shard
+ *	PE_DO_LOAD		take the next chunks, or the retries that are due, of a shard
  *	PE_DO_SEND		build a request from some of the loaded keys and send it
  *	PE_DO_COMMIT	acknowledge: write the keys' dispositions in one transaction
  *	PE_DO_REPORT	write down that an enrichment is blocked, or no longer
  *	PE_DO_WAIT		nothing until the given time, or an event
  *
- * There is one slot for each enrichment and shard, and a slot holds one chunk (or
- * one batch of retries) at a time and has one request in flight: that is what keeps
- * the order. Times are microseconds of a monotonic clock.
+ * There is one slot for each enrichment and shard, and a slot holds the chunks of one
+ * request (or one batch of retries) at a time and has one request in flight: that is what
+ * keeps the order. Times are microseconds of a monotonic clock.
  *
  * A link is a server under one credential. Links of one server share its rate, its
  * breaker and its pauses; each has a token of its own.
@@ -74,7 +74,7 @@ typedef struct pe_key
 
 typedef enum pe_work_kind
 {
-	PE_WORK_CHUNK, /* one row of the outbox */
+	PE_WORK_CHUNK, /* rows of the outbox, in their order */
 	PE_WORK_RETRY  /* rows of retry that are due */
 } pe_work_kind;
 
