@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 
@@ -197,7 +199,7 @@ extern bool pe_delivery_enrichment_exists(int32 enrichment_id);
 extern void pe_delivery_count_up(int32 enrichment_id, int64 accepted, int64 superseded, int64 retried,
                                  int64 dead);
 
-/* For acknowledge.c and batch_tables.c: a statement that is prepared once. */
+/* A statement that is prepared once. */
 typedef struct PeStatement
 {
 	const char *sql;
@@ -208,5 +210,14 @@ typedef struct PeStatement
 
 extern int pe_statement_run(PeStatement *statement, Datum *values, const char *nulls, bool read_only,
                             long limit);
+
+/* A bigint, or timestamp, of a statement's row; otherwise where it is NULL. */
+extern int64 pe_statement_int64(HeapTuple row, TupleDesc desc, int column, int64 otherwise);
+
+/*
+ * A next try is never more than five minutes away. One that seems to be is from before the
+ * clock was set back, and due.
+ */
+#define PE_RETRY_DUE(next_at) "(" next_at " <= now() OR " next_at " > now() + interval '10 minutes')"
 
 #endif /* PE_DELIVERY_H */

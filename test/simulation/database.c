@@ -1,7 +1,7 @@
 /*
  * database.c
  *		A model of the queue tables and of what src/pg does to them: refresh*.c,
- *		queue_control.c, delivery.c, acknowledge.c.
+ *		queue_control.c, delivery.c, delivery_load.c, acknowledge.c.
  *
  * What is simpler here than there:
  *  - a value is a number, its own hash; a profile's key is its place, its shard that modulo;
