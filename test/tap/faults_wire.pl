@@ -115,7 +115,7 @@ my @faults = (
 	{ name => 'the token service is over its rate', via => [ [ $token, count => 2, action => { status => 429, retry_after => 1 } ] ] },
 	{ name => 'the token service cuts', via => [ [ $token, count => 2, action => { cut => 'after_body', reset => JSON::PP::true } ] ] },
 	# Longer than a busy machine takes from a token to the end of its request, shorter than all requests take.
-	{ name => 'tokens that last four seconds', via => [ [ $token, action => { token_life => 4 } ], [ $batch, action => { delay_ms => 300 } ] ],
+	{ name => 'tokens that last eight seconds', via => [ [ $token, action => { token_life => 8 } ], [ $batch, action => { delay_ms => 300 } ] ],
 		server => { requests_per_second => 2 } },
 	{ name => 'the token service refuses the client', via => [ [ $token, action => { status => 400, body => '{"error": "invalid_client"}' } ] ],
 		steps => block_then('authorisation', qr/./) },
