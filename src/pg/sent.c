@@ -219,15 +219,16 @@ release_superseded(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 	}
 }
 
-/* The versions of the load, as those of a request of the same values would be. */
+/* As a request has it, the one version of the load; of several, one that no request has. */
 static Datum
-versions_of(const PeLoad *load)
+only_version(const PeLoad *load)
 {
-	Datum *versions = palloc(load->count * sizeof(Datum));
+	Datum version = Int64GetDatum(load->versions[0]);
 
-	for (int i = 0; i < load->count; i++)
-		versions[i] = Int64GetDatum(load->versions[i]);
-	return versions_array(versions, load->count);
+	for (int i = 1; i < load->count; i++)
+		if (load->versions[i] != load->versions[0])
+			version = Int64GetDatum(0);
+	return versions_array(&version, 1);
 }
 
 void
@@ -248,7 +249,7 @@ pe_sent_waits(const pe_slot *slot, const PeLoad *load, pe_key_past *past)
 	else
 		return;
 	/* Of one version, as a large refresh is sent in many requests. */
-	values[3] = versions_of(load);
+	values[3] = only_version(load);
 	pe_statement_run(&others, values, NULL, true, 0);
 	if (SPI_processed == 0)
 		return;

@@ -68,6 +68,21 @@ cmp_ok(sql("SELECT min(at_ms - before) FROM (SELECT entity, at_ms, lag(at_ms) OV
 		WINDOW w AS (PARTITION BY identity ORDER BY seq)) j
 	WHERE former -> '_acme' -> 'churn' -> 'score' <> entity -> '_acme' -> 'churn' -> 'score'"), '>=', 1000 * $GAP - 200, 'with the gap');
 
+# Small chunks of several versions go together, and keys of the same versions another time: what counts is each key's.
+sql("SELECT profenrich.pause('churn')");
+my @versions = map { enqueue($node, $id, $_, $_, scored => "now() - interval '1 hour'") } 1008, 1024;
+sql("SELECT profenrich.resume('churn')");
+wait_until($node, $done, 'values of two versions are delivered');
+is(sql("SELECT versions FROM profenrich.sent ORDER BY sent_at DESC LIMIT 1"), "{$versions[0],$versions[1]}", 'in one request');
+sql("SELECT profenrich.pause('churn');
+	INSERT INTO profenrich.profile_score (enrichment_id, profile_key, version, hash, changed_at, value) VALUES ($id, 'K-1040', $versions[0], 1, now(), '{\"score\": 1}');
+	UPDATE profenrich.profile_score SET version = $versions[1], value = '{\"score\": 2}' WHERE profile_key = 'K-1008';
+	INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys) VALUES ($id, 0, $versions[0], '{K-1040}'), ($id, 0, $versions[1], '{K-1008}');
+	SELECT profenrich.resume('churn')");
+wait_until($node, $done, 'one of them gets another value');
+$platform->journal_into($node, 'journal');
+cmp_ok(sql("SELECT max(at_ms) - min(at_ms) FROM journal WHERE identity = 'K-1008'"), '>=', 1000 * $GAP - 200, 'with the gap');
+
 # A profile that was retracted has no value to tell when it may come back; its tombstone does.
 sql("SELECT profenrich.pause('churn')");
 enqueue($node, $id, 900, 900);
