@@ -31,6 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -70,10 +71,16 @@ load_execute(const char *sql)
 		elog(ERROR, "statement of the load failed: %s", SPI_result_code_string(result));
 }
 
+/* A small sample is enough for plans right after the load, and costs less of its time. */
 void
 load_analyze(const char *label)
 {
+	int level = NewGUCNestLevel();
+
+	set_config_option("default_statistics_target", "10", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+	                  false);
 	load_execute(psprintf("ANALYZE %s", label));
+	AtEOXact_GUC(true, level);
 }
 
 static void
