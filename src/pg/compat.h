@@ -63,6 +63,18 @@
 #define pe_index_beginscan(table, index, snapshot, nkeys) index_beginscan(table, index, snapshot, nkeys, 0)
 #endif
 
+/*
+ * Where a relation's files are (the includer needs utils/rel.h): 16 renamed it, and
+ * asks that pages be aligned for direct input and output.
+ */
+#if PG_VERSION_NUM >= 160000
+#define pe_relation_locator(relation) ((relation)->rd_locator)
+#define PE_PAGE_ALIGNMENT             PG_IO_ALIGN_SIZE
+#else
+#define pe_relation_locator(relation) ((relation)->rd_node)
+#define PE_PAGE_ALIGNMENT             MAXIMUM_ALIGNOF
+#endif
+
 /* 17 lets a resource owner track wait event sets. */
 #if PG_VERSION_NUM >= 170000
 #define pe_create_wait_event_set(context, events) CreateWaitEventSet(NULL, events)

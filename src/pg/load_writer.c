@@ -3,7 +3,8 @@
  *		Rows into a table that this transaction has just made.
  *
  * The table has no index and no trigger yet, and nobody else can see it, so rows go
- * to the table access method in batches with a bulk insert state. What the executor
+ * into whole pages (load_pages.h), or where that may not be, to the table access
+ * method in batches with a bulk insert state. What the executor
  * would do for columns that the files do not fill is done here: defaults, generated
  * columns, and constraints where the user's table has any.
  */
@@ -22,6 +23,7 @@
 #include "utils/rel.h"
 
 #include "pg/load_forgotten.h"
+#include "pg/load_pages.h"
 #include "pg/load_writer.h"
 
 struct LoadWriter
@@ -29,7 +31,8 @@ struct LoadWriter
 	Relation rel;
 	EState *estate;
 	ResultRelInfo *info;
-	BulkInsertState bulk;
+	LoadPages *pages;     /* NULL: through the table access method */
+	BulkInsertState bulk; /* then */
 	MemoryContext context;
 	MemoryContext batch;
 	TupleTableSlot *slots[LOAD_BATCH_ROWS];
@@ -85,10 +88,13 @@ load_writer_open(Oid relid, const bool *filled, bool trusted, int constant_attnu
 	writer->estate = CreateExecutorState();
 	writer->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->info, writer->rel, 0, NULL, 0);
-	writer->bulk = GetBulkInsertState();
 	writer->batch =
 	    AllocSetContextCreate(CurrentMemoryContext, "profenrich load batch", ALLOCSET_DEFAULT_SIZES);
 	writer->command = GetCurrentCommandId(true);
+	if (load_pages_usable(writer->rel))
+		writer->pages = load_pages_open(writer->rel, writer->command);
+	else
+		writer->bulk = GetBulkInsertState();
 	prepare_defaults(writer, filled);
 	writer->check = !trusted || writer->generate;
 	return writer;
@@ -190,7 +196,9 @@ load_writer_flush(LoadWriter *writer, int rows)
 
 	for (int i = 0; i < kept; i++)
 		complete_row(writer, writer->slots[i], context);
-	if (kept > 0)
+	if (writer->pages != NULL)
+		load_pages_add(writer->pages, writer->slots, kept);
+	else if (kept > 0)
 		table_multi_insert(writer->rel, writer->slots, kept, writer->command, TABLE_INSERT_SKIP_FSM,
 		                   writer->bulk);
 	writer->rows += kept;
@@ -216,8 +224,13 @@ load_writer_rows(const LoadWriter *writer)
 void
 load_writer_close(LoadWriter *writer)
 {
-	FreeBulkInsertState(writer->bulk);
-	table_finish_bulk_insert(writer->rel, TABLE_INSERT_SKIP_FSM);
+	if (writer->pages != NULL)
+		load_pages_close(writer->pages);
+	else
+	{
+		FreeBulkInsertState(writer->bulk);
+		table_finish_bulk_insert(writer->rel, TABLE_INSERT_SKIP_FSM);
+	}
 	for (int i = 0; i < LOAD_BATCH_ROWS && writer->slots[i] != NULL; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	FreeExecutorState(writer->estate);

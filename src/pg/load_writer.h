@@ -1,7 +1,6 @@
 /*
  * load_writer.h
- *		Rows into a table that this transaction has just made, in batches through the
- *		table access method's multi-insert.
+ *		Rows into a table that this transaction has just made, in batches.
  */
 #ifndef PE_LOAD_WRITER_H
 #define PE_LOAD_WRITER_H
