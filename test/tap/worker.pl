@@ -33,7 +33,7 @@ sub error_of
 	is($node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'profenrich worker'"), $pid, 'start_worker() returns its process');
 	is($node->safe_psql('postgres', 'SELECT profenrich.start_worker()'), $pid, 'and finds it the second time');
 	is($node->safe_psql('postgres', 'SELECT epoch, pid FROM profenrich.sender'), "1|$pid", 'it has taken over as sender');
-	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_inherits WHERE inhparent = 'profenrich.delivery_log'::regclass"), 5,
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 5 FROM pg_inherits WHERE inhparent = 'profenrich.delivery_log'::regclass"),
 		'partitions of the log are made days ahead');
 	ok($node->safe_psql('postgres', 'SELECT ok FROM profenrich.health() WHERE check_name = \'worker\'') eq 't', 'health() sees it');
 	is($node->safe_psql('postgres', 'SELECT profenrich.stop_worker()'), 't', 'stop_worker() ends it');
