@@ -1,5 +1,5 @@
 # Pages that a load writes itself: byte for byte the rows that the server would have written, and as safe as its own
-# after a crash, with checksums, under every wal_level, beside checkpoints, and when the transaction goes back.
+# after a crash, on a standby, with checksums, under every wal_level, beside checkpoints, and when the transaction goes back.
 use strict;
 use warnings;
 
@@ -10,13 +10,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('load_pages');
-$node->init(extra => ['--data-checksums']);
+$node->init(allows_streaming => 1, extra => ['--data-checksums']);
 $node->append_conf('postgresql.conf', <<'CONF');
 timezone = 'UTC'
 autovacuum = off
 max_wal_size = 4GB
-max_wal_senders = 0
-wal_level = replica
 CONF
 $node->start;
 my $csv = $node->basedir . '/rows.csv';
@@ -69,11 +67,18 @@ sub partition { return sql("SELECT partition FROM snapshots WHERE into_table = '
 # Rows that differ from the source's by value.
 sub differing
 {
-	my ($day) = @_;
+	my ($day, $where) = @_;
 	my $loaded = "SELECT $fields FROM wide WHERE snapshot_date = '$day'";
 	my $given = "SELECT $fields FROM source";
 	my $text = "SELECT r::text FROM";
-	return sql("SELECT (SELECT count(*) FROM ($text ($loaded) r EXCEPT ALL $text ($given) r) a), (SELECT count(*) FROM ($text ($given) r EXCEPT ALL $text ($loaded) r) b)");
+	return $where->safe_psql('postgres', "SELECT (SELECT count(*) FROM ($text ($loaded) r EXCEPT ALL $text ($given) r) a), (SELECT count(*) FROM ($text ($given) r EXCEPT ALL $text ($loaded) r) b)");
+}
+
+# Rows that not every day has.
+sub differing_days
+{
+	my ($where) = @_;
+	return $where->safe_psql('postgres', "SELECT count(*) FROM (SELECT r::text FROM (SELECT $fields FROM wide) r GROUP BY 1 HAVING count(*) <> (SELECT count(DISTINCT snapshot_date) FROM wide)) a");
 }
 
 # What a heap keeps of its rows, but for who inserted them and where; the values of rows with parts out of line are compared elsewhere.
@@ -86,10 +91,11 @@ sub stored
 
 sub sound
 {
-	my ($day, $what) = @_;
+	my ($day, $what, $where) = @_;
 	my $partition = partition($day);
-	is(differing($day), '0|0', "$what: every value");
-	is(sql("SELECT count(*) FROM verify_heapam('$partition', check_toast => true)"), '0', "$what: nothing to find for amcheck");
+	$where //= $node;
+	is(differing($day, $where), '0|0', "$what: every value");
+	is($where->safe_psql('postgres', "SELECT count(*) FROM verify_heapam('$partition', check_toast => true)"), '0', "$what: nothing to find for amcheck");
 	return;
 }
 
@@ -105,6 +111,21 @@ is(sql("SELECT count(*) FROM ($servers EXCEPT ALL $ours) a"), '0', 'and none is 
 cmp_ok(sql("SELECT count(*) FROM ($ours) a WHERE marks & 4 > 0"), '>', 100, 'with values out of line among them');
 $node->poll_query_until('postgres', "SELECT n_tup_ins = 8000 AND n_live_tup >= 8000 FROM pg_stat_user_tables WHERE relid = '" . partition('2026-11-01') . "'::regclass")
   or fail('statistics of the rows never came');
+
+# --- a standby ---
+
+$node->backup('first');
+my $standby = PostgreSQL::Test::Cluster->new('load_pages_standby');
+$standby->init_from_backup($node, 'first', has_streaming => 1);
+$standby->start;
+is(load('2026-11-10'), '8000', 'loaded while a standby follows');
+$node->wait_for_catchup($standby);
+sound('2026-11-10', 'on the standby', $standby);
+sound('2026-11-01', 'from its base backup', $standby);
+$standby->promote;
+is($standby->safe_psql('postgres', "SELECT rows FROM profenrich.load_snapshot_file('$csv', 'wide', snapshot_date => '2026-11-11')"), '8000', 'the standby loads once it is the primary');
+is(differing_days($standby), '0', 'and its days are all the same');
+$standby->stop;
 
 # --- a crash ---
 
@@ -162,7 +183,7 @@ is(sql("SELECT count(DISTINCT id), min(length(long)), max(length(long)), bool_an
 
 # --- other levels of WAL ---
 
-set("wal_level = minimal\nwal_skip_threshold = 0\n");
+set("max_wal_senders = 0\nwal_level = minimal\nwal_skip_threshold = 0\n");
 is(load('2026-11-07'), '8000', 'loaded without WAL');
 $node->stop('immediate');
 $node->start;
