@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -12,10 +13,12 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 
 #include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/goal.h"
+#include "pg/history.h"
 #include "pg/owner.h"
 #include "pg/rows.h"
 
@@ -50,6 +53,44 @@ check_within(const Interval *within)
 		                errhint("Give from 1 day to 10 years: '30 days', '3 months'.")));
 }
 
+/* Days that are not compacted are read in the table itself: the planner knows more of it than of the view. */
+static void
+open_plain(PeGoal *goal, PeSource *named, const PeHistory *history)
+{
+	DateADT newest;
+	bool compacted;
+
+	SPI_connect();
+	compacted = OidIsValid(history->store) && pe_history_newest(history, &newest);
+	SPI_finish();
+	/* A column that was dropped since is in the history alone. */
+	if (named->desc->natts != goal->snapshots->desc->natts)
+		return;
+	goal->plain = named;
+	goal->plain_since = compacted ? newest + 1 : DATEVAL_NOBEGIN;
+}
+
+/*
+ * The rows of every day: of a table of snapshots those that compaction took out of it as well, which
+ * its history has. text stays what was declared.
+ */
+static void
+open_snapshots(PeGoal *goal, const char *text)
+{
+	PeSource *named = pe_source_open(text, "snapshots");
+	PeHistory *history;
+
+	goal->snapshots = named;
+	if (!OidIsValid(named->relid) || get_rel_relkind(named->relid) != RELKIND_PARTITIONED_TABLE)
+		return;
+	history = pe_history_open(pe_snapshot_table_load(named->relid), false);
+	if (!OidIsValid(history->view))
+		return;
+	goal->snapshots = pe_source_open(history->view_label, "snapshots");
+	goal->snapshots->text = named->text;
+	open_plain(goal, named, history);
+}
+
 static PeGoal *
 goal_of(const Declaration *d)
 {
@@ -59,7 +100,7 @@ goal_of(const Declaration *d)
 	goal->owner = d->owner;
 	goal->outcomes = list_make1(d->outcome);
 	goal->within = d->within;
-	goal->snapshots = pe_source_open(d->snapshots, "snapshots");
+	open_snapshots(goal, d->snapshots);
 	goal->key = d->key;
 	goal->eligible = d->eligible;
 	pe_goal_options(goal, d->options);
@@ -76,7 +117,8 @@ check_declaration(Declaration *d)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME),
 		                errmsg("goal name \"%s\" is empty or longer than 63 bytes", d->name)));
 	check_within(d->within);
-	snapshots = goal_of(d)->snapshots;
+	(void) goal_of(d);
+	snapshots = pe_source_open(d->snapshots, "snapshots");
 	/* The schema is kept: search_path may be another one when the goal is used. */
 	if (OidIsValid(snapshots->relid))
 		d->snapshots = pstrdup(snapshots->from);

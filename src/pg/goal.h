@@ -70,6 +70,8 @@ typedef struct PeGoal
 	bool happens;   /* false: the question is whether it does not */
 	Interval *within;
 	PeSource *snapshots;
+	PeSource *plain; /* a quicker way to the days from plain_since on; NULL: there is none */
+	DateADT plain_since;
 	const char *key;      /* column of snapshots */
 	const char *eligible; /* SQL condition on the anchor's row; NULL: everybody is */
 	PeSource *events;     /* where outcomes happen; NULL: in later snapshots */
@@ -182,6 +184,8 @@ extern void pe_goal_execute(const char *query);
 
 /* The source as a relation of a FROM clause, under that name. */
 extern char *pe_source_as(const PeSource *source, const char *alias);
+/* The snapshots likewise, for a condition that wants no day before that one. */
+extern char *pe_goal_snapshots_as(const PeGoal *goal, DateADT since, const char *alias);
 
 /* ---- goal_history.c ---------------------------------------------------------------------- */
 

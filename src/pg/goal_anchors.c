@@ -89,39 +89,44 @@ partition_days(Oid relid, Datum *array)
 	return by_day;
 }
 
-/* The same for the view over every day of a table: there are those that are kept as changes, too. */
+/*
+ * The days of the partitions, and of the view over every day of a table those that are kept as changes
+ * (an empty array otherwise); false as above. A day is compacted only with its rows.
+ */
 static bool
-history_days(Oid relid, Datum *array)
+stored_days(Oid relid, Datum *partitions, Datum *compacted)
 {
 	Oid table =
 	    OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW ? pe_history_table(relid) : InvalidOid;
 
-	if (!OidIsValid(table) || !partition_days(table, array))
-		return false;
-	*array = DirectFunctionCall2(array_cat, *array, pe_snapshot_days(pe_snapshot_table_load(table)));
-	return true;
+	*compacted = PointerGetDatum(construct_empty_array(DATEOID));
+	if (!OidIsValid(table))
+		return partition_days(relid, partitions);
+	*compacted = pe_snapshot_compacted_days(pe_snapshot_table_load(table));
+	return partition_days(table, partitions);
 }
 
 static void
 read_days(const PeGoal *goal, PeGoalDays *days)
 {
-	static const Oid types[] = {DATEARRAYOID};
+	static const Oid types[] = {DATEARRAYOID, DATEARRAYOID};
 	MemoryContext caller = CurrentMemoryContext;
-	Datum partitions = (Datum) 0;
+	Datum stored[2];
 	bool by_partition;
 	int result;
 
 	SPI_connect();
 	pe_push_snapshot_of_now();
-	by_partition = partition_days(goal->snapshots->relid, &partitions) ||
-	               history_days(goal->snapshots->relid, &partitions);
+	by_partition = stored_days(goal->snapshots->relid, &stored[0], &stored[1]);
 	/* A look into each day instead of reading all rows. */
 	if (by_partition)
 		result = SPI_execute_with_args(
-		    psprintf("SELECT DISTINCT day.d FROM pg_catalog.unnest($1) AS day(d), LATERAL (SELECT FROM %s "
-		             "WHERE s.%s = day.d LIMIT 1) AS found WHERE pg_catalog.isfinite(day.d) ORDER BY 1",
-		             pe_source_as(goal->snapshots, "s"), PE_SNAPSHOT_COLUMN),
-		    1, (Oid *) types, &partitions, NULL, true, 0);
+		    psprintf("SELECT day.d FROM pg_catalog.unnest($1) AS day(d), LATERAL (SELECT FROM %s WHERE s.%s "
+		             "= day.d LIMIT 1) AS found WHERE pg_catalog.isfinite(day.d)"
+		             " UNION SELECT d FROM pg_catalog.unnest($2) AS d ORDER BY 1",
+		             pe_source_as(goal->plain != NULL ? goal->plain : goal->snapshots, "s"),
+		             PE_SNAPSHOT_COLUMN),
+		    2, (Oid *) types, stored, NULL, true, 0);
 	else
 		result =
 		    SPI_execute(psprintf("SELECT DISTINCT s.%s FROM %s WHERE pg_catalog.isfinite(s.%s) ORDER BY 1",

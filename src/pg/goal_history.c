@@ -107,25 +107,27 @@ append_aggregate(StringInfo query, const PeHistoryFeature *feature, const PeGoal
 	}
 }
 
-/* Which of the earlier days are read: no more than the features look at. */
+/* Which of the earlier days are read: no more than the features look at; *first is the first of them. */
 static char *
-days_condition(const PeGoal *goal, const PeGoalDays *days, DateADT anchor)
+days_condition(const PeGoal *goal, const PeGoalDays *days, DateADT anchor, DateADT *first)
 {
 	StringInfoData condition;
 	int longest = -1;
 	ListCell *cell;
 
 	initStringInfo(&condition);
+	*first = anchor;
 	foreach (cell, goal->history)
 	{
 		const PeHistoryFeature *feature = lfirst(cell);
-		DateADT day;
+		DateADT day = anchor - feature->days;
 
 		if (feature->kind != PE_HISTORY_DELTA)
 			longest = Max(longest, feature->days);
 		else if (delta_day(feature, days, anchor, &day))
 			appendStringInfo(&condition, "%sp.snapshot_date = %s", condition.len > 0 ? " OR " : "",
 			                 pe_date_sql(day));
+		*first = Min(*first, day);
 	}
 	if (longest >= 0)
 		appendStringInfo(&condition, "%s(p.snapshot_date >= %s AND p.snapshot_date <= %s)",
@@ -139,10 +141,13 @@ pe_history_subquery(const PeGoal *goal, const PeGoalDays *days, DateADT anchor)
 	const char *key = quote_identifier(goal->key);
 	StringInfoData query;
 	bool compares = false;
+	char *condition;
+	DateADT first;
 	ListCell *cell;
 
 	if (goal->history == NIL)
 		return NULL;
+	condition = days_condition(goal, days, anchor, &first);
 	initStringInfo(&query);
 	appendStringInfo(&query, "SELECT p.%s AS profile_key", key);
 	foreach (cell, goal->history)
@@ -154,11 +159,11 @@ pe_history_subquery(const PeGoal *goal, const PeGoalDays *days, DateADT anchor)
 		appendStringInfo(&query, " AS history_%d", foreach_current_index(cell) + 1);
 		compares = compares || feature->kind == PE_HISTORY_SINCE_CHANGE;
 	}
-	appendStringInfo(&query, "\n   FROM %s", pe_source_as(goal->snapshots, "p"));
+	appendStringInfo(&query, "\n   FROM %s", pe_goal_snapshots_as(goal, first, "p"));
 	if (compares)
 		appendStringInfo(&query, " JOIN %s ON n.%s = p.%s AND n.snapshot_date = %s",
-		                 pe_source_as(goal->snapshots, "n"), key, key, pe_date_sql(anchor));
-	appendStringInfo(&query, "\n  WHERE %s\n  GROUP BY 1", days_condition(goal, days, anchor));
+		                 pe_goal_snapshots_as(goal, anchor, "n"), key, key, pe_date_sql(anchor));
+	appendStringInfo(&query, "\n  WHERE %s\n  GROUP BY 1", condition);
 	return query.data;
 }
 

@@ -29,6 +29,13 @@ pe_source_as(const PeSource *source, const char *alias)
 	return psprintf("(SELECT * FROM %s) AS %s", source->from, alias);
 }
 
+char *
+pe_goal_snapshots_as(const PeGoal *goal, DateADT since, const char *alias)
+{
+	return pe_source_as(goal->plain != NULL && since >= goal->plain_since ? goal->plain : goal->snapshots,
+	                    alias);
+}
+
 static Oid
 type_of(const PeSource *source, const char *column)
 {
@@ -69,6 +76,8 @@ append_later(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
 {
 	const PeSource *source = goal->events != NULL ? goal->events : goal->snapshots;
 	const char *key = goal->events != NULL ? goal->events_key : goal->key;
+	char *rows = goal->events != NULL ? pe_source_as(source, "later")
+	                                  : pe_goal_snapshots_as(goal, anchor->day + 1, "later");
 	ListCell *cell;
 
 	appendStringInfo(query, "(SELECT %s AS profile_key", quote_identifier(key));
@@ -78,7 +87,7 @@ append_later(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
 	if (goal->events == NULL)
 		appendStringInfo(query, ",\n        bool_or(snapshot_date = %s) AS seen",
 		                 anchor->last > anchor->day ? pe_date_sql(anchor->last) : "NULL");
-	appendStringInfo(query, "\n   FROM %s\n  WHERE ", pe_source_as(source, "later"));
+	appendStringInfo(query, "\n   FROM %s\n  WHERE ", rows);
 	if (goal->events != NULL)
 		appendStringInfoString(query, event_window(goal, anchor));
 	else
@@ -135,7 +144,8 @@ static void
 append_profiles(StringInfo query, const PeGoal *goal, DateADT day)
 {
 	appendStringInfo(query, "(SELECT * FROM %s WHERE snapshot_date = %s AND %s IS NOT NULL",
-	                 pe_source_as(goal->snapshots, "anchor"), pe_date_sql(day), quote_identifier(goal->key));
+	                 pe_goal_snapshots_as(goal, day, "anchor"), pe_date_sql(day),
+	                 quote_identifier(goal->key));
 	if (goal->eligible != NULL)
 		appendStringInfo(query, " AND (%s\n)", goal->eligible);
 	appendStringInfoString(query, ") AS s");
@@ -257,7 +267,7 @@ pe_goal_change_query(const PeGoal *goal, const PeAnchor *anchor, const int *colu
 	}
 	append_from(&query, goal, anchor);
 	appendStringInfo(&query, "\n  JOIN %s ON last.%s = s.%s AND last.snapshot_date = %s) AS changes",
-	                 pe_source_as(goal->snapshots, "last"), quote_identifier(goal->key),
+	                 pe_goal_snapshots_as(goal, anchor->last, "last"), quote_identifier(goal->key),
 	                 quote_identifier(goal->key), pe_date_sql(anchor->last));
 	return query.data;
 }
@@ -299,7 +309,7 @@ pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "SELECT (SELECT count(*) FROM %s WHERE snapshot_date = %s), count(*),\n",
-	                 pe_source_as(goal->snapshots, "a"), pe_date_sql(anchor->day));
+	                 pe_goal_snapshots_as(goal, anchor->day, "a"), pe_date_sql(anchor->day));
 	appendStringInfo(&query,
 	                 " count(*) FILTER (WHERE known AND happened), count(*) FILTER (WHERE known AND NOT "
 	                 "happened),\n count(*) FILTER (WHERE NOT known)\n FROM (SELECT %s AS known, %s AS "
@@ -330,11 +340,21 @@ pe_goal_execute(const char *query)
 
 /* ---- the functions ----------------------------------------------------------------------- */
 
+/* A goal whose query is kept, perhaps as a view, and read when more days are compacted. */
+static PeGoal *
+open_to_keep(const char *name)
+{
+	PeGoal *goal = pe_goal_open(name);
+
+	goal->plain = NULL;
+	return goal;
+}
+
 /* training_query(goal) -> the training set of all anchors whose windows have passed, as a SELECT. */
 Datum
 pe_training_query(PG_FUNCTION_ARGS)
 {
-	PeGoal *goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PeGoal *goal = open_to_keep(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PeGoalDays *days = pe_goal_days(goal, 0);
 
 	if (days->n_anchors == 0)
@@ -352,7 +372,7 @@ pe_scoring_query(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	goal = open_to_keep(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	days = pe_goal_days(goal, 0);
 	day = PG_ARGISNULL(1) ? days->days[days->n_days - 1] : PG_GETARG_DATEADT(1);
 	pe_goal_need_day(goal, days, day);

@@ -155,18 +155,31 @@ pe_snapshot_day(const PeSnapshotTable *table, const DateADT *date)
 	return day;
 }
 
-Datum
-pe_snapshot_days(const PeSnapshotTable *table)
+static Datum
+days_of(const PeSnapshotTable *table, const char *query)
 {
 	Oid types[] = {OIDOID};
 	Datum values[] = {ObjectIdGetDatum(table->relid)};
 	bool isnull;
 	Datum days;
 
-	pe_owner_execute("SELECT coalesce(array_agg(d.snapshot_date), '{}') FROM " PE_SNAPSHOT_DAYS, 1, types,
-	                 values, NULL, true, 1);
+	pe_owner_execute(query, 1, types, values, NULL, true, 1);
 	days = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return PointerGetDatum(DatumGetArrayTypePCopy(days));
+}
+
+#define ARRAY_OF_DAYS "SELECT coalesce(array_agg(d.snapshot_date), '{}') FROM " PE_SNAPSHOT_DAYS
+
+Datum
+pe_snapshot_days(const PeSnapshotTable *table)
+{
+	return days_of(table, ARRAY_OF_DAYS);
+}
+
+Datum
+pe_snapshot_compacted_days(const PeSnapshotTable *table)
+{
+	return days_of(table, ARRAY_OF_DAYS " WHERE d.compacted");
 }
 
 char *

@@ -76,6 +76,9 @@ extern PeSnapshotDay pe_snapshot_day(const PeSnapshotTable *table, const DateADT
 /* All of them, as an array of dates in SPI's memory. SPI must be connected. */
 extern Datum pe_snapshot_days(const PeSnapshotTable *table);
 
+/* The same of those that are kept as changes. */
+extern Datum pe_snapshot_compacted_days(const PeSnapshotTable *table);
+
 /*
  * SELECT of the rows of a day, or of about that share of them, and of those columns that the
  * current user may read but snapshot_date; raises when there are none.

@@ -166,6 +166,24 @@ $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->conns
 is($node->safe_psql('restored', 'SELECT g.name, r.state, r.happened FROM profenrich.goals g JOIN profenrich.goal_runs r ON r.goal = g.name'), "churn_14|filled|$happened", 'with its run');
 is($node->safe_psql('restored', 'SELECT count(*) FROM profenrich.goal_outcomes'), sql('SELECT count(*) FROM goal_outcomes'), 'and its tenths');
 
+# --- older days as changes: the goal does not notice, whether it names the table or its history ---
+
+sub seen { return join "\n", map { sql("SELECT * FROM $_('$_[0]')") } qw(goal_anchors goal_counts) }
+my $record = "SELECT profiles FROM record_predictions('churn_14', 'churn', '" . day($decided + 1) . "')";
+my ($anchors_before, $recorded) = (seen('churn_14'), sql($record));
+my $fill = "SELECT snapshot_date, known, happened, round(expected / 10) FROM fill_outcomes('churn_14')"; # trends are sums of floats in another order
+my $filled_before = sql($fill);
+like($filled_before, qr/^${\day($decided + 1)}\|/, 'of another day it is known what came');
+cmp_ok(sql("SELECT count(*) FROM compact_history('profiles', '7 days')"), '>', 30, 'older days become changes');
+is(sql('SELECT count(DISTINCT snapshot_date) FROM profiles'), 8, 'which the table has no more');
+is(sql($record), $recorded, 'a day among them is scored as before');
+is(sql($fill), $filled_before, 'and what came of it is the same');
+is(seen('churn_14'), $anchors_before, 'as are anchors and outcomes');
+is(sql("SELECT count(*) FROM (SELECT $exact FROM by_goal EXCEPT ALL SELECT $exact FROM (" . sql("SELECT training_query('churn_14')") . ') AS q) AS d'), '0', 'and the training set');
+sql(q{SELECT create_goal('by_history', outcome, within, 'profiles_history', key, eligible, options) FROM goals WHERE name = 'churn_14'});
+is(seen('by_history'), $anchors_before, 'and those of a goal on the history itself');
+took('compacted');
+
 $node->stop;
 $platform->stop;
 done_testing();
