@@ -135,6 +135,10 @@ ANALYZE orders, visits;
 SELECT profenrich.create_goal('buys', 'amount > 20', '5 days', 'SELECT substr(crm_id, 3)::int::text AS id, snapshot_date, spend FROM days', 'id',
 	options => '{"events": {"source": "orders", "key": "customer", "time": "at"}, "join": {"source": "visits", "key": "customer", "date": "as_of"}}');
 SELECT * FROM profenrich.goal_anchors('buys') ORDER BY anchor DESC LIMIT 3;
+-- What is dated in the future has not been seen, nor have the days until then.
+INSERT INTO orders VALUES (1, 'infinity', 50), (2, now() + interval '1 hour', 50), (3, now() + interval '900 days', 50);
+SELECT * FROM profenrich.goal_anchors('buys') ORDER BY anchor DESC LIMIT 2;
+DELETE FROM orders WHERE at >= now();
 SET timezone = 'America/Los_Angeles';
 SELECT profenrich.training_query('buys') AS q \gset
 CREATE VIEW training AS :q;

@@ -147,20 +147,33 @@ read_days(const PeGoal *goal, PeGoalDays *days)
 	SPI_finish();
 }
 
-/* The last day of which all events are there: the one before the newest event's. DATEVAL_NOBEGIN: none. */
+/* The time of now as that type; days are those of UTC. */
+static const char *
+now_as(Oid type)
+{
+	if (type == TIMESTAMPTZOID)
+		return "pg_catalog.now()";
+	return type == DATEOID ? "(pg_catalog.now() AT TIME ZONE 'UTC')::date"
+	                       : "(pg_catalog.now() AT TIME ZONE 'UTC')";
+}
+
+/*
+ * The last day of which all events are there: the one before the newest event's. An event that is
+ * dated in the future (a booking, a mistake) says nothing of the days until then. DATEVAL_NOBEGIN: none.
+ */
 static DateADT
 last_full_day(const PeGoal *goal)
 {
+	const char *time = quote_identifier(goal->events_time);
 	DateADT day = DATEVAL_NOBEGIN;
 	bool isnull;
 	Datum value;
 
 	SPI_connect();
 	pe_push_snapshot_of_now();
-	if (SPI_execute(psprintf("SELECT (pg_catalog.max(e.%s)%s)::date - 1 FROM %s",
-	                         quote_identifier(goal->events_time),
+	if (SPI_execute(psprintf("SELECT (pg_catalog.max(e.%s)%s)::date - 1 FROM %s WHERE e.%s <= %s", time,
 	                         goal->events_time_type == TIMESTAMPTZOID ? " AT TIME ZONE 'UTC'" : "",
-	                         pe_source_as(goal->events, "e")),
+	                         pe_source_as(goal->events, "e"), time, now_as(goal->events_time_type)),
 	                true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "reading the newest event failed");
 	PopActiveSnapshot();
