@@ -149,6 +149,29 @@ SELECT count(*) AS differ FROM (SELECT id, snapshot_date, outcome, spend, visits
 SELECT count(*) FILTER (WHERE outcome) > 100 AS bought, count(*) FILTER (WHERE NOT outcome) > 100 AS did_not, count(visits_7d) > 100 AS joined FROM training;
 DROP VIEW training;
 
+-- An outcome is looked for in snapshots: where there is none near the end of a window nobody knows, whatever "absent" says.
+CREATE TABLE looked AS SELECT snapshot_date, crm_id, churned, spend FROM days WHERE snapshot_date <= '03.01.2026' OR snapshot_date >= '20.01.2026';
+SELECT profenrich.create_goal('gap', 'churned', '7 days', 'looked', 'crm_id', 'NOT churned', '{"absent": "happened", "minimum": 1}');
+SELECT * FROM profenrich.goal_anchors('gap');
+SELECT anchor, used_for, happened, not_happened FROM profenrich.goal_counts('gap');
+SELECT rows > 1000 AS trained FROM profenrich.train('gap', goal => 'gap', algorithm => 'logistic');
+SELECT profenrich.alter_goal('gap', options => '{"anchors": ["2026-01-02", "2026-01-03"]}');
+SELECT profenrich.training_query('gap');
+SELECT profenrich.alter_goal('gap', options => '{"anchors": ["2026-01-05", "2026-01-06"]}');
+SELECT profenrich.training_query('gap');
+-- One snapshot the day after is not a look at ten days; so much may be declared to be enough.
+SELECT profenrich.alter_goal('gap', options => '{"anchors": ["2026-01-02"], "tolerance": 6}');
+SELECT * FROM profenrich.goal_anchors('gap');
+SELECT profenrich.alter_goal('gap', options => '{"tolerance": -1}');
+SELECT profenrich.create_goal('bad', 'amount > 20', '5 days', 'days', 'crm_id', options => '{"tolerance": 3, "events": {"source": "orders", "key": "customer", "time": "at"}}');
+-- Where there is a snapshot a week, days without one are as usual.
+DELETE FROM looked;
+INSERT INTO looked SELECT snapshot_date, crm_id, churned, spend FROM days WHERE (snapshot_date - '01.01.2026') % 7 = 0;
+SELECT profenrich.create_goal('weekly', 'churned', '10 days', 'looked', 'crm_id', options => '{"every": 7}');
+SELECT * FROM profenrich.goal_anchors('weekly');
+SELECT profenrich.drop_goal('gap'), profenrich.drop_goal('weekly'), profenrich.drop_model('gap');
+DROP TABLE looked;
+
 -- Expressions run with the rights of whoever uses the goal.
 CREATE ROLE regress_goal_analyst IN ROLE profenrich_analyst;
 CREATE ROLE regress_goal_reader IN ROLE profenrich_reader;

@@ -58,6 +58,18 @@ SELECT * FROM profenrich.record_predictions('churn', 'nothing');
 DELETE FROM days WHERE snapshot_date = '2026-02-05';
 SET client_min_messages = notice;
 SELECT * FROM profenrich.fill_outcomes('churn');
+SELECT snapshot_date, state FROM profenrich.goal_runs ORDER BY 1;
+-- Nor can what happened be told where nobody looked, until these days are there.
+SELECT profiles > 0 AS again FROM profenrich.record_predictions('churn', 'churn', '2026-02-09');
+CREATE TABLE put_aside AS SELECT * FROM days WHERE snapshot_date BETWEEN '2026-02-12' AND '2026-02-22';
+DELETE FROM days WHERE snapshot_date BETWEEN '2026-02-12' AND '2026-02-22';
+SELECT * FROM profenrich.fill_outcomes('churn');
+SELECT snapshot_date, state, known FROM profenrich.goal_runs ORDER BY 1;
+SELECT age, anchor FROM profenrich.lift_decay('churn', 'churn', '2026-02-10', '{0, 1, 2, 14}');
+INSERT INTO days SELECT * FROM put_aside;
+SELECT snapshot_date, known, happened FROM profenrich.fill_outcomes('churn');
+SELECT snapshot_date, state, known FROM profenrich.goal_runs ORDER BY 1;
+DROP TABLE put_aside;
 SET client_min_messages = warning;
 SELECT profenrich.drop_goal('churn');
 SELECT count(*) FROM profenrich.goal_runs;

@@ -33,7 +33,7 @@ CREATE FUNCTION @extschema@.create_goal(name text, outcome text, within interval
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_create_goal';
 COMMENT ON FUNCTION @extschema@.create_goal(text, text, interval, text, text, text, jsonb) IS
-	'declares a question: whether outcome will be true of a profile on a later day within the interval; snapshots is a table, view or SELECT with a row for each profile and snapshot_date. options: all, any, happens, absent, events (source, key, time), anchors, every, from, until, history, join, minimum';
+	'declares a question: whether outcome will be true of a profile on a later day within the interval; snapshots is a table, view or SELECT with a row for each profile and snapshot_date. options: all, any, happens, absent, events (source, key, time), anchors, every, from, until, history, join, minimum, tolerance';
 
 CREATE FUNCTION @extschema@.alter_goal(name text, eligible text DEFAULT NULL, options jsonb DEFAULT NULL) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -51,7 +51,7 @@ RETURNS TABLE (anchor date, window_end date, snapshots bigint, used_for text)
 LANGUAGE C STRICT STABLE PARALLEL RESTRICTED COST 10000 ROWS 10
 AS 'MODULE_PATHNAME', 'pe_goal_anchor_rows';
 COMMENT ON FUNCTION @extschema@.goal_anchors(text) IS
-	'the days from which a goal looks ahead, how many snapshots there are in the window of each, and what train() uses it for: training, gap, validation; waiting is the newest day, whose window has not passed';
+	'the days from which a goal looks ahead, how many snapshots there are in the window of each, and what train() uses it for: training, gap, validation; waiting is the newest day, whose window has not passed, unobserved one without a snapshot near the end of its window';
 
 CREATE FUNCTION @extschema@.goal_counts(goal text)
 RETURNS TABLE (anchor date, window_end date, used_for text, profiles bigint, eligible bigint, happened bigint,

@@ -18,10 +18,12 @@ CREATE TABLE @extschema@.goal_run (
 	recorded_by		regrole NOT NULL,
 	recorded_at		timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	filled_at		timestamptz,
+	hindrance		text CHECK (hindrance OPERATOR(pg_catalog.=) ANY ('{gone,unobserved}')),
 	UNIQUE (goal, model, version, snapshot_date)
 );
 COMMENT ON TABLE @extschema@.goal_run IS 'which version scored the profiles of which day, to be compared with what happened';
 COMMENT ON COLUMN @extschema@.goal_run.filled_at IS 'when the outcomes were filled in; null: the window has not passed';
+COMMENT ON COLUMN @extschema@.goal_run.hindrance IS 'why they could not be when fill_outcomes() tried: its snapshot was gone, or there was none near the end of the window';
 
 CREATE TABLE @extschema@.goal_run_decile (
 	run_id				bigint NOT NULL REFERENCES @extschema@.goal_run ON DELETE CASCADE,
@@ -59,7 +61,7 @@ COMMENT ON COLUMN @extschema@.goal_outcomes.actual_rate IS 'share of these to wh
 
 CREATE VIEW @extschema@.goal_runs AS
 	SELECT r.goal, r.model, r.version, r.snapshot_date, r.window_end,
-		   CASE WHEN r.filled_at IS NULL THEN 'waiting' ELSE 'filled' END AS state,
+		   CASE WHEN r.filled_at IS NULL THEN COALESCE(r.hindrance, 'waiting') ELSE 'filled' END AS state,
 		   pg_catalog.sum(d.profiles)::bigint AS profiles, pg_catalog.sum(d.expected) AS expected,
 		   pg_catalog.sum(d.known)::bigint AS known, pg_catalog.sum(d.expected_of_known) AS expected_of_known,
 		   pg_catalog.sum(d.happened)::bigint AS happened,
@@ -70,7 +72,7 @@ CREATE VIEW @extschema@.goal_runs AS
 	  FROM @extschema@.goal_run AS r LEFT JOIN @extschema@.goal_run_decile AS d ON d.run_id OPERATOR(pg_catalog.=) r.run_id
 	 GROUP BY r.run_id;
 COMMENT ON VIEW @extschema@.goal_runs IS 'recorded runs of the models of goals: how many outcomes were expected, and how many came';
-COMMENT ON COLUMN @extschema@.goal_runs.state IS 'waiting for the window to pass (or for fill_outcomes), or filled';
+COMMENT ON COLUMN @extschema@.goal_runs.state IS 'waiting for the window to pass (or for fill_outcomes), filled, or why not: gone (the snapshot that was scored), unobserved (there is no snapshot near the end of the window)';
 COMMENT ON COLUMN @extschema@.goal_runs.expected IS 'sum of the predicted probabilities';
 COMMENT ON COLUMN @extschema@.goal_runs.known IS 'profiles whose outcome is known';
 COMMENT ON COLUMN @extschema@.goal_runs.expected_of_known IS 'sum of the predicted probabilities of these';
@@ -97,7 +99,7 @@ RETURNS TABLE (age integer, anchor date, profiles bigint, happened bigint, lift 
 LANGUAGE C STABLE PARALLEL RESTRICTED COST 100000 ROWS 5
 AS 'MODULE_PATHNAME', 'pe_lift_decay';
 COMMENT ON FUNCTION @extschema@.lift_decay(text, text, date, integer[], integer) IS
-	'how old scores may get: of the profiles scored on a day, how much more often the outcome happens to the highest tenth, in windows that begin so many days later; ages whose window has not passed are left out';
+	'how old scores may get: of the profiles scored on a day, how much more often the outcome happens to the highest tenth, in windows that begin so many days later; ages whose window has not passed, or was not looked at to its end, are left out';
 
 REVOKE ALL ON FUNCTION @extschema@.goal_leakage(text), @extschema@.record_predictions(text, text, date, integer),
 	@extschema@.fill_outcomes(text), @extschema@.lift_decay(text, text, date, integer[], integer) FROM PUBLIC;

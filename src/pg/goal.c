@@ -307,7 +307,7 @@ pe_drop_goal(PG_FUNCTION_ARGS)
 static const char *
 use_name(PeAnchorUse use)
 {
-	static const char *const names[] = {"training", "gap", "validation", "waiting"};
+	static const char *const names[] = {"training", "gap", "validation", "waiting", "unobserved"};
 
 	return names[use];
 }
@@ -328,14 +328,19 @@ pe_goal_anchor_rows(PG_FUNCTION_ARGS)
 {
 	PeGoal *goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PeGoalDays *days = pe_goal_days(goal, PE_GOAL_HOLDOUT);
-	PeAnchor newest = pe_goal_anchor(goal, days, days->days[days->n_days - 1]);
+	int used = days->n_anchors;
+	int unused = days->n_unused;
 	PeRow row;
 
+	pe_goal_notice_unused(goal, days);
 	pe_rows_begin(fcinfo, &row);
-	for (int i = days->n_anchors - 1; i >= 0; i--)
-		put_anchor(&row, &days->anchors[i]);
-	if (newest.use == PE_ANCHOR_WAITING)
-		put_anchor(&row, &newest);
+	while (used > 0 || unused > 0)
+	{
+		if (unused == 0 || (used > 0 && days->anchors[used - 1].day < days->unused[unused - 1].day))
+			put_anchor(&row, &days->anchors[--used]);
+		else
+			put_anchor(&row, &days->unused[--unused]);
+	}
 	return (Datum) 0;
 }
 
@@ -348,6 +353,7 @@ pe_goal_counts(PG_FUNCTION_ARGS)
 	PeGoalDays *days = pe_goal_days(goal, PE_GOAL_HOLDOUT);
 	PeRow row;
 
+	pe_goal_notice_unused(goal, days);
 	pe_rows_begin(fcinfo, &row);
 	for (int i = days->n_anchors - 1; i >= 0; i--)
 	{

@@ -87,6 +87,7 @@ typedef struct PeGoal
 	List *joins;                /* of PeGoalJoin * */
 	Bitmapset *outcome_columns; /* of snapshots, that outcomes name */
 	int minimum;                /* rows of each outcome that a training needs */
+	int tolerance;              /* days, as in PeGoalDays; -1: by the distance of the snapshots */
 } PeGoal;
 
 /* ---- goal.c: the declaration ------------------------------------------------------------ */
@@ -110,7 +111,8 @@ typedef enum PeAnchorUse
 	PE_ANCHOR_TRAINING,
 	PE_ANCHOR_GAP,        /* its window reaches into the time that is validated on */
 	PE_ANCHOR_VALIDATION, /* held out, the latest ones */
-	PE_ANCHOR_WAITING     /* its window has not passed */
+	PE_ANCHOR_WAITING,    /* its window has not passed */
+	PE_ANCHOR_UNOBSERVED  /* its window has, but there is no snapshot to tell what happened by its end */
 } PeAnchorUse;
 
 typedef struct PeAnchor
@@ -128,8 +130,11 @@ typedef struct PeGoalDays
 	int n_days;
 	DateADT *days;    /* ascending */
 	DateADT observed; /* outcomes are known up to this day */
+	int tolerance;    /* so many days may lie between the last snapshot of a window and its end */
 	int n_anchors;
 	PeAnchor *anchors; /* the newest first */
+	int n_unused;
+	PeAnchor *unused; /* those that would be anchors but for their windows, likewise */
 } PeGoalDays;
 
 /*
@@ -157,7 +162,11 @@ extern void pe_goal_need_day(const PeGoal *goal, const PeGoalDays *days, DateADT
 extern char *pe_date_sql(DateADT day);
 extern char *pe_date_text(DateADT day);
 
-/* Raises that no anchor's window has passed, with the days. */
+/* Says which days are no anchors though they were named, or because nobody looked at the end of their
+ * windows. */
+extern void pe_goal_notice_unused(const PeGoal *goal, const PeGoalDays *days);
+
+/* Raises that there is no anchor, and why. */
 extern void pe_goal_raise_no_anchor(const PeGoal *goal, const PeGoalDays *days) pg_attribute_noreturn();
 
 /* ---- goal_query.c ------------------------------------------------------------------------ */

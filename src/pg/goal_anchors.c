@@ -213,6 +213,34 @@ pe_goal_need_day(const PeGoal *goal, const PeGoalDays *days, DateADT day)
 
 /* ---- the anchors ------------------------------------------------------------------------- */
 
+static int
+compare_ints(const void *a, const void *b)
+{
+	return *(const int *) a - *(const int *) b;
+}
+
+/* The usual distance between neighbouring snapshots, the median, and at least a day. */
+static int
+usual_distance(const PeGoalDays *days)
+{
+	int n = days->n_days - 1;
+	int *distances = palloc(sizeof(int) * Max(n, 1));
+
+	if (n < 1)
+		return 1;
+	for (int i = 0; i < n; i++)
+		distances[i] = days->days[i + 1] - days->days[i];
+	qsort(distances, n, sizeof(int), compare_ints);
+	return distances[n / 2];
+}
+
+/* Can be told from the snapshots what happened up to the window's end? Of events all are there. */
+static bool
+is_looked_at(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *anchor)
+{
+	return goal->events != NULL || (anchor->snapshots > 0 && anchor->ends - anchor->last <= days->tolerance);
+}
+
 PeAnchor
 pe_goal_anchor(const PeGoal *goal, const PeGoalDays *days, DateADT day)
 {
@@ -225,17 +253,21 @@ pe_goal_anchor(const PeGoal *goal, const PeGoalDays *days, DateADT day)
 		anchor.last = days->days[i];
 		anchor.snapshots++;
 	}
-	anchor.use = anchor.ends <= days->observed ? PE_ANCHOR_TRAINING : PE_ANCHOR_WAITING;
+	anchor.use = anchor.ends > days->observed        ? PE_ANCHOR_WAITING
+	             : is_looked_at(goal, days, &anchor) ? PE_ANCHOR_TRAINING
+	                                                 : PE_ANCHOR_UNOBSERVED;
 	return anchor;
 }
 
-/* Is the day far enough before the anchor chosen last? */
+/* Is the day far enough before the last of those chosen, or may it be as near as it is? */
 static bool
-is_spaced(const PeGoal *goal, const PeAnchor *candidate, const PeAnchor *later)
+is_spaced(const PeGoal *goal, const PeAnchor *candidate, const PeAnchor *chosen, int n)
 {
+	if (goal->dates != NIL || n == 0)
+		return true;
 	if (goal->every > 0)
-		return candidate->day + goal->every <= later->day;
-	return candidate->ends <= later->day;
+		return candidate->day + goal->every <= chosen[n - 1].day;
+	return candidate->ends <= chosen[n - 1].day;
 }
 
 static bool
@@ -246,21 +278,33 @@ is_given(const PeGoal *goal, DateADT day)
 	return day >= goal->from && day <= goal->until;
 }
 
+/* Is a day that cannot be an anchor worth being listed? Of those that wait the newest speaks for all, unless
+ * named. */
+static bool
+is_listed(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *candidate)
+{
+	if (candidate->use == PE_ANCHOR_WAITING)
+		return goal->dates != NIL || candidate->day == days->days[days->n_days - 1];
+	return days->n_unused == 0 || days->unused[days->n_unused - 1].use == PE_ANCHOR_WAITING ||
+	       is_spaced(goal, candidate, days->unused, days->n_unused);
+}
+
 static void
 choose_anchors(const PeGoal *goal, PeGoalDays *days)
 {
 	days->anchors = palloc(sizeof(PeAnchor) * (days->n_days + 1));
+	days->unused = palloc(sizeof(PeAnchor) * (days->n_days + 1));
 	for (int i = days->n_days - 1; i >= 0; i--)
 	{
 		PeAnchor candidate = pe_goal_anchor(goal, days, days->days[i]);
 
 		CHECK_FOR_INTERRUPTS();
-		if (candidate.use == PE_ANCHOR_WAITING || !is_given(goal, candidate.day))
+		if (!is_given(goal, candidate.day) || !is_spaced(goal, &candidate, days->anchors, days->n_anchors))
 			continue;
-		if (goal->dates == NIL && days->n_anchors > 0 &&
-		    !is_spaced(goal, &candidate, &days->anchors[days->n_anchors - 1]))
-			continue;
-		days->anchors[days->n_anchors++] = candidate;
+		if (candidate.use == PE_ANCHOR_TRAINING)
+			days->anchors[days->n_anchors++] = candidate;
+		else if (is_listed(goal, days, &candidate))
+			days->unused[days->n_unused++] = candidate;
 	}
 }
 
@@ -297,6 +341,7 @@ pe_goal_days(const PeGoal *goal, double share)
 	if (days->n_days == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("goal \"%s\" has no snapshots: %s is empty",
 		                                                        goal->name, goal->snapshots->name)));
+	days->tolerance = goal->tolerance >= 0 ? goal->tolerance : usual_distance(days);
 	days->observed = goal->events != NULL ? last_full_day(goal) : days->days[days->n_days - 1];
 	choose_anchors(goal, days);
 	assign_uses(days, share);
@@ -313,12 +358,114 @@ pe_goal_count_anchors(const PeGoalDays *days, PeAnchorUse use)
 	return n;
 }
 
+/* ---- what is said of them ---------------------------------------------------------------- */
+
+#define MOST_NAMED 12 /* days that a message lists */
+
+/* Adds a day to a list of n, as far as a reader looks through it. */
+static void
+add_day(StringInfo list, int *n, DateADT day)
+{
+	if (*n < MOST_NAMED)
+		appendStringInfo(list, "%s%s", *n > 0 ? ", " : "", pe_date_text(day));
+	else if (*n == MOST_NAMED)
+		appendStringInfoString(list, ", ...");
+	(*n)++;
+}
+
+/* The days of option "anchors" that have no snapshot; *n of them. */
+static char *
+missing_days(const PeGoal *goal, const PeGoalDays *days, int *n)
+{
+	StringInfoData list;
+	ListCell *cell;
+	DateADT found;
+
+	initStringInfo(&list);
+	*n = 0;
+	foreach (cell, goal->dates)
+		if (!pe_goal_day_before(days, lfirst_int(cell), lfirst_int(cell), &found))
+			add_day(&list, n, lfirst_int(cell));
+	return list.data;
+}
+
+static char *
+unobserved_days(const PeGoalDays *days, int *n)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	*n = 0;
+	for (int i = days->n_unused - 1; i >= 0; i--)
+		if (days->unused[i].use == PE_ANCHOR_UNOBSERVED)
+			add_day(&list, n, days->unused[i].day);
+	return list.data;
+}
+
+void
+pe_goal_notice_unused(const PeGoal *goal, const PeGoalDays *days)
+{
+	int n;
+	char *list = missing_days(goal, days, &n);
+
+	if (n > 0)
+		ereport(NOTICE, (errmsg("option \"anchors\" of goal \"%s\" names days without a snapshot: %s",
+		                        goal->name, list)));
+	list = unobserved_days(days, &n);
+	if (n > 0)
+		ereport(
+		    NOTICE,
+		    (errmsg_plural(
+		         "%d anchor day of goal \"%s\" is left out, since nobody looked at the end of its window: %s",
+		         "%d anchor days of goal \"%s\" are left out, since nobody looked at the end of their "
+		         "windows: %s",
+		         n, n, goal->name, list),
+		     errhint("Load a snapshot of one of the last %d days of each window, or give more days as "
+		             "the goal's option \"tolerance\".",
+		             days->tolerance + 1)));
+}
+
+/* The days that option "anchors" names are not there at all. */
+static void
+check_named_days(const PeGoal *goal, const PeGoalDays *days)
+{
+	int n;
+	char *list = missing_days(goal, days, &n);
+
+	if (n > 0 && n == list_length(goal->dates))
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_OBJECT),
+		         errmsg("%s has no snapshot of any day in option \"anchors\" of goal \"%s\"",
+		                goal->snapshots->name, goal->name),
+		         errdetail("Named are %s; there are snapshots of %d days, from %s to %s.", list, days->n_days,
+		                   pe_date_text(days->days[0]), pe_date_text(days->days[days->n_days - 1])),
+		         errhint("Name other days with profenrich.alter_goal, or load these.")));
+}
+
+static void
+check_observed(const PeGoal *goal, const PeGoalDays *days)
+{
+	int n;
+	char *list = unobserved_days(days, &n);
+
+	if (n > 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("goal \"%s\" has no anchor day whose window was looked at to its end", goal->name),
+		         errdetail("There is no snapshot of the last %d days of the windows of %s.",
+		                   days->tolerance + 1, list),
+		         errhint("Load these days, or give more days as the goal's option \"tolerance\"; "
+		                 "profenrich.goal_anchors shows them.")));
+}
+
 void
 pe_goal_raise_no_anchor(const PeGoal *goal, const PeGoalDays *days)
 {
 	DateADT oldest = days->days[0];
 	DateADT newest = days->days[days->n_days - 1];
 
+	check_named_days(goal, days);
+	check_observed(goal, days);
 	ereport(
 	    ERROR,
 	    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -238,6 +238,8 @@ read_option(void *arg, const char *name, const JsonbValue *value)
 		goal->until = parse_date(name, need_text(name, value, "a date, such as \"2026-10-01\""));
 	else if (strcmp(name, "minimum") == 0)
 		goal->minimum = need_count(name, value, PG_INT32_MAX, "a number of rows");
+	else if (strcmp(name, "tolerance") == 0)
+		goal->tolerance = need_count(name, value, MAX_EVERY, "a number of days from 0 to 3650");
 	else if (strcmp(name, "join") == 0)
 		read_joins(goal, value);
 	else if (strcmp(name, "events") == 0 || strcmp(name, "history") == 0)
@@ -254,7 +256,7 @@ read_option(void *arg, const char *name, const JsonbValue *value)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown option \"%s\" for a goal", name),
 		         errhint("Valid options are all, any, happens, absent, events, anchors, every, from, until, "
-		                 "history, join and minimum.")));
+		                 "history, join, minimum and tolerance.")));
 }
 
 void
@@ -264,6 +266,7 @@ pe_goal_options(PeGoal *goal, Jsonb *options)
 	goal->until = DATEVAL_NOEND;
 	goal->happens = true;
 	goal->minimum = 50;
+	goal->tolerance = -1;
 	if (options == NULL)
 		return;
 	if (!JB_ROOT_IS_OBJECT(options))
@@ -274,6 +277,13 @@ pe_goal_options(PeGoal *goal, Jsonb *options)
 	    (goal->every > 0 || !DATE_NOT_FINITE(goal->from) || !DATE_NOT_FINITE(goal->until)))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("option \"anchors\" excludes \"every\", \"from\" and \"until\"")));
+	if (goal->events != NULL && goal->tolerance >= 0)
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		     errmsg("option \"tolerance\" does not apply to outcomes among events"),
+		     errhint(
+		         "Events are known up to the day before the newest one, whichever days have snapshots.")));
 	if (goal->events != NULL && goal->absent != PE_ABSENT_LEAVE_OUT)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -87,7 +87,7 @@ store_run(const PeGoal *goal, const char *model, int version, DateADT day)
 	    " VALUES ($1, $2, $3, $4, $5, $6::regrole) ON CONFLICT (goal, model, version, snapshot_date) DO "
 	    "UPDATE"
 	    " SET window_end = excluded.window_end, recorded_by = excluded.recorded_by,"
-	    " recorded_at = pg_catalog.now(), filled_at = NULL RETURNING r.run_id",
+	    " recorded_at = pg_catalog.now(), filled_at = NULL, hindrance = NULL RETURNING r.run_id",
 	    lengthof(types), types, values, NULL, false, 0);
 	run = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	values[0] = Int64GetDatum(run);
@@ -234,8 +234,45 @@ store_outcomes(const Run *run, const Decile *deciles, int n)
 		    " WHERE run_id = $1 AND decile = $2",
 		    5, types, values, NULL, false, 0);
 	}
-	pe_owner_execute("UPDATE profenrich.goal_run SET filled_at = pg_catalog.now() WHERE run_id = $1", 1,
-	                 types, (Datum[]){Int64GetDatum(run->run_id)}, NULL, false, 0);
+	pe_owner_execute(
+	    "UPDATE profenrich.goal_run SET filled_at = pg_catalog.now(), hindrance = NULL WHERE run_id = $1", 1,
+	    types, (Datum[]){Int64GetDatum(run->run_id)}, NULL, false, 0);
+}
+
+/* Why the outcomes of a run cannot be filled in though its window has passed; NULL: they can. */
+static const char *
+hindrance_of(const PeGoal *goal, const PeGoalDays *days, const Run *run)
+{
+	DateADT found;
+
+	if (!pe_goal_day_before(days, run->day, run->day, &found))
+	{
+		ereport(NOTICE,
+		        (errmsg("the snapshot of %s is gone: what model \"%s\" expected then cannot be compared",
+		                pe_date_text(run->day), run->model)));
+		return "gone";
+	}
+	if (pe_goal_anchor(goal, days, run->day).use == PE_ANCHOR_UNOBSERVED)
+	{
+		ereport(NOTICE, (errmsg("nobody looked at the end of the window of %s: what model \"%s\" expected "
+		                        "then cannot be compared",
+		                        pe_date_text(run->day), run->model),
+		                 errhint("Load a snapshot of one of the last %d days up to %s.", days->tolerance + 1,
+		                         pe_date_text(pe_goal_window_end(goal, run->day)))));
+		return "unobserved";
+	}
+	return NULL;
+}
+
+/* The run stays open: the days that it needs may be loaded yet. */
+static void
+store_hindrance(const Run *run, const char *hindrance)
+{
+	static const Oid types[] = {INT8OID, TEXTOID};
+	Datum values[] = {Int64GetDatum(run->run_id), CStringGetTextDatum(hindrance)};
+
+	pe_owner_execute("UPDATE profenrich.goal_run SET hindrance = $2 WHERE run_id = $1", 2, types, values,
+	                 NULL, false, 0);
 }
 
 /* Scores the run's day again, and asks what happened to those who were scored. */
@@ -285,13 +322,11 @@ pe_fill_outcomes(PG_FUNCTION_ARGS)
 	SPI_connect();
 	for (int i = 0; i < n; i++)
 	{
-		DateADT found;
+		const char *hindrance = hindrance_of(goal, days, &runs[i]);
 
-		if (!pe_goal_day_before(days, runs[i].day, runs[i].day, &found))
+		if (hindrance != NULL)
 		{
-			ereport(NOTICE,
-			        (errmsg("the snapshot of %s is gone: what model \"%s\" expected then cannot be compared",
-			                pe_date_text(runs[i].day), runs[i].model)));
+			store_hindrance(&runs[i], hindrance);
 			continue;
 		}
 		fill_run(goal, days, &runs[i], &row);
@@ -379,7 +414,7 @@ pe_lift_decay(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pe_goal_day_before(days, day + ages[i], day + ages[i], &found) &&
-		    pe_goal_window_end(goal, day + ages[i]) <= days->observed)
+		    pe_goal_anchor(goal, days, found).use == PE_ANCHOR_TRAINING)
 			put_decay(&row, goal, days, scored, day, ages[i]);
 	}
 	SPI_finish();

@@ -359,6 +359,7 @@ pe_training_query(PG_FUNCTION_ARGS)
 
 	if (days->n_anchors == 0)
 		pe_goal_raise_no_anchor(goal, days);
+	pe_goal_notice_unused(goal, days);
 	PG_RETURN_TEXT_P(cstring_to_text(pe_goal_training_query(goal, days, days->anchors, days->n_anchors)));
 }
 

@@ -11,7 +11,6 @@
 #include "utils/numeric.h"
 
 #include "pg/goal_leakage.h"
-#include "pg/goal_leakage.h"
 #include "pg/goal_train.h"
 #include "pg/json_options.h"
 
@@ -146,6 +145,7 @@ pe_goal_take(PeTrainRequest *request, const char *name)
 	check_key(goal, request->options);
 	if (days->n_anchors == 0)
 		pe_goal_raise_no_anchor(goal, days);
+	pe_goal_notice_unused(goal, days);
 	first_held = choose(days, used, &n);
 	notice_validation(goal, days, first_held, share);
 	source = pe_source_open(pe_goal_training_query(goal, days, used, n), "goal");
