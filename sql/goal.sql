@@ -148,6 +148,16 @@ SELECT count(*) AS differ FROM (SELECT id, snapshot_date, outcome, spend, visits
 	  FROM days) AS d;
 SELECT count(*) FILTER (WHERE outcome) > 100 AS bought, count(*) FILTER (WHERE NOT outcome) > 100 AS did_not, count(visits_7d) > 100 AS joined FROM training;
 DROP VIEW training;
+-- A profile that is there twice would be learnt from twice: with the relation and the day, but nobody's key.
+CREATE TABLE twice AS SELECT crm_id, snapshot_date, churned, spend FROM days;
+SELECT profenrich.create_goal('twice', 'churned', '10 days', 'twice', 'crm_id', 'NOT churned', '{"join": {"source": "SELECT ''C-'' || lpad(customer::text, 4, ''0'') AS id, as_of, visits_7d FROM visits", "key": "id", "date": "as_of"}}');
+INSERT INTO visits SELECT * FROM visits WHERE customer = 3 AND as_of = '10.01.2026';
+INSERT INTO twice SELECT * FROM twice WHERE churned;
+SELECT rows FROM profenrich.train('twice', goal => 'twice', algorithm => 'logistic');
+INSERT INTO twice SELECT * FROM twice WHERE crm_id IN ('C-0001', 'C-0003') AND snapshot_date = '20.01.2026';
+SELECT rows FROM profenrich.train('twice', goal => 'twice', algorithm => 'logistic');
+SELECT profenrich.drop_goal('twice');
+DROP TABLE twice;
 
 -- An outcome is looked for in snapshots: where there is none near the end of a window nobody knows, whatever "absent" says.
 CREATE TABLE looked AS SELECT snapshot_date, crm_id, churned, spend FROM days WHERE snapshot_date <= '03.01.2026' OR snapshot_date >= '20.01.2026';

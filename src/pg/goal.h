@@ -188,6 +188,10 @@ extern char *pe_goal_outcome_query(const PeGoal *goal, const PeAnchor *anchor);
  */
 extern char *pe_goal_change_query(const PeGoal *goal, const PeAnchor *anchor, const int *columns, int n);
 
+/* How many of the goal's profiles of a day have more than one row, of the snapshots or, for them, of a join.
+ */
+extern char *pe_goal_repeated_query(const PeGoal *goal, const PeGoalJoin *join, DateADT day);
+
 /* Runs such a query as the current user; SPI must be connected, and has its rows. */
 extern void pe_goal_execute(const char *query);
 

@@ -180,6 +180,16 @@ append_features(StringInfo query, const PeGoal *goal, const PeGoalDays *days, Da
 	}
 }
 
+/* The relation of a join, as that alias, on the rows s of a day. */
+static void
+append_join(StringInfo query, const PeGoal *goal, const PeGoalJoin *join, const char *alias, DateADT day)
+{
+	appendStringInfo(
+	    query, "JOIN %s ON %s AND %s.%s = %s", pe_source_as(join->source, alias),
+	    same_key(goal, join->source, join->key, psprintf("%s.%s", alias, quote_identifier(join->key))), alias,
+	    quote_identifier(join->date), pe_date_sql(day));
+}
+
 static void
 append_joins(StringInfo query, const PeGoal *goal, const PeGoalDays *days, DateADT day)
 {
@@ -191,13 +201,8 @@ append_joins(StringInfo query, const PeGoal *goal, const PeGoalDays *days, DateA
 		                 quote_identifier(goal->key));
 	foreach (cell, goal->joins)
 	{
-		const PeGoalJoin *join = lfirst(cell);
-		char *alias = psprintf("joined_%d", foreach_current_index(cell) + 1);
-
-		appendStringInfo(
-		    query, "\n  LEFT JOIN %s ON %s AND %s.%s = %s", pe_source_as(join->source, alias),
-		    same_key(goal, join->source, join->key, psprintf("%s.%s", alias, quote_identifier(join->key))),
-		    alias, quote_identifier(join->date), pe_date_sql(day));
+		appendStringInfoString(query, "\n  LEFT ");
+		append_join(query, goal, lfirst(cell), psprintf("joined_%d", foreach_current_index(cell) + 1), day);
 	}
 }
 
@@ -317,6 +322,21 @@ pe_goal_count_query(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *
 	                 left_out != NULL ? psprintf("NOT %s", left_out) : "true", outcome(goal));
 	append_from(&query, goal, anchor);
 	appendStringInfoString(&query, ") AS outcomes");
+	return query.data;
+}
+
+char *
+pe_goal_repeated_query(const PeGoal *goal, const PeGoalJoin *join, DateADT day)
+{
+	StringInfoData query;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT count(*) FROM (SELECT FROM ");
+	append_profiles(&query, goal, day);
+	appendStringInfoChar(&query, ' ');
+	if (join != NULL)
+		append_join(&query, goal, join, "joined", day);
+	appendStringInfo(&query, " GROUP BY s.%s HAVING count(*) > 1) AS repeated", quote_identifier(goal->key));
 	return query.data;
 }
 

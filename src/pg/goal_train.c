@@ -4,7 +4,9 @@
  */
 #include "postgres.h"
 
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
@@ -131,6 +133,43 @@ notice_validation(const PeGoal *goal, const PeGoalDays *days, const PeAnchor *fi
 		                gap, pe_date_text(first_held->day))));
 }
 
+/* Repeated keys would multiply rows; join NULL: those of the snapshots. */
+static void
+check_repeated(const PeGoal *goal, const PeGoalJoin *join, DateADT day)
+{
+	const PeSource *source = join != NULL ? join->source : goal->snapshots;
+	const char *key = join != NULL ? join->key : goal->key;
+	bool isnull;
+	int64 repeated;
+
+	SPI_connect();
+	pe_goal_execute(pe_goal_repeated_query(goal, join, day));
+	repeated = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	if (repeated > 0)
+		ereport(ERROR,
+		        (errcode(ERRCODE_CARDINALITY_VIOLATION),
+		         errmsg_plural(INT64_FORMAT " profile has more than one row in %s on %s",
+		                       INT64_FORMAT " profiles have more than one row in %s on %s",
+		                       (unsigned long) repeated, repeated, source->name, pe_date_text(day)),
+		         errdetail("Goal \"%s\" tells profiles there apart by column \"%s\".", goal->name, key),
+		         errhint("Name another key, or a SELECT with one row for each profile and day.")));
+}
+
+static void
+check_keys(const PeGoal *goal, const PeAnchor *used, int n)
+{
+	ListCell *cell;
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		check_repeated(goal, NULL, used[i].day);
+		foreach (cell, goal->joins)
+			check_repeated(goal, lfirst(cell), used[i].day);
+	}
+}
+
 void
 pe_goal_take(PeTrainRequest *request, const char *name)
 {
@@ -148,6 +187,7 @@ pe_goal_take(PeTrainRequest *request, const char *name)
 	pe_goal_notice_unused(goal, days);
 	first_held = choose(days, used, &n);
 	notice_validation(goal, days, first_held, share);
+	check_keys(goal, used, n);
 	source = pe_source_open(pe_goal_training_query(goal, days, used, n), "goal");
 	source->text = describe(goal, used, n);
 	source->name = psprintf("the training set of goal \"%s\"", goal->name);
