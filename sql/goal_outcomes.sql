@@ -48,6 +48,14 @@ SELECT lift > 2 AS lifted FROM profenrich.goal_runs;
 -- Scores get old.
 SELECT age, anchor, profiles, happened, lift > 1.5 AS lifted FROM profenrich.lift_decay('churn', 'churn', '2026-02-05', '{0, 5, 60, 100}');
 SELECT * FROM profenrich.lift_decay('churn', 'churn', '2026-02-05', '{-1}');
+-- Of days whose outcomes it has learnt it knows too much.
+SELECT source, learnt_until FROM profenrich.model_version WHERE model = 'churn' AND version = 2;
+SET client_min_messages = notice;
+SELECT age FROM profenrich.lift_decay('churn', 'churn', '2026-01-15', '{0}');
+SELECT age FROM profenrich.lift_decay('churn', 'churn', (SELECT learnt_until FROM profenrich.model_version WHERE model = 'churn' AND version = 2), '{0}');
+SELECT version FROM profenrich.record_predictions('churn', 'churn', '2026-01-20');
+DELETE FROM profenrich.goal_run WHERE snapshot_date = '2026-01-20';
+SET client_min_messages = warning;
 -- The same day again is the same run; a model that did not learn from the goal expects nothing of it.
 SELECT profiles > 0 AS again FROM profenrich.record_predictions('churn', 'churn', '2026-02-05');
 SELECT snapshot_date, state FROM profenrich.goal_runs ORDER BY 1;

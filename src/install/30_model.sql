@@ -46,6 +46,7 @@ CREATE TABLE @extschema@.model_version (
 	consent				text,
 	rows_without_consent	bigint,
 	goal				text,
+	learnt_until		date,
 	UNIQUE (model, version)
 );
 COMMENT ON TABLE @extschema@.model_version IS 'trained versions: what they learnt from and how good they are; rows are never changed';
@@ -60,6 +61,7 @@ COMMENT ON COLUMN @extschema@.model_version.artifact_checksum IS 'SHA-256 of the
 COMMENT ON COLUMN @extschema@.model_version.consent IS 'condition that a row had to meet to be learnt from; null: none was asked for';
 COMMENT ON COLUMN @extschema@.model_version.rows_without_consent IS 'rows of the source that did not meet it and were left out';
 COMMENT ON COLUMN @extschema@.model_version.goal IS 'goal whose training set was learnt from, by its name then; null: a source and target were named';
+COMMENT ON COLUMN @extschema@.model_version.learnt_until IS 'last day whose outcomes were learnt from, of a goal';
 
 -- A bytea beyond some hundred MB cannot be dumped: parts of at most 16 MB.
 CREATE TABLE @extschema@.model_artifact (

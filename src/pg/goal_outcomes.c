@@ -57,6 +57,31 @@ version_of_goal(const PeGoal *goal, const char *model, int version)
 	return version;
 }
 
+/* Says that the version knows already what came of the day: it looks better there than on days to come. */
+static void
+notice_learnt(const char *model, int version, DateADT day)
+{
+	static const Oid types[] = {TEXTOID, INT4OID, DATEOID};
+	Datum values[] = {CStringGetTextDatum(model), Int32GetDatum(version), DateADTGetDatum(day)};
+
+	SPI_connect();
+	pe_owner_execute("SELECT v.learnt_until FROM profenrich.model_version v"
+	                 " WHERE v.model = $1 AND v.version = $2 AND v.learnt_until > $3",
+	                 3, types, values, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		bool isnull;
+		Datum until = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		ereport(NOTICE,
+		        (errmsg("version %d of model \"%s\" learnt from outcomes up to %s: on %s it looks better "
+		                "than it is",
+		                version, model, pe_date_text(DatumGetDateADT(until)), pe_date_text(day)),
+		         errhint("Name a snapshot of that day or later.")));
+	}
+	SPI_finish();
+}
+
 /* Scores of a day by a version, as sc, to be put after FROM. */
 static char *
 scores(const PeGoal *goal, const PeGoalDays *days, const char *model, int version, DateADT day)
@@ -146,6 +171,7 @@ pe_record_predictions(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("record_predictions()");
 	pe_goal_need_day(goal, days, day);
+	notice_learnt(model, version, day);
 	pe_rows_begin(fcinfo, &row);
 	SPI_connect();
 	n = read_deciles(psprintf("SELECT " DECILE ", count(*), sum(sc.prediction) FROM %s GROUP BY 1",
@@ -407,6 +433,7 @@ pe_lift_decay(PG_FUNCTION_ARGS)
 	day = PG_GETARG_DATEADT(2);
 	n = parse_ages(PG_GETARG_ARRAYTYPE_P(3), ages);
 	pe_goal_need_day(goal, days, day);
+	notice_learnt(model, version, day);
 	scored = scores(goal, days, model, version, day);
 	pe_rows_begin(fcinfo, &row);
 	SPI_connect();

@@ -100,6 +100,20 @@ choose(const PeGoalDays *days, PeAnchor *used, int *n)
 	return first_held;
 }
 
+/* The last day whose outcomes are learnt from: by a refit those of the held-out anchors, too. */
+static const char *
+learnt_until(const PeAnchor *used, int n, Jsonb *options)
+{
+	JsonbValue value;
+	bool refit = find_option(options, "refit", &value) && value.type == jbvBool && value.val.boolean;
+	DateADT last = DATEVAL_NOBEGIN;
+
+	for (int i = 0; i < n; i++)
+		if (refit || used[i].use != PE_ANCHOR_VALIDATION)
+			last = Max(last, used[i].ends);
+	return pe_date_text(last);
+}
+
 /* What the version says it learnt from. */
 static char *
 describe(const PeGoal *goal, const PeAnchor *used, int n)
@@ -195,6 +209,7 @@ pe_goal_take(PeTrainRequest *request, const char *name)
 	request->goal = goal;
 	request->source = source;
 	request->target = PE_OUTCOME_COLUMN;
+	request->learnt_until = learnt_until(used, n, request->options);
 	request->options = with_options(goal, request->options, first_held);
 }
 

@@ -135,7 +135,7 @@ store_artifact(int64 version_id, const uint8 *bytes, size_t length)
 	}
 }
 
-#define VERSION_COLUMNS 28
+#define VERSION_COLUMNS 29
 
 /* Inserts the version's row and returns its id. */
 static int64
@@ -160,7 +160,8 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	                       version->model,
 	                       version->holdout,
 	                       version->consent,
-	                       version->goal};
+	                       version->goal,
+	                       version->learnt_until};
 	Oid types[VERSION_COLUMNS];
 	Datum values[VERSION_COLUMNS];
 	char nulls[VERSION_COLUMNS];
@@ -196,11 +197,12 @@ store_row(const PeNewVersion *version, int number, const char *checksum)
 	    "features,"
 	    " metrics, evaluation, verdict, quality, positive_label, negative_label, seconds, artifact_checksum, "
 	    "model,"
-	    " holdout, consent, goal, version, rows, positives, memory_bytes, artifact_bytes, trained_by, "
-	    "threshold,"
-	    " rows_without_consent)"
+	    " holdout, consent, goal, learnt_until, version, rows, positives, memory_bytes, artifact_bytes, "
+	    "trained_by, threshold, rows_without_consent)"
 	    " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb, $10::jsonb, $11, $12, $13, $14,"
-	    " $15::jsonb, $16, $17, $18, $19, $20, $21::integer, $22, $23, $24, $25, $26::regrole, $27, $28) "
+	    " $15::jsonb, $16, $17, $18, $19, $20, $21::date, $22::integer, $23, $24, $25, $26, $27::regrole, "
+	    "$28,"
+	    " $29) "
 	    "RETURNING "
 	    "version_id",
 	    VERSION_COLUMNS, types, values, nulls, false, 0);
@@ -263,11 +265,11 @@ store_recalibrated_row(const PeRecalibrated *version, int number, const char *ch
 	    "source,"
 	    " rows, positives, options, features, metrics, evaluation, verdict, quality, positive_label,"
 	    " negative_label, threshold, seconds, memory_bytes, trained_by, artifact_bytes, artifact_checksum,"
-	    " holdout, recalibrated_from, consent, rows_without_consent, goal)"
+	    " holdout, recalibrated_from, consent, rows_without_consent, goal, learnt_until)"
 	    " SELECT v.model, $2, v.algorithm, v.task, v.objective, $4, NULL, $3, $5, $6, v.options, v.features,"
 	    " $7::jsonb, $8::jsonb, $9, $10, v.positive_label, v.negative_label, v.threshold, $11::jsonb,"
 	    " v.memory_bytes, $14::regrole, $13, $12, 'each half, calibrated on the other', v.version,"
-	    " v.consent, v.rows_without_consent, v.goal"
+	    " v.consent, v.rows_without_consent, v.goal, v.learnt_until"
 	    " FROM profenrich.model_version v WHERE v.version_id = $1 RETURNING version_id",
 	    lengthof(types), types, values, NULL, false, 0);
 	if (SPI_processed == 0)

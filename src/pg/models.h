@@ -96,10 +96,11 @@ typedef struct PeNewVersion
 	const char *positive_label;
 	const char *negative_label;
 	double threshold;
-	int64 memory;          /* bytes that the training was allowed to take */
-	const char *consent;   /* NULL: nobody was asked */
-	int64 without_consent; /* rows left out for want of it */
-	const char *goal;      /* NULL: none was declared */
+	int64 memory;             /* bytes that the training was allowed to take */
+	const char *consent;      /* NULL: nobody was asked */
+	int64 without_consent;    /* rows left out for want of it */
+	const char *goal;         /* NULL: none was declared */
+	const char *learnt_until; /* of a goal: the day up to which outcomes were learnt from; NULL: no goal */
 	const uint8 *artifact;
 	size_t artifact_length;
 	bool deploy;

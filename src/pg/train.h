@@ -46,6 +46,7 @@ typedef struct PeTrainRequest
 	const char *target;    /* NULL: none was named */
 	const PeSource *source;
 	const struct PeGoal *goal; /* NULL: none; else source, target and some options are its */
+	const char *learnt_until;  /* of a goal: the last day whose outcomes are learnt from */
 	Jsonb *options;            /* NULL: none; the consent is taken out of them */
 	const char *consent;       /* NULL: nobody is asked; the source has only rows with consent */
 	int64 without_consent;

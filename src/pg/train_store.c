@@ -99,6 +99,7 @@ pe_training_store(PeTraining *training)
 	    .consent = training->request->consent,
 	    .without_consent = training->request->without_consent,
 	    .goal = training->request->goal != NULL ? training->request->goal->name : NULL,
+	    .learnt_until = training->request->learnt_until,
 	    .rows = (int64) (training->rows - training->without_target),
 	    .positives = training->request->task == PE_TASK_PROPENSITY ? (int64) training->positives : -1,
 	    .options_json = options != NULL ? JsonbToCString(NULL, &options->root, VARSIZE(options)) : "{}",

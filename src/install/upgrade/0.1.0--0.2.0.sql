@@ -14,7 +14,7 @@ ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
 DROP FUNCTION @extschema@.refresh(text);
 DROP FUNCTION @extschema@.drop_model(text, integer);
 ALTER TABLE @extschema@.model_version ADD COLUMN consent text, ADD COLUMN rows_without_consent bigint,
-	ADD COLUMN goal text;
+	ADD COLUMN goal text, ADD COLUMN learnt_until date;
 ALTER TABLE @extschema@.outbox ADD COLUMN job_id bigint;
 DROP INDEX @extschema@.outbox_shard_idx;
 CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id) WHERE job_id IS NULL;
