@@ -136,10 +136,17 @@ SELECT * FROM identity_links('kept.profiles', '2026-11-02', '2026-11-03');
 SELECT snapshot_date, profile_key, event, keys_before, columns, profile -> 'plan' AS plan FROM profile_history('kept.profiles', 'CRMID:b');
 SELECT snapshot_date, profile_key, event, keys_before FROM profile_history('kept.profiles', 'ECID:5');
 SELECT count(*) FROM profile_history('kept.profiles', 'CRMID:nobody');
+-- A goal for which those who are gone have left: B went into A and has not, C is gone.
+SELECT create_goal('leaves', 'plan = 9', '1 day', 'kept.profiles', 'identity_crmid', options => '{"absent": "happened", "every": 1}');
+SELECT anchor, eligible, happened, not_happened, left_out FROM goal_counts('leaves');
+SELECT training_query('leaves') AS q \gset
+SELECT snapshot_date, identity_crmid, outcome FROM (:q) AS t ORDER BY 1, 2;
 -- The same of compacted days.
 CREATE TEMP TABLE told AS SELECT h.*, d.change FROM profile_history('kept.profiles', 'CRMID:a') h, diff_snapshot_rows('kept.profiles', '2026-11-01', '2026-11-03') d;
 SELECT snapshot_date, rows, ended, added FROM compact_history('kept.profiles', '1 day');
 SELECT count(*) FROM (TABLE told EXCEPT ALL SELECT h.*, d.change FROM profile_history('kept.profiles', 'CRMID:a') h, diff_snapshot_rows('kept.profiles', '2026-11-01', '2026-11-03') d) x;
+SELECT anchor, eligible, happened, not_happened, left_out FROM goal_counts('leaves');
+SELECT drop_goal('leaves');
 -- The preferred namespace decides on the key.
 SELECT set_identity('kept.profiles', '{ECID,CRMID}');
 SELECT snapshot_date, profile_key, event FROM profile_history('kept.profiles', 'CRMID:b') WHERE snapshot_date > '2026-11-02';

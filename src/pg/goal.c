@@ -21,6 +21,7 @@
 #include "pg/history.h"
 #include "pg/owner.h"
 #include "pg/rows.h"
+#include "pg/snapshot_identity.h"
 
 PG_FUNCTION_INFO_V1(pe_create_goal);
 PG_FUNCTION_INFO_V1(pe_alter_goal);
@@ -91,6 +92,29 @@ open_snapshots(PeGoal *goal, const char *text)
 	open_plain(goal, named, history);
 }
 
+/* Who counts as something for being gone must not have gone into another profile: what tells that, if it is
+ * known. */
+static void
+find_identities(PeGoal *goal)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid relid = goal->snapshots->relid;
+	PeSnapshotTable *table;
+
+	if (goal->events != NULL || goal->absent == PE_ABSENT_LEAVE_OUT || !OidIsValid(relid))
+		return;
+	SPI_connect();
+	if (get_rel_relkind(relid) == RELKIND_VIEW)
+		relid = pe_history_table(relid);
+	if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+	{
+		table = pe_snapshot_table_load(relid);
+		if (pe_snapshot_has_identity(table))
+			goal->identities = MemoryContextStrdup(caller, pe_snapshot_identity_sql(table).identities);
+	}
+	SPI_finish();
+}
+
 static PeGoal *
 goal_of(const Declaration *d)
 {
@@ -104,6 +128,7 @@ goal_of(const Declaration *d)
 	goal->key = d->key;
 	goal->eligible = d->eligible;
 	pe_goal_options(goal, d->options);
+	find_identities(goal);
 	pe_goal_check(goal);
 	return goal;
 }

@@ -79,9 +79,10 @@ typedef struct PeGoal
 	const char *events_time;
 	Oid events_time_type; /* date, timestamp or timestamptz */
 	PeGoalAbsent absent;
-	List *dates;  /* of DateADT, as int: anchors that were given; NIL: chosen */
-	int every;    /* days between anchors; 0: so that windows do not overlap */
-	DateADT from; /* anchors of this day and later */
+	const char *identities; /* SQL text[] over a row t of snapshots; NULL: not known, or nobody asks */
+	List *dates;            /* of DateADT, as int: anchors that were given; NIL: chosen */
+	int every;              /* days between anchors; 0: so that windows do not overlap */
+	DateADT from;           /* anchors of this day and later */
 	DateADT until;
 	List *history;              /* of PeHistoryFeature * */
 	List *joins;                /* of PeGoalJoin * */

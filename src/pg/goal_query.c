@@ -128,13 +128,44 @@ outcome(const PeGoal *goal)
 	return goal->happens ? sql : psprintf("(NOT %s)", sql);
 }
 
-/* Whose outcome is not known: gone before the window's end, without one before. NULL: nobody's. */
+/*
+ * Whose outcome is not known: gone before the window's end, without one before. Where being gone counts as
+ * something, those who went into another profile: they are not gone, nor is it known what became of them.
+ * NULL: nobody's.
+ */
 static char *
 unknown(const PeGoal *goal)
 {
-	if (goal->events != NULL || goal->absent != PE_ABSENT_LEAVE_OUT)
+	if (goal->events != NULL || (goal->absent != PE_ABSENT_LEAVE_OUT && goal->identities == NULL))
 		return NULL;
-	return psprintf("(" IS_GONE " AND NOT %s)", happened(goal));
+	return psprintf("(" IS_GONE " AND NOT %s%s)", happened(goal),
+	                goal->identities != NULL ? " AND merged.profile_key IS NOT NULL" : "");
+}
+
+/* Key and identities of a day's profiles. */
+static char *
+identities_of_day(const PeGoal *goal, DateADT day)
+{
+	return psprintf("SELECT t.%s AS profile_key, unnest(%s) AS identity FROM %s WHERE t.snapshot_date = %s",
+	                quote_identifier(goal->key), goal->identities, pe_goal_snapshots_as(goal, day, "t"),
+	                pe_date_sql(day));
+}
+
+/* The profiles of the anchor's day that are gone on the window's last, where another shares an identity with
+ * them. */
+static void
+append_merged(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
+{
+	const char *key = quote_identifier(goal->key);
+	DateADT last = Max(anchor->last, anchor->day);
+
+	appendStringInfo(
+	    query,
+	    "\n  LEFT JOIN (SELECT DISTINCT a.profile_key\n   FROM (%s\n    AND NOT EXISTS (SELECT FROM "
+	    "%s WHERE there.%s = t.%s AND there.snapshot_date = %s)) AS a\n   JOIN (%s) AS b"
+	    " ON b.identity = a.identity) AS merged ON merged.profile_key = s.%s",
+	    identities_of_day(goal, anchor->day), pe_goal_snapshots_as(goal, last, "there"), key, key,
+	    pe_date_sql(last), identities_of_day(goal, last), key);
 }
 
 /* ---- the rows ---------------------------------------------------------------------------- */
@@ -214,6 +245,8 @@ append_from(StringInfo query, const PeGoal *goal, const PeAnchor *anchor)
 	append_profiles(query, goal, anchor->day);
 	appendStringInfoString(query, "\n  LEFT JOIN ");
 	append_later(query, goal, anchor);
+	if (goal->identities != NULL)
+		append_merged(query, goal, anchor);
 }
 
 static void

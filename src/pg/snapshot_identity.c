@@ -42,6 +42,7 @@ namespace_of(const PeSnapshotColumn *column)
 	return pnstrdup(path->steps[1].name, path->steps[1].length);
 }
 
+/* NIL: it is not known what tells the profiles apart. */
 static List *
 namespaces_of(const PeSnapshotTable *table)
 {
@@ -56,6 +57,14 @@ namespaces_of(const PeSnapshotTable *table)
 		if (code != NULL)
 			namespaces = lappend(namespaces, code);
 	}
+	return namespaces;
+}
+
+static List *
+need_namespaces(const PeSnapshotTable *table)
+{
+	List *namespaces = namespaces_of(table);
+
 	if (namespaces == NIL)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 		                errmsg("it is not known what tells the profiles of %s apart", table->label),
@@ -64,11 +73,17 @@ namespaces_of(const PeSnapshotTable *table)
 	return namespaces;
 }
 
+bool
+pe_snapshot_has_identity(const PeSnapshotTable *table)
+{
+	return namespaces_of(table) != NIL;
+}
+
 PeIdentitySql
 pe_snapshot_identity_sql(const PeSnapshotTable *table)
 {
 	StringInfoData all, key;
-	PeIdentitySql sql = {.namespaces = namespaces_of(table)};
+	PeIdentitySql sql = {.namespaces = need_namespaces(table)};
 	ListCell *cell;
 
 	initStringInfo(&all);

@@ -27,6 +27,9 @@ typedef struct PeIdentitySql
  * connected. */
 extern PeIdentitySql pe_snapshot_identity_sql(const PeSnapshotTable *table);
 
+/* Is it known what tells the profiles of the table apart? SPI must be connected. */
+extern bool pe_snapshot_has_identity(const PeSnapshotTable *table);
+
 /*
  * SQL of a condition: has the row one of these identities? It has no subquery, so that the planner
  * can ask it where the rows are stored. "false" when none is in a namespace that counts.
