@@ -81,7 +81,8 @@ void
 pe_enrichment_leave_owner(const PeOwnerSwitch *before)
 {
 	SetUserIdAndSecContext(before->user, before->context);
-	AtEOXact_GUC(true, before->guc_level);
+	/* What the owner's code has set goes back: it would be the caller's from here on. */
+	AtEOXact_GUC(false, before->guc_level);
 }
 
 /* What tells a person apart must be exact and print one way only. */

@@ -17,6 +17,7 @@
 # | secret file: mode, owner, link, size, kind, name     | "secret files"                                   |
 # | secret file: host and organisation                   | "secret files"                                   |
 # | settings of the superuser                            | sql/privileges.sql                               |
+# | settings of an enrichment's owner stay his           | "the owner's settings"                           |
 # | no secret in dump, statistics, activity, log, errors | "traces"; test/run, over the logs of all servers |
 use strict;
 use warnings;
@@ -214,5 +215,29 @@ for my $place (sort keys %places)
 	is(scalar @found, 0, "traces: but none of them");
 }
 like($places{'a dump'}, qr/secret_file 'standin'/, 'the dump names the file');
+# --- the owner's settings: what code of his sets while somebody else calls it is undone ---
+
+append_to_file($node->basedir . '/people.json', qq({"identityMap": {"CRMID": [{"id": "P-1"}]}}\n));
+$node->safe_psql('postgres', <<"SQL");
+CREATE ROLE intruder IN ROLE profenrich_operator, pg_read_server_files;
+CREATE SCHEMA intruder AUTHORIZATION intruder;
+GRANT USAGE ON FOREIGN SERVER aep TO intruder;
+SET ROLE intruder;
+CREATE FUNCTION intruder.settle() RETURNS int LANGUAGE sql VOLATILE
+	AS \$\$SELECT length(set_config('search_path', 'intruder, pg_catalog', false) || set_config('profenrich.snapshot_gate', 'off', false))\$\$;
+CREATE FUNCTION intruder.settle_too() RETURNS trigger LANGUAGE plpgsql AS \$\$BEGIN PERFORM intruder.settle(); RETURN OLD; END\$\$;
+SELECT profenrich.create_enrichment('settling', 'aep', 'SELECT text ''P-1'' AS crm_id, intruder.settle() AS one', 'crm_id', 'CRMID');
+SELECT profenrich.load_snapshot_file('@{[ $node->basedir ]}/people.json', 'intruder.people', snapshot_date => '2026-11-22');
+CREATE TRIGGER settle BEFORE DELETE ON intruder.people FOR EACH ROW EXECUTE FUNCTION intruder.settle_too();
+SQL
+my $settings = "current_setting('search_path'), current_setting('profenrich.snapshot_gate')";
+my $as_it_was = $node->safe_psql('postgres', "SELECT $settings");
+for my $call ("preview('settling', 1)", "plan('settling')", "refresh('settling')", "forget('CRMID', 'P-1')")
+{
+	my $out = $node->safe_psql('postgres', "SELECT count(*) > 0 FROM profenrich.$call; SELECT $settings");
+	is($out, "t\n$as_it_was", "$call leaves the caller's settings alone");
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FROM intruder.people'), 0, 'and the trigger let the row go');
+
 $node->stop;
 done_testing();
