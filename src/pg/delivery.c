@@ -88,6 +88,25 @@ hold_extension(void)
 	return true;
 }
 
+/* A lock is tried for again and again while somebody's transaction is open: said once a minute. */
+static void
+report_contention(const char *activity, const ErrorData *error)
+{
+	static TimestampTz said_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(said_at, now, 60000))
+		return;
+	said_at = now;
+	ereport(
+	    LOG,
+	    (errcode(error->sqlerrcode),
+	     errmsg("profenrich: %s waits for a lock that another session holds", activity),
+	     error->context != NULL ? errdetail_log("%s", error->context) : 0,
+	     errhint(
+	         "A transaction that has changed an enrichment and stays open holds up what is sent of it.")));
+}
+
 bool
 pe_delivery_step(const char *activity, PeTask task, void *arg)
 {
@@ -125,13 +144,19 @@ pe_delivery_step(const char *activity, PeTask task, void *arg)
 	PG_CATCH();
 	{
 		int code = geterrcode();
+		ErrorData *error;
 
 		done = false;
 		pe_delivery_contended = code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_T_R_DEADLOCK_DETECTED;
 		MemoryContextSwitchTo(caller);
-		EmitErrorReport();
+		error = CopyErrorData();
+		if (!pe_delivery_contended)
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		if (pe_delivery_contended)
+			report_contention(activity, error);
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

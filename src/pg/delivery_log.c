@@ -22,6 +22,7 @@
 
 static PeLogRow log_rows[MAX_LOG_ROWS];
 static int log_row_count = 0;
+static int log_rows_taken = 0; /* the first of them, by the transaction under way */
 
 void
 pe_delivery_log(const PeLogRow *row)
@@ -80,6 +81,26 @@ write_log_row(const PeLogRow *row)
 	pe_statement_run(&insert, values, NULL, false, 0);
 }
 
+/*
+ * Moves the rows to be written to the front: those of enrichments whose state is being written anyway,
+ * since that of another may be locked by somebody for long; NIL: all.
+ */
+static void
+take_rows(List *counted)
+{
+	log_rows_taken = 0;
+	for (int i = 0; i < log_row_count; i++)
+	{
+		PeLogRow row = log_rows[i];
+
+		if (counted != NIL && !pe_state_is_among(counted, list_length(counted), row.enrichment_id))
+			continue;
+		memmove(&log_rows[log_rows_taken + 1], &log_rows[log_rows_taken],
+		        sizeof(PeLogRow) * (i - log_rows_taken));
+		log_rows[log_rows_taken++] = row;
+	}
+}
+
 void
 pe_delivery_log_write(List *counted)
 {
@@ -89,13 +110,14 @@ pe_delivery_log_write(List *counted)
 	int before = list_length(counted);
 	ListCell *cell;
 
-	if (log_row_count == 0)
+	take_rows(counted);
+	if (log_rows_taken == 0)
 		return;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		for (int i = 0; i < log_row_count; i++)
+		for (int i = 0; i < log_rows_taken; i++)
 		{
 			write_log_row(&log_rows[i]);
 			if (!pe_state_is_among(counted, before, log_rows[i].enrichment_id))
@@ -108,9 +130,12 @@ pe_delivery_log_write(List *counted)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(caller);
-		if (!complained)
+		/* A lock goes away. */
+		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
+			log_rows_taken = 0;
+		else if (!complained)
 			EmitErrorReport();
-		complained = true;
+		complained = log_rows_taken > 0;
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 	}
@@ -122,7 +147,9 @@ pe_delivery_log_write(List *counted)
 void
 pe_delivery_log_written(void)
 {
-	log_row_count = 0;
+	log_row_count -= log_rows_taken;
+	memmove(&log_rows[0], &log_rows[log_rows_taken], sizeof(PeLogRow) * log_row_count);
+	log_rows_taken = 0;
 }
 
 static void
@@ -135,7 +162,7 @@ void
 pe_delivery_log_flush(void)
 {
 	if (log_row_count > 0 && pe_delivery_step("writing the log", flush_task, NULL))
-		log_row_count = 0;
+		pe_delivery_log_written();
 }
 
 /*

@@ -42,8 +42,9 @@ extern void pe_state_write(const PeStateChange *change);
 extern void pe_delivery_log_count(List *changes);
 
 /*
- * delivery_log.c: writes the waiting log rows in a subtransaction: an error costs the rows, nothing
- * else. counted holds the enrichments whose requests pe_delivery_log_count() has counted.
+ * delivery_log.c: writes the waiting log rows of the enrichments counted, whose requests
+ * pe_delivery_log_count() has counted, or all with NIL. In a subtransaction: an error costs the rows,
+ * nothing else; a lock in the way only time.
  */
 extern void pe_delivery_log_write(List *counted);
 

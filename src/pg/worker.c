@@ -135,7 +135,8 @@ set_option(const char *name, const char *value)
 /*
  * What the worker's statements rely on, whatever the roles' own settings: every look
  * is one by index into tables whose statistics change by the second, and nothing
- * waits long for a lock or for a standby.
+ * waits long for a lock or for a standby: it would hold up all enrichments, where one is
+ * locked by somebody's open transaction.
  */
 static void
 settle_session(void)
@@ -147,7 +148,7 @@ settle_session(void)
 	set_option("default_transaction_isolation", "read committed");
 	set_option("default_transaction_read_only", "off");
 	set_option("statement_timeout", "0");
-	set_option("lock_timeout", "1000");
+	set_option("lock_timeout", "100");
 	set_option("idle_in_transaction_session_timeout", "0");
 	set_option("jit", "off");
 	set_option("enable_seqscan", "off");

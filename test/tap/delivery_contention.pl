@@ -50,6 +50,10 @@ is($node->safe_psql('postgres', "SELECT state FROM profenrich.worker_status"), '
 $session->query_safe('COMMIT');
 $session->quit;
 is($node->safe_psql('postgres', "SELECT profenrich.drain('churn', '30 s')"), 't', 'the one that waited goes on');
+my $log = slurp_file($node->logfile);
+unlike($log, qr/ERROR:.*lock timeout/, 'no try fills the log');
+my $said = () = $log =~ /acknowledging waits for a lock that another session holds/g;
+ok($said >= 1 && $said <= 2, 'that it waits is said') or diag("$said times");
 
 # A chunk whose time has come is not overtaken for ever by those behind it.
 $node->safe_psql('postgres', "ALTER SERVER aep OPTIONS (SET requests_per_second '4'); SELECT profenrich.pause('churn')");
