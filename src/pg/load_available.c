@@ -1,10 +1,11 @@
 /*
  * load_available.c
  *		available_snapshots: the days of a profile snapshot, those that the platform has beside those
- *		that are loaded.
+ *		that are loaded; and what load_missing_snapshots, which is SQL, needs of C.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -253,4 +254,18 @@ pe_available_snapshots(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(pe_refuse_in_transaction);
+
+/* refuse_in_transaction(procedure): its COMMIT would say no more than "invalid transaction termination". */
+Datum
+pe_refuse_in_transaction(PG_FUNCTION_ARGS)
+{
+	if (IsTransactionBlock())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+		                errmsg("%s cannot run inside a transaction: it commits each day by itself",
+		                       text_to_cstring(PG_GETARG_TEXT_PP(0))),
+		                errhint("CALL it without BEGIN, as the only statement of its command.")));
+	PG_RETURN_VOID();
 }

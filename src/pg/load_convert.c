@@ -142,6 +142,9 @@ load_rethrow(MemoryContext context, const char *label)
 	FlushErrorState();
 	load_position.reading = false;
 	load_position.named = true;
+	/* Of a time zone that is not known: it is the value that is at fault, and no argument of the load. */
+	if (error->sqlerrcode == ERRCODE_INVALID_PARAMETER_VALUE)
+		error->sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
 	if (position.column != NULL)
 		raise_mismatch(position.column, error->sqlerrcode);
 	ereport(ERROR, (errcode(error->sqlerrcode),

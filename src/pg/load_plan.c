@@ -428,7 +428,7 @@ plan_existing(LoadPlan *plan, const LoadExisting *existing, int nexisting, Candi
 		if (strcmp(existing[i].name, LOAD_REST_COLUMN) == 0 && existing[i].path == NULL)
 		{
 			if (existing[i].type != JSONBOID)
-				ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+				ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				                errmsg("column \"%s\" is of type %s, not jsonb", LOAD_REST_COLUMN,
 				                       format_type_be(existing[i].type)),
 				                errhint("Automatic flattening keeps all that has no column of its own there. "
@@ -544,7 +544,7 @@ plan_mapped(LoadColumn *column, const LoadMapped *mapped, const LoadExisting *th
 	{
 		refuse_generated(there);
 		if (OidIsValid(type) && (type != there->type || mapped->typmod != there->typmod))
-			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			                errmsg("column \"%s\" is of type %s, not %s as columns says", there->name,
 			                       format_type_with_typemod(there->type, there->typmod),
 			                       format_type_with_typemod(type, mapped->typmod)),

@@ -182,6 +182,48 @@ for my $end ('pg_terminate_backend', 'pg_cancel_backend')
 is($out, '1|0|0', 'a retry picks up');
 is(sql("SELECT count(*), count(DISTINCT id) FROM nights WHERE snapshot_date = '2026-11-24'"), '4000|4000', 'all of it');
 
+# --- days whose data is at fault ---
+
+sub lines
+{
+	my ($day, @lines) = @_;
+	open my $json, '>', $platform->snapshot_folder("2026-11-$day", 'faulty') . "/faulty$day.json" or die;
+	print {$json} map { "$_\n" } @lines;
+	close $json;
+	return;
+}
+sub good { my ($day, $rows) = @_; return lines($day, map { qq({"_id":"$day-$_","seen":"2026-11-${day}T10:00:00Z"}) } 1 .. $rows // 20) }
+good($_) for 20, 26, 27;
+lines(21, '', '');
+lines(22, '{"_id":"cut off', '{"_id":');
+lines(23, '{"_id":"23-1","seen":"2026-11-23 10:00 Nowhere/Land"}');
+good(24, 1);
+good(25);
+is(sql("SELECT rows FROM load_snapshot('aep', 'faulty', merge_policy => 'faulty', snapshot_date => '2026-11-20')"), '20', 'a day');
+sql("SELECT set_validation('faulty', '{\"row_count\": 0.5}')");
+$platform->fault(path => '/files/.*path=faulty25', action => { status => 503 });
+$gone = batch_of('2026-11-26', 'faulty');
+$platform->fault(path => "/batches/$gone/files", action => { status => 404 });
+my $faulty = "CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty')";
+($out, $err) = session($faulty);
+like($err, qr/WARNING:  not loaded 2026-11-21: .*has no rows/, 'an empty day is named');
+like($err, qr/WARNING:  not loaded 2026-11-22: .*line 1.*not valid JSON/, 'a damaged one');
+like($err, qr/WARNING:  not loaded 2026-11-23: a value for column "seen" in file/, 'one whose values do not fit');
+like($err, qr/WARNING:  not loaded 2026-11-24: .*1 of its checks failed/, 'one that the gate refuses');
+like($err, qr/WARNING:  not loaded 2026-11-25: .*503/, 'one that cannot be downloaded');
+like($err, qr/WARNING:  skipped 2026-11-26: .*not there any more/, 'and one that has expired');
+like($err, qr/loaded 2026-11-27: 20 rows/, 'the day after them is loaded');
+like($err, qr/ERROR:  days of faulty that could not be loaded: 2026-11-21, 2026-11-22, 2026-11-23, 2026-11-24, 2026-11-25\nDETAIL:  The others are loaded; by this call: 1\./,
+	'and the call fails in the end, so that a job is seen to');
+is(sql('SELECT string_agg(DISTINCT snapshot_date::text, \',\') FROM faulty'), '2026-11-20,2026-11-27', 'what was loaded stays');
+$platform->clear_faults;
+like(failure("CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty', columns => '{\"a\": {\"path\": \"_id\", \"type\": \"nosuchtype\"}}')"),
+	qr/\A(?!.*WARNING).*ERROR:  type "nosuchtype" does not exist/s, 'what concerns every day ends it at once');
+like(failure("CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty', columns => '{\"id\": {\"path\": \"_id\", \"type\": \"integer\"}}')"),
+	qr/\A(?!.*WARNING).*ERROR:  column "id" is of type text, not integer/s, 'and so does a mapping that is not the table\'s');
+($out, $err) = session('BEGIN', $faulty);
+like($err, qr/ERROR:  load_missing_snapshots\(\) cannot run inside a transaction.*\n.*HINT:  CALL it without BEGIN/, 'no transaction around it');
+
 # --- events ---
 
 sub event
