@@ -98,6 +98,9 @@ SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'kept.profiles
 SET ROLE history_owner;
 SELECT set_retention('kept.profiles', '0 days');
 SELECT set_retention('kept.profiles', '-1 day');
+SELECT set_retention('kept.profiles', '10000000 years');
+SELECT set_retention('kept.profiles', '1000 years');
+SELECT apply_retention('kept.profiles');
 SELECT set_retention('kept.profiles', NULL);
 SELECT apply_retention('kept.profiles');
 SELECT * FROM compact_history('kept.profiles', '1 hour');

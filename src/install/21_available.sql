@@ -6,7 +6,7 @@ RETURNS TABLE (snapshot_date date, status text, batch text, exported_at timestam
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 30
 AS 'MODULE_PATHNAME', 'pe_available_snapshots';
 COMMENT ON FUNCTION @extschema@.available_snapshots(text, text, text, text) IS
-	'each day of a profile snapshot: missing (could be loaded), loaded, changed (a newer batch is there), kept (only here), lost';
+	'each day of a profile snapshot: missing (could be loaded), loaded, changed (a newer batch is there), kept (only here), lost, old (the table''s retention keeps no day of its age)';
 
 CREATE FUNCTION @extschema@.refuse_in_transaction(procedure text)
 RETURNS void

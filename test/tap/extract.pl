@@ -224,6 +224,32 @@ like(failure("CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faul
 ($out, $err) = session('BEGIN', $faulty);
 like($err, qr/ERROR:  load_missing_snapshots\(\) cannot run inside a transaction.*\n.*HINT:  CALL it without BEGIN/, 'no transaction around it');
 
+# --- days that the table does not keep ---
+
+give('day1.parquet', "2026-11-$_", 'brief') for 17, 19, 20, 21, 22, 23;
+my $brief = "CALL load_missing_snapshots('aep', 'brief', merge_policy => 'brief')";
+my $states = "SELECT string_agg(to_char(snapshot_date, 'DD ') || status, ', ' ORDER BY snapshot_date) FROM available_snapshots('aep', 'brief', merge_policy => 'brief')";
+my $kept = "SELECT string_agg(DISTINCT to_char(snapshot_date, 'DD'), ',') FROM brief";
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-22')");
+sql("SELECT unload_snapshot('brief', '2026-11-22'), set_retention('brief', '2 days')");
+is(sql($states), '17 old, 18 old, 19 old, 20 old, 21 missing, 22 missing, 23 missing', 'of an empty table the newest day that can be loaded decides');
+($out, $err) = session($brief);
+is($out, '3|0|0', 'what it keeps is loaded, and no older day is called lost');
+is(sql("$brief; $states"), "0|0|0\n17 old, 18 old, 19 old, 20 old, 21 loaded, 22 loaded, 23 loaded", 'and then there is nothing to do');
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-19')");
+is(sql($states), '17 old, 18 old, 19 loaded, 20 old, 21 loaded, 22 loaded, 23 loaded', 'an older day can be had by its date');
+give('day2.parquet', '2026-11-19', 'brief');
+is(sql($states), '17 old, 18 old, 19 old, 20 old, 21 loaded, 22 loaded, 23 loaded', 'and is not loaded again when it changes');
+give('day1.parquet', '2026-11-24', 'brief');
+($out, $err) = session($brief);
+is($out, '1|0|0', 'a newer day');
+is(sql($kept), '22,23,24', 'takes the place of those that are too old now');
+is(sql("$brief; $kept"), "0|0|0\n22,23,24", 'for good');
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-19')");
+is(sql("SELECT apply_retention('brief'); $kept"), "2026-11-19\n22,23,24", 'an old day goes with the next retention');
+sql("SELECT set_retention('brief', NULL)");
+is(sql($states), '17 missing, 18 lost, 19 missing, 20 missing, 21 missing, 22 loaded, 23 loaded, 24 loaded', 'without one every day counts');
+
 # --- events ---
 
 sub event
