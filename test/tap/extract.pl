@@ -296,8 +296,11 @@ is(sql("SELECT status, count(*) FROM event_batches GROUP BY 1 ORDER BY 1"), "exp
 $node->safe_psql('postgres', "CREATE TABLE people (identity_map jsonb);
 	INSERT INTO people VALUES ('{\"CRMID\": [{\"id\": \"C-7\"}], \"ecid\": [{\"id\": \"E-2\"}, {\"id\": \"E-1\"}]}'), ('{\"ECID\": [{\"id\": \"E-9\"}]}')");
 unlink glob $platform->events_folder('web', 1) . '/.replaced';
-is(sql("SELECT batches, rows FROM load_events('aep', 'stitched', 'web', columns => '{\"event_id\": \"_id\", \"type\": \"eventType\"}',
-	key_namespaces => '{CRMID}', profiles => 'people')"), '4|5', 'loaded again, with a mapping, stitched');
+my $stitched = "SELECT batches, rows FROM load_events('aep', 'stitched', 'web', columns => '{\"event_id\": \"_id\", \"type\": \"eventType\"}',
+	key_namespaces => '{CRMID}', profiles => 'people')";
+($out, $err) = session('BEGIN', $stitched, $stitched, 'COMMIT');
+is($out, "4|5\n0|0", 'loaded again, with a mapping, stitched; once in a transaction');
+unlike($err, qr/skipping/, 'of its temporary tables nothing is said');
 is(sql('SELECT event_id, profile_namespace, profile_key FROM stitched ORDER BY 1'),
 	"e1|CRMID|C-7\ne2|CRMID|C-7\ne3||\ne4|CRMID|C-7\ne5|CRMID|C-7", 'every id leads to the profile');
 
