@@ -406,6 +406,14 @@ find_existing(const LoadExisting *existing, int count, const char *name)
 	return NULL;
 }
 
+void
+load_mapping_follow(LoadMapping *mapping, const LoadExisting *existing, int nexisting)
+{
+	for (int i = 0; mapping != NULL && i < mapping->count; i++)
+		if (find_existing(existing, nexisting, mapping->items[i].column) != NULL)
+			mapping->items[i].type = InvalidOid;
+}
+
 static void
 refuse_generated(const LoadExisting *existing)
 {
@@ -548,7 +556,10 @@ plan_mapped(LoadColumn *column, const LoadMapped *mapped, const LoadExisting *th
 			                errmsg("column \"%s\" is of type %s, not %s as columns says", there->name,
 			                       format_type_with_typemod(there->type, there->typmod),
 			                       format_type_with_typemod(type, mapped->typmod)),
-			                errhint("Leave the type out, or change the column with ALTER TABLE first.")));
+			                errhint("Leave the type out, or change the column of a table of snapshots first: "
+			                        "SELECT profenrich.set_column_type(into_table, %s, %s);",
+			                        quote_literal_cstr(there->name),
+			                        quote_literal_cstr(format_type_with_typemod(type, mapped->typmod)))));
 		fill_existing(column, there, mapped->path);
 		return;
 	}
