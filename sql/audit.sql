@@ -38,6 +38,7 @@ SELECT profenrich.retract('audited', '{secret-1}'), profenrich.retract('audited'
 SELECT profenrich.resend('audited', '{secret-1}'), profenrich.redrive('audited');
 SELECT rows FROM profenrich.load_snapshot_file(:'export', 'snapshots', snapshot_date => '2026-11-23');
 SELECT profenrich.set_validation('snapshots');
+SELECT profenrich.set_column_type('snapshots', 'identity_crmid', 'text');
 SELECT profenrich.set_retention('snapshots', '30 days'), profenrich.set_identity('snapshots', '{CRMID}');
 SELECT count(*) FROM profenrich.apply_retention('snapshots');
 SELECT count(*) FROM profenrich.compact_history('snapshots');

@@ -36,6 +36,9 @@ SELECT outcome('unnamed.csv');
 SELECT outcome('marker.csv');
 SELECT outcome('header_only.csv');
 SELECT outcome('empty.csv');
+SELECT outcome('empty.csv.gz');
+SELECT outcome('empty.gz');
+SELECT outcome('pretty.json');
 SELECT outcome('not_utf8.csv');
 SELECT outcome('day1.json', format => 'csv');
 SELECT outcome('day1.csv', format => 'ndjson');
@@ -83,6 +86,16 @@ SELECT outcome('wrong_type.json', date => '2026-11-24');
 SELECT outcome('wrong_type.json', '{"tenure": {"path": "_acme.subscription.tenureMonths", "type": "text"}}', date => '2026-11-24');
 SELECT snapshot_date, rows FROM snapshots;
 SELECT * FROM target;
+DROP TABLE target CASCADE;
+-- The hint leads out of it, followed as it stands; a mapping that is used again does not insist on the type that was.
+SELECT outcome('day1.json', '{"crm_id": "_acme.crmId", "tenure": {"path": "_acme.subscription.tenureMonths", "type": "bigint"}}');
+SELECT outcome('wrong_type.parquet', date => '2026-11-24');
+SELECT substring(outcome FROM 'SELECT [^;]*;') AS way_out FROM outcome('wrong_type.json', date => '2026-11-24') WHERE outcome ~ 'SELECT' \gset
+:way_out
+SELECT substring(outcome FROM 'SELECT [^;]*;') AS way_out FROM outcome('wrong_type.json', date => '2026-11-24') WHERE outcome ~ 'SELECT' \gset
+:way_out
+SELECT outcome('wrong_type.json', date => '2026-11-24');
+SELECT snapshot_date, crm_id, tenure FROM target ORDER BY 1, 2;
 DROP TABLE target CASCADE;
 
 DROP FUNCTION outcome;

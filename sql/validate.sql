@@ -120,6 +120,11 @@ SELECT abs(sum((now - was) * ln(now / was)) - (SELECT value FROM validate_snapsh
 SELECT set_validation('validated.profiles', '{"row_counts": 1}');
 SELECT set_validation('validated.profiles', '{"psi": [1]}');
 SELECT set_validation('validated.profiles', '{"psi": -1}');
+SELECT set_validation('validated.profiles', '{"psi": [0.5, 0.1]}');
+SELECT set_validation('validated.profiles', '{"psi": [null, 0.1]}');
+SELECT set_validation('validated.profiles', NULL);
+SELECT set_validation('validated.profiles', '{"key": "nosuch"}');
+SELECT set_validation('validated.profiles', '{"key": "snapshot_date"}');
 SELECT set_validation('validated.profiles', '{"stale": "maybe"}');
 SELECT set_validation('validated.profiles', '{"days": 0}');
 SELECT set_validation('validated.profiles', '[]');

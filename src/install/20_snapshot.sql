@@ -109,11 +109,20 @@ AS 'MODULE_PATHNAME', 'pe_unload_snapshot';
 COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
 	'drop the partition of a day; the view of the newest day moves back if it was the newest';
 
+CREATE FUNCTION @extschema@.set_column_type(snapshot_table text, column_name text, type text)
+RETURNS void
+LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_set_column_type';
+COMMENT ON FUNCTION @extschema@.set_column_type(text, text, text) IS
+	'give a column of a table of snapshots a wider type in every day, compacted ones as well; the views are made again with their grants';
+
 REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
-	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) FROM PUBLIC;
+	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date),
+	@extschema@.set_column_type(text, text, text) FROM PUBLIC;
 -- pg_dump by a role that is no superuser needs to read the table.
 GRANT SELECT ON @extschema@.snapshot_load, @extschema@.snapshot_compacted TO profenrich_admin;
 GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
-	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date) TO profenrich_analyst, profenrich_operator, profenrich_admin;
+	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date),
+	@extschema@.set_column_type(text, text, text) TO profenrich_analyst, profenrich_operator, profenrich_admin;

@@ -62,6 +62,12 @@ extern void pe_history_follow(Oid parent, DateADT date, bool new_columns);
 
 /* ---- history_compact.c ---- */
 
+/*
+ * The first day that the table keeps when newest is its newest day; false: it keeps all. SPI must be
+ * connected.
+ */
+extern bool pe_history_first_kept(const PeSnapshotTable *table, DateADT newest, DateADT *first);
+
 /* After a load in its transaction: drops the days that the table's owner does not want to keep. */
 extern void pe_history_retain(Oid parent);
 

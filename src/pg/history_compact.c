@@ -36,6 +36,8 @@
 #include "pg/source.h"
 #include "pg/suppression.h"
 
+#define MAX_YEARS_BACK 1000
+
 PG_FUNCTION_INFO_V1(pe_compact_history);
 PG_FUNCTION_INFO_V1(pe_set_retention);
 PG_FUNCTION_INFO_V1(pe_apply_retention);
@@ -265,13 +267,18 @@ days_back(DateADT newest, Interval *interval)
 	return DatumGetDateADT(DirectFunctionCall1(timestamp_date, TimestampGetDatum(limit)));
 }
 
+/* From no day of a snapshot may it lead out of what a timestamp can hold: see days_back(). */
 static void
 check_interval(const char *name, const Interval *interval)
 {
-	if (interval->month < 0 || interval->day < 0 || interval->time < 0 ||
-	    (interval->month == 0 && interval->day == 0 && interval->time < USECS_PER_DAY))
+	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day + interval->time / USECS_PER_DAY;
+
+	if (interval->month < 0 || interval->day < 0 || interval->time < 0 || days < 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("%s must be one day at least, and no part of it negative", name)));
+	if (days > MAX_YEARS_BACK * 365)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		                errmsg("%s must be %d years at most", name, MAX_YEARS_BACK)));
 }
 
 /* Rows that came after its snapshot would go with their partition. */
@@ -398,15 +405,25 @@ days_before(const PeSnapshotTable *table, DateADT limit)
 	return days;
 }
 
+bool
+pe_history_first_kept(const PeSnapshotTable *table, DateADT newest, DateADT *first)
+{
+	PeSnapshotSettings settings = pe_snapshot_settings(table->schema, table->name);
+
+	if (settings.keep != NULL)
+		*first = days_back(newest, settings.keep);
+	return settings.keep != NULL;
+}
+
 /* What is older than the table's owner wants to keep, reckoned from its newest day. */
 static List *
 expired_days(const PeSnapshotTable *table)
 {
-	PeSnapshotSettings settings = pe_snapshot_settings(table->schema, table->name);
+	DateADT first;
 
-	if (settings.keep == NULL)
+	if (!pe_history_first_kept(table, newest_day(table), &first))
 		return NIL;
-	return days_before(table, days_back(newest_day(table), settings.keep));
+	return days_before(table, first);
 }
 
 static void

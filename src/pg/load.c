@@ -69,6 +69,7 @@ run_reader(const char *label, List *files, LoadFields *fields, const LoadMapping
 		                errmsg("a snapshot cannot be loaded while this session loads another"),
 		                errhint("A default, a constraint or a trigger called it.")));
 	memset(&load_position, 0, sizeof(load_position));
+	load_position.label = label;
 	reading_files = true;
 	PG_TRY();
 	{
@@ -207,6 +208,7 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	LoadMapping *mapping;
 	LoadPlan *plan;
 	ListCell *cell;
+	bool used_again;
 	int guc_level;
 
 	pe_suppression_hold();
@@ -214,9 +216,10 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	foreach (cell, files)
 		origin->bytes += (int64) ((LoadFile *) lfirst(cell))->size;
 	origin->files = list_length(files);
-	if (!has_columns && OidIsValid(target->relid))
-		has_columns = load_previous_mapping(target->relid, &columns);
-	mapping = has_columns ? load_parse_mapping(columns) : NULL;
+	used_again = !has_columns && OidIsValid(target->relid) && load_previous_mapping(target->relid, &columns);
+	mapping = has_columns || used_again ? load_parse_mapping(columns) : NULL;
+	if (used_again)
+		load_mapping_follow(mapping, target->existing, target->nexisting);
 	origin->mapping = mapping != NULL ? columns : 0;
 
 	pe_progress_begin(PE_PROGRESS_LOAD, target->name);

@@ -183,6 +183,8 @@ typedef struct LoadExisting
 } LoadExisting;
 
 extern LoadMapping *load_parse_mapping(Datum columns);
+/* A mapping used again: the types of columns that are there may have changed since, and are the table's. */
+extern void load_mapping_follow(LoadMapping *mapping, const LoadExisting *existing, int nexisting);
 extern LoadPlan *load_make_plan(const LoadExisting *existing, int nexisting, const LoadMapping *mapping,
                                 LoadFields *fields);
 /* One more column for the plan, of a type whose values may be missing everywhere. */
@@ -193,9 +195,14 @@ extern Oid load_type_oid(pe_column_type type);
 
 /* ---- load_convert.c: values into datums ---- */
 
+/* For a line that is none of NDJSON: the beginning of an object over several lines, or a list. */
+#define LOAD_NDJSON_HINT                                                                                     \
+	"NDJSON has one JSON object a line, one for each profile; \"jq -c\" puts objects on lines of their own."
+
 /* Where the load is, for messages; row 0 = not at a row. */
 typedef struct LoadPosition
 {
+	const char *label; /* the table */
 	const char *file;
 	const char *unit; /* "row" or "line" */
 	int64 row;
@@ -313,6 +320,10 @@ extern void load_publish(LoadTarget *target, const LoadPlan *plan, const LoadOri
 
 /* Detach and drop the partition of target->date, and move the view back. */
 extern void load_unpublish(LoadTarget *target);
+/* <table>_latest, when it is ours; InvalidOid otherwise. */
+extern Oid load_latest_view(LoadTarget *target);
+/* Makes it, over the newest day; false when there is no day. SPI must be connected. */
+extern bool load_write_latest(LoadTarget *target);
 /* The columns argument of the last load into parent, allocated outside SPI; false when it had none. */
 extern bool load_previous_mapping(Oid parent, Datum *mapping);
 

@@ -1,10 +1,11 @@
 /*
  * load_available.c
  *		available_snapshots: the days of a profile snapshot, those that the platform has beside those
- *		that are loaded.
+ *		that are loaded; and what load_missing_snapshots, which is SQL, needs of C.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -16,6 +17,7 @@
 #include "utils/varlena.h"
 
 #include "pg/connection.h"
+#include "pg/history.h"
 #include "pg/load.h"
 #include "pg/load_dataset.h"
 #include "pg/owner.h"
@@ -139,6 +141,20 @@ compare_days(const void *a, const void *b)
 	return left->created_ms < right->created_ms ? -1 : left->created_ms > right->created_ms;
 }
 
+/* The first day that the table's retention keeps, reckoned from the newest day that is loaded or can be. */
+static DateADT
+first_kept(const Days *days, Oid relid)
+{
+	DateADT first = DATEVAL_NOBEGIN;
+	int newest = days->count - 1;
+
+	while (newest >= 0 && !days->items[newest].loaded && days->items[newest].batch == NULL)
+		newest--;
+	if (newest >= 0)
+		(void) pe_history_first_kept(pe_snapshot_table_load(relid), days->items[newest].date, &first);
+	return first;
+}
+
 /* One item for each day, what is said later winning: batches came in by age. */
 static void
 merge_days(Days *days)
@@ -176,20 +192,31 @@ merge_days(Days *days)
 	days->count = kept;
 }
 
-static const char *
-status_of(const Day *day)
+static bool
+is_changed(const Day *day)
 {
+	return day->batch != NULL && day->loaded_batch != NULL && strcmp(day->loaded_batch, day->batch) != 0;
+}
+
+/* old: the table does not keep days of this age. */
+static const char *
+status_of(const Day *day, bool old)
+{
+	if (day->batch == NULL && day->loaded)
+		return "kept";
+	if (old && !day->loaded)
+		return "old";
 	if (day->batch == NULL)
-		return day->loaded ? "kept" : "lost";
+		return "lost";
 	if (!day->loaded)
 		return "missing";
-	if (day->loaded_batch != NULL && strcmp(day->loaded_batch, day->batch) != 0)
-		return "changed";
+	if (is_changed(day))
+		return old ? "old" : "changed";
 	return "loaded";
 }
 
 static char *
-detail_of(const Day *day)
+detail_of(const Day *day, bool old)
 {
 	if (day->batch == NULL && day->bad_batch != NULL)
 		return psprintf("batch %s is %s", day->bad_batch, day->bad_status);
@@ -197,19 +224,23 @@ detail_of(const Day *day)
 		return "the platform has no batch of this day";
 	if (day->loaded && day->loaded_batch == NULL)
 		return "loaded from files";
-	if (day->loaded && strcmp(day->loaded_batch, day->batch) != 0)
+	if (is_changed(day))
 		return psprintf("loaded from batch %s", day->loaded_batch);
+	if (old && !day->loaded)
+		return "the table does not keep days of this age";
 	return NULL;
 }
 
 static void
-put_day(PeRow *row, const Day *day)
+put_day(PeRow *row, const Day *day, DateADT first)
 {
+	bool old = day->date < first;
+
 	pe_row_add(row, DateADTGetDatum(day->date));
-	pe_row_add_text(row, status_of(day));
+	pe_row_add_text(row, status_of(day, old));
 	pe_row_add_text(row, day->batch);
 	pe_row_add_ms(row, day->batch != NULL ? day->created_ms : 0);
-	pe_row_add_text(row, detail_of(day));
+	pe_row_add_text(row, detail_of(day, old));
 	pe_row_put(row);
 }
 
@@ -226,6 +257,8 @@ pe_available_snapshots(PG_FUNCTION_ARGS)
 	PeConnection *connection;
 	LoadDataset dataset;
 	Days days = {0};
+	DateADT first = DATEVAL_NOBEGIN;
+	Oid relid;
 	PeRow row;
 
 	for (int i = 0; i < lengthof(texts); i++)
@@ -238,9 +271,12 @@ pe_available_snapshots(PG_FUNCTION_ARGS)
 	dataset = load_choose_snapshot(connection, texts[2], texts[3]);
 	list_batches(&days, connection->platform, &dataset);
 	pe_connection_close(connection);
-	if (texts[1] != NULL && OidIsValid(find_table(texts[1])))
-		list_loaded(&days, find_table(texts[1]));
+	relid = texts[1] != NULL ? find_table(texts[1]) : InvalidOid;
+	if (OidIsValid(relid))
+		list_loaded(&days, relid);
 	merge_days(&days);
+	if (OidIsValid(relid))
+		first = first_kept(&days, relid);
 	for (int i = 0; i < days.count; i++)
 	{
 		Day gap = {0};
@@ -248,9 +284,23 @@ pe_available_snapshots(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		for (gap.date = i > 0 ? days.items[i - 1].date + 1 : days.items[i].date;
 		     gap.date < days.items[i].date; gap.date++)
-			put_day(&row, &gap);
-		put_day(&row, &days.items[i]);
+			put_day(&row, &gap, first);
+		put_day(&row, &days.items[i], first);
 	}
 	SPI_finish();
 	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(pe_refuse_in_transaction);
+
+/* refuse_in_transaction(procedure): its COMMIT would say no more than "invalid transaction termination". */
+Datum
+pe_refuse_in_transaction(PG_FUNCTION_ARGS)
+{
+	if (IsTransactionBlock())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+		                errmsg("%s cannot run inside a transaction: it commits each day by itself",
+		                       text_to_cstring(PG_GETARG_TEXT_PP(0))),
+		                errhint("CALL it without BEGIN, as the only statement of its command.")));
+	PG_RETURN_VOID();
 }

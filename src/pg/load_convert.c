@@ -39,6 +39,19 @@ complaint(int sqlstate)
 	}
 }
 
+/* The way out for a column whose type was right for the days before. */
+static char *
+widen_hint(const LoadColumn *column)
+{
+	bool whole = column->type == INT2OID || column->type == INT4OID || column->type == INT8OID;
+
+	return psprintf(
+	    "Correct the file, or give the column a wider type: SELECT profenrich.set_column_type(%s, %s, "
+	    "'%s'); a table of events by ALTER TABLE.",
+	    quote_literal_cstr(load_position.label), quote_literal_cstr(column->name),
+	    whole ? "double precision" : "text");
+}
+
 static void
 raise_mismatch(const LoadColumn *column, int sqlstate)
 {
@@ -50,7 +63,9 @@ raise_mismatch(const LoadColumn *column, int sqlstate)
 	                load_position.file, load_position.unit, load_position.row, complaint(sqlstate),
 	                column->type_name),
 	         errdetail("Nothing was loaded."),
-	         errhint("Map the field to a column of a wider type, such as text, or correct the file.")));
+	         errhint("%s", column->existing ? widen_hint(column)
+	                                        : "Map the field to a column of a wider type, such as text, or "
+	                                          "correct the file.")));
 }
 
 void
@@ -142,12 +157,17 @@ load_rethrow(MemoryContext context, const char *label)
 	FlushErrorState();
 	load_position.reading = false;
 	load_position.named = true;
+	/* Of a time zone that is not known: it is the value that is at fault, and no argument of the load. */
+	if (error->sqlerrcode == ERRCODE_INVALID_PARAMETER_VALUE)
+		error->sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
 	if (position.column != NULL)
 		raise_mismatch(position.column, error->sqlerrcode);
-	ereport(ERROR, (errcode(error->sqlerrcode),
-	                errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
-	                       line_complaint(error->sqlerrcode)),
-	                errdetail("Nothing was loaded.")));
+	ereport(ERROR,
+	        (errcode(error->sqlerrcode),
+	         errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
+	                line_complaint(error->sqlerrcode)),
+	         errdetail("Nothing was loaded."),
+	         error->sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION ? errhint(LOAD_NDJSON_HINT) : 0));
 	pg_unreachable();
 }
 
@@ -163,6 +183,7 @@ void
 load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 {
 	const char *where = strstr(err->message, file->base) != NULL ? "" : psprintf("file \"%s\": ", file->base);
+	const char *hint = err->hint[0] != '\0' ? err->hint : NULL;
 	StringInfoData detail;
 
 	load_position.reading = false;
@@ -172,17 +193,20 @@ load_raise(const pe_error *err, const LoadFile *file, const LoadPlan *plan)
 	initStringInfo(&detail);
 	for (int i = 0; plan != NULL && i < plan->count; i++)
 	{
-		if (load_error_is_about(err, plan->columns[i].path))
-			appendStringInfo(&detail, "It fills column \"%s\" of type %s. ", plan->columns[i].name,
-			                 plan->columns[i].type_name);
+		const LoadColumn *column = &plan->columns[i];
+
+		if (!load_error_is_about(err, column->path))
+			continue;
+		appendStringInfo(&detail, "It fills column \"%s\" of type %s. ", column->name, column->type_name);
+		if (hint == NULL && column->existing && err->code == PE_TYPE_MISMATCH)
+			hint = widen_hint(column);
 	}
 	if (err->detail[0] != '\0')
 		appendStringInfo(&detail, "%s ", err->detail);
 	if (file->base != file->name)
 		appendStringInfo(&detail, "The file is \"%s\". ", file->name);
 	ereport(ERROR, (errcode(pe_sqlstate(err->code)), errmsg("%s%s", where, err->message),
-	                errdetail("%sNothing was loaded.", detail.data),
-	                err->hint[0] != '\0' ? errhint("%s", err->hint) : 0));
+	                errdetail("%sNothing was loaded.", detail.data), hint != NULL ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }
 

@@ -110,7 +110,7 @@ read_header(CsvReader *csv)
 	int count;
 
 	if (!NextCopyFromRawFields(csv->copy, &fields, &count) || count == 0)
-		bad_header("there is no header line");
+		bad_header("it is empty, there is no header line");
 	if (count > LOAD_MAX_FIELDS)
 		bad_header(psprintf("the header has %d columns, at most %d can be read", count, LOAD_MAX_FIELDS));
 	csv->count = count;

@@ -165,6 +165,22 @@ write_bytes(void *ctx, int64_t offset, const void *data, size_t length)
 	return true;
 }
 
+/* Its source has answered before: what fails now is the part, and not the way to it. */
+static int
+part_sqlstate(pe_status code)
+{
+	switch (code)
+	{
+		case PE_NOT_FOUND:
+			return ERRCODE_UNDEFINED_FILE;
+		case PE_UNREACHABLE:
+		case PE_BAD_REPLY:
+			return ERRCODE_CONNECTION_FAILURE;
+		default:
+			return pe_sqlstate(code);
+	}
+}
+
 static void
 download_failed(const Download *download, const pe_error *err)
 {
@@ -177,7 +193,7 @@ download_failed(const Download *download, const pe_error *err)
 		errno = download->error;
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not write to a temporary file: %m")));
 	}
-	pe_raise(err);
+	pe_raise_as(part_sqlstate(err->code), err);
 }
 
 /* Descriptors are duplicated for the transfer, because fd.c may close and reopen its own. */

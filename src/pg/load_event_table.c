@@ -146,6 +146,15 @@ execute_with_namespaces(const char *sql, const EventKeys *keys, uint64 *processe
 		*processed = SPI_processed;
 }
 
+/* What an earlier call in this transaction has made; without IF EXISTS, which says so when there is nothing.
+ */
+static void
+drop_temporary(char *name)
+{
+	if (OidIsValid(RangeVarGetRelid(makeRangeVar("pg_temp", name, -1), NoLock, true)))
+		load_execute(psprintf("DROP TABLE pg_temp.%s", name));
+}
+
 void
 load_event_table_link(const EventKeys *keys)
 {
@@ -154,7 +163,7 @@ load_event_table_link(const EventKeys *keys)
 	if (keys->profiles == NULL)
 		return;
 	relid = relation_of(keys->profiles);
-	load_execute("DROP TABLE IF EXISTS pg_temp." LINKS);
+	drop_temporary(LINKS);
 	load_execute("CREATE TEMPORARY TABLE " LINKS
 	             " (namespace pg_catalog.text, id pg_catalog.text, key_namespace pg_catalog.text,"
 	             " key pg_catalog.text) ON COMMIT DROP");
@@ -253,7 +262,7 @@ load_event_table_aside(const LoadTarget *target, LoadPlan *plan)
 		    load_column_definition(column->name, column->type, column->typmod, column->collation));
 	}
 	appendStringInfoString(&sql, ") ON COMMIT DROP");
-	load_execute("DROP TABLE IF EXISTS pg_temp." ASIDE);
+	drop_temporary(ASIDE);
 	load_execute(sql.data);
 	relid = RangeVarGetRelid(makeRangeVar("pg_temp", ASIDE, -1), NoLock, false);
 	filled[0] = true;

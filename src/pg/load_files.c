@@ -279,7 +279,8 @@ detect_format(LoadFile *file, LoadFormat asked)
 
 		while (i < got && (head[i] == ' ' || head[i] == '\t' || head[i] == '\r' || head[i] == '\n'))
 			i++;
-		file->format = i < got && head[i] == '{' ? LOAD_NDJSON : LOAD_CSV;
+		/* NDJSON may be empty: then it has no rows, and CSV no header. */
+		file->format = i == got || head[i] == '{' ? LOAD_NDJSON : LOAD_CSV;
 	}
 }
 

@@ -135,8 +135,7 @@ parse_line(char *line, size_t length)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 		                errmsg("file \"%s\", line " INT64_FORMAT ", is not a JSON object", load_position.file,
 		                       load_position.row),
-		                errdetail("Nothing was loaded."),
-		                errhint("NDJSON has one JSON object a line, one for each profile.")));
+		                errdetail("Nothing was loaded."), errhint(LOAD_NDJSON_HINT)));
 	}
 	return jsonb;
 }

@@ -406,6 +406,14 @@ find_existing(const LoadExisting *existing, int count, const char *name)
 	return NULL;
 }
 
+void
+load_mapping_follow(LoadMapping *mapping, const LoadExisting *existing, int nexisting)
+{
+	for (int i = 0; mapping != NULL && i < mapping->count; i++)
+		if (find_existing(existing, nexisting, mapping->items[i].column) != NULL)
+			mapping->items[i].type = InvalidOid;
+}
+
 static void
 refuse_generated(const LoadExisting *existing)
 {
@@ -428,7 +436,7 @@ plan_existing(LoadPlan *plan, const LoadExisting *existing, int nexisting, Candi
 		if (strcmp(existing[i].name, LOAD_REST_COLUMN) == 0 && existing[i].path == NULL)
 		{
 			if (existing[i].type != JSONBOID)
-				ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+				ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				                errmsg("column \"%s\" is of type %s, not jsonb", LOAD_REST_COLUMN,
 				                       format_type_be(existing[i].type)),
 				                errhint("Automatic flattening keeps all that has no column of its own there. "
@@ -544,11 +552,14 @@ plan_mapped(LoadColumn *column, const LoadMapped *mapped, const LoadExisting *th
 	{
 		refuse_generated(there);
 		if (OidIsValid(type) && (type != there->type || mapped->typmod != there->typmod))
-			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			                errmsg("column \"%s\" is of type %s, not %s as columns says", there->name,
 			                       format_type_with_typemod(there->type, there->typmod),
 			                       format_type_with_typemod(type, mapped->typmod)),
-			                errhint("Leave the type out, or change the column with ALTER TABLE first.")));
+			                errhint("Leave the type out, or change the column of a table of snapshots first: "
+			                        "SELECT profenrich.set_column_type(into_table, %s, %s);",
+			                        quote_literal_cstr(there->name),
+			                        quote_literal_cstr(format_type_with_typemod(type, mapped->typmod)))));
 		fill_existing(column, there, mapped->path);
 		return;
 	}

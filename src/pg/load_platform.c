@@ -47,7 +47,7 @@ typedef struct Choice
 static void
 no_batch(const Choice *choice, const DateADT *wanted)
 {
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
 	                wanted != NULL ? errmsg("data set \"%s\" has no successful batch of %s",
 	                                        choice->dataset.name, load_date_text(*wanted))
 	                               : errmsg("data set \"%s\" has no successful batch", choice->dataset.name),
@@ -145,7 +145,7 @@ download_newest(Choice *choice, const PeConnection *connection)
 		if (download_batch(choice, connection, batch))
 			return;
 		if (lnext(choice->batches, cell) == NULL)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
 			                errmsg("the files of batch %s, of %s, are not there any more", batch->id, day),
 			                errdetail("The platform lists the batch, but its files have expired."),
 			                errhint("profenrich.available_snapshots shows the days that are there.")));

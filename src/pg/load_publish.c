@@ -368,6 +368,14 @@ find_view(Publish *publish)
 	return !OidIsValid(publish->view_relid) || view_is_ours(publish->view_relid);
 }
 
+Oid
+load_latest_view(LoadTarget *target)
+{
+	Publish publish = {target};
+
+	return find_view(&publish) ? publish.view_relid : InvalidOid;
+}
+
 static void
 leave_view(const Publish *publish)
 {
@@ -401,6 +409,19 @@ newest_date(Oid parent, DateADT *date)
 	if (!null)
 		*date = DatumGetDateADT(value);
 	return !null;
+}
+
+bool
+load_write_latest(LoadTarget *target)
+{
+	Publish publish = {target};
+	DateADT newest;
+
+	publish.parent = target->relid;
+	if (!find_view(&publish) || !newest_date(publish.parent, &newest))
+		return false;
+	write_view(&publish, newest);
+	return true;
 }
 
 bool

@@ -80,12 +80,18 @@ pe_valid_text(const char *text)
 void
 pe_raise(const pe_error *err)
 {
+	pe_raise_as(pe_sqlstate(err->code), err);
+}
+
+void
+pe_raise_as(int sqlstate, const pe_error *err)
+{
 	if (err->code == PE_CANCELLED)
 	{
 		CHECK_FOR_INTERRUPTS();
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("stopped before the work was done")));
 	}
-	ereport(ERROR, (errcode(pe_sqlstate(err->code)),
+	ereport(ERROR, (errcode(sqlstate),
 	                errmsg("%s", err->message[0] != '\0' ? pe_valid_text(err->message) : "unknown error"),
 	                err->detail[0] != '\0' ? errdetail("%s", pe_valid_text(err->detail)) : 0,
 	                err->hint[0] != '\0' ? errhint("%s", pe_valid_text(err->hint)) : 0));

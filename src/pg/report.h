@@ -19,6 +19,9 @@ extern int pe_sqlstate(pe_status status);
  */
 extern void pe_raise(const pe_error *err) pg_attribute_noreturn();
 
+/* The same under another SQLSTATE, where the status alone does not say what it is about. */
+extern void pe_raise_as(int sqlstate, const pe_error *err) pg_attribute_noreturn();
+
 /* Returns when status is PE_OK, else raises err. */
 extern void pe_check(pe_status status, const pe_error *err);
 

@@ -86,6 +86,18 @@ pe_validate_snapshot(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Now, and not when the next load ends. */
+static void
+check_key(const PeSnapshotTable *table, const char *key)
+{
+	for (int i = 0; i < table->ncolumns; i++)
+		if (strcmp(table->columns[i].name, key) == 0 && strcmp(key, LOAD_DATE_COLUMN) != 0)
+			return;
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+	                errmsg("%s has no column \"%s\", wanted as key", table->label, key),
+	                errhint("Name the column that tells its profiles apart.")));
+}
+
 /* set_validation(snapshot_table, options): NULL ends it. */
 Datum
 pe_set_validation(PG_FUNCTION_ARGS)
@@ -98,6 +110,8 @@ pe_set_validation(PG_FUNCTION_ARGS)
 	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	if (!PG_ARGISNULL(1))
 		pe_validate_options_set(&options, PG_GETARG_JSONB_P(1));
+	if (options.key != NULL)
+		check_key(table, options.key);
 	SPI_connect();
 	pe_snapshot_setting_put(table->relid, "validation", JSONBOID, PG_ARGISNULL(1) ? 0 : PG_GETARG_DATUM(1),
 	                        PG_ARGISNULL(1));

@@ -124,8 +124,9 @@ set_limits(const char *name, const JsonbValue *value, PeLimits *limits)
 	}
 	limits->warn = number_of(name, warn);
 	limits->fail = number_of(name, fail);
-	if (limits->warn > limits->fail)
-		limits->warn = limits->fail;
+	if (limits->warn > limits->fail && warn->type != jbvNull)
+		refuse(name, "[warn, fail], the first not above the second");
+	limits->warn = Min(limits->warn, limits->fail);
 }
 
 static void

@@ -182,6 +182,74 @@ for my $end ('pg_terminate_backend', 'pg_cancel_backend')
 is($out, '1|0|0', 'a retry picks up');
 is(sql("SELECT count(*), count(DISTINCT id) FROM nights WHERE snapshot_date = '2026-11-24'"), '4000|4000', 'all of it');
 
+# --- days whose data is at fault ---
+
+sub lines
+{
+	my ($day, @lines) = @_;
+	open my $json, '>', $platform->snapshot_folder("2026-11-$day", 'faulty') . "/faulty$day.json" or die;
+	print {$json} map { "$_\n" } @lines;
+	close $json;
+	return;
+}
+sub good { my ($day, $rows) = @_; return lines($day, map { qq({"_id":"$day-$_","seen":"2026-11-${day}T10:00:00Z"}) } 1 .. $rows // 20) }
+good($_) for 20, 26, 27;
+lines(21, '', '');
+lines(22, '{"_id":"cut off', '{"_id":');
+lines(23, '{"_id":"23-1","seen":"2026-11-23 10:00 Nowhere/Land"}');
+good(24, 1);
+good(25);
+is(sql("SELECT rows FROM load_snapshot('aep', 'faulty', merge_policy => 'faulty', snapshot_date => '2026-11-20')"), '20', 'a day');
+sql("SELECT set_validation('faulty', '{\"row_count\": 0.5}')");
+$platform->fault(path => '/files/.*path=faulty25', action => { status => 503 });
+$gone = batch_of('2026-11-26', 'faulty');
+$platform->fault(path => "/batches/$gone/files", action => { status => 404 });
+my $faulty = "CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty')";
+($out, $err) = session($faulty);
+like($err, qr/WARNING:  not loaded 2026-11-21: .*has no rows/, 'an empty day is named');
+like($err, qr/WARNING:  not loaded 2026-11-22: .*line 1.*not valid JSON/, 'a damaged one');
+like($err, qr/WARNING:  not loaded 2026-11-23: a value for column "seen" in file/, 'one whose values do not fit');
+like($err, qr/WARNING:  not loaded 2026-11-24: .*1 of its checks failed/, 'one that the gate refuses');
+like($err, qr/WARNING:  not loaded 2026-11-25: .*503/, 'one that cannot be downloaded');
+like($err, qr/WARNING:  skipped 2026-11-26: .*not there any more/, 'and one that has expired');
+like($err, qr/loaded 2026-11-27: 20 rows/, 'the day after them is loaded');
+like($err, qr/ERROR:  days of faulty that could not be loaded: 2026-11-21, 2026-11-22, 2026-11-23, 2026-11-24, 2026-11-25\nDETAIL:  The others are loaded; by this call: 1\./,
+	'and the call fails in the end, so that a job is seen to');
+is(sql('SELECT string_agg(DISTINCT snapshot_date::text, \',\') FROM faulty'), '2026-11-20,2026-11-27', 'what was loaded stays');
+$platform->clear_faults;
+like(failure("CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty', columns => '{\"a\": {\"path\": \"_id\", \"type\": \"nosuchtype\"}}')"),
+	qr/\A(?!.*WARNING).*ERROR:  type "nosuchtype" does not exist/s, 'what concerns every day ends it at once');
+like(failure("CALL load_missing_snapshots('aep', 'faulty', merge_policy => 'faulty', columns => '{\"id\": {\"path\": \"_id\", \"type\": \"integer\"}}')"),
+	qr/\A(?!.*WARNING).*ERROR:  column "id" is of type text, not integer/s, 'and so does a mapping that is not the table\'s');
+($out, $err) = session('BEGIN', $faulty);
+like($err, qr/ERROR:  load_missing_snapshots\(\) cannot run inside a transaction.*\n.*HINT:  CALL it without BEGIN/, 'no transaction around it');
+
+# --- days that the table does not keep ---
+
+give('day1.parquet', "2026-11-$_", 'brief') for 17, 19, 20, 21, 22, 23;
+my $brief = "CALL load_missing_snapshots('aep', 'brief', merge_policy => 'brief')";
+my $states = "SELECT string_agg(to_char(snapshot_date, 'DD ') || status, ', ' ORDER BY snapshot_date) FROM available_snapshots('aep', 'brief', merge_policy => 'brief')";
+my $kept = "SELECT string_agg(DISTINCT to_char(snapshot_date, 'DD'), ',') FROM brief";
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-22')");
+sql("SELECT unload_snapshot('brief', '2026-11-22'), set_retention('brief', '2 days')");
+is(sql($states), '17 old, 18 old, 19 old, 20 old, 21 missing, 22 missing, 23 missing', 'of an empty table the newest day that can be loaded decides');
+($out, $err) = session($brief);
+is($out, '3|0|0', 'what it keeps is loaded, and no older day is called lost');
+is(sql("$brief; $states"), "0|0|0\n17 old, 18 old, 19 old, 20 old, 21 loaded, 22 loaded, 23 loaded", 'and then there is nothing to do');
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-19')");
+is(sql($states), '17 old, 18 old, 19 loaded, 20 old, 21 loaded, 22 loaded, 23 loaded', 'an older day can be had by its date');
+give('day2.parquet', '2026-11-19', 'brief');
+is(sql($states), '17 old, 18 old, 19 old, 20 old, 21 loaded, 22 loaded, 23 loaded', 'and is not loaded again when it changes');
+give('day1.parquet', '2026-11-24', 'brief');
+($out, $err) = session($brief);
+is($out, '1|0|0', 'a newer day');
+is(sql($kept), '22,23,24', 'takes the place of those that are too old now');
+is(sql("$brief; $kept"), "0|0|0\n22,23,24", 'for good');
+sql("SELECT load_snapshot('aep', 'brief', merge_policy => 'brief', snapshot_date => '2026-11-19')");
+is(sql("SELECT apply_retention('brief'); $kept"), "2026-11-19\n22,23,24", 'an old day goes with the next retention');
+sql("SELECT set_retention('brief', NULL)");
+is(sql($states), '17 missing, 18 lost, 19 missing, 20 missing, 21 missing, 22 loaded, 23 loaded, 24 loaded', 'without one every day counts');
+
 # --- events ---
 
 sub event
@@ -228,8 +296,11 @@ is(sql("SELECT status, count(*) FROM event_batches GROUP BY 1 ORDER BY 1"), "exp
 $node->safe_psql('postgres', "CREATE TABLE people (identity_map jsonb);
 	INSERT INTO people VALUES ('{\"CRMID\": [{\"id\": \"C-7\"}], \"ecid\": [{\"id\": \"E-2\"}, {\"id\": \"E-1\"}]}'), ('{\"ECID\": [{\"id\": \"E-9\"}]}')");
 unlink glob $platform->events_folder('web', 1) . '/.replaced';
-is(sql("SELECT batches, rows FROM load_events('aep', 'stitched', 'web', columns => '{\"event_id\": \"_id\", \"type\": \"eventType\"}',
-	key_namespaces => '{CRMID}', profiles => 'people')"), '4|5', 'loaded again, with a mapping, stitched');
+my $stitched = "SELECT batches, rows FROM load_events('aep', 'stitched', 'web', columns => '{\"event_id\": \"_id\", \"type\": \"eventType\"}',
+	key_namespaces => '{CRMID}', profiles => 'people')";
+($out, $err) = session('BEGIN', $stitched, $stitched, 'COMMIT');
+is($out, "4|5\n0|0", 'loaded again, with a mapping, stitched; once in a transaction');
+unlike($err, qr/skipping/, 'of its temporary tables nothing is said');
 is(sql('SELECT event_id, profile_namespace, profile_key FROM stitched ORDER BY 1'),
 	"e1|CRMID|C-7\ne2|CRMID|C-7\ne3||\ne4|CRMID|C-7\ne5|CRMID|C-7", 'every id leads to the profile');
 
