@@ -2,8 +2,8 @@
  * column_type.c
  *		set_column_type: another type for a column of a table of snapshots, in every day.
  *
- * A type cannot change beneath a view: ours are dropped, and made again with the grants that they had. The
- *store of older days follows. All of it is one transaction.
+ * A type cannot change beneath a view: ours are dropped, and made again with the grants that they had.
+ * The store of older days follows. All of it is one transaction.
  */
 #include "postgres.h"
 

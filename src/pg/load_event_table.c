@@ -146,8 +146,7 @@ execute_with_namespaces(const char *sql, const EventKeys *keys, uint64 *processe
 		*processed = SPI_processed;
 }
 
-/* What an earlier call in this transaction has made; without IF EXISTS, which says so when there is nothing.
- */
+/* What an earlier call in this transaction has made; IF EXISTS would say so when there is nothing. */
 static void
 drop_temporary(char *name)
 {
