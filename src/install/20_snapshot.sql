@@ -104,7 +104,7 @@ COMMENT ON FUNCTION @extschema@.load_snapshot(text, text, text, text, jsonb, dat
 
 CREATE FUNCTION @extschema@.unload_snapshot(into_table text, snapshot_date date)
 RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_unload_snapshot';
 COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
 	'drop the partition of a day; the view of the newest day moves back if it was the newest';

@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/history.h"
 #include "pg/load.h"
@@ -313,13 +314,16 @@ newest_day(const PeSnapshotTable *table)
 Datum
 pe_compact_history(PG_FUNCTION_ARGS)
 {
-	Interval *older_than = PG_GETARG_INTERVAL_P(1);
+	char *name = pe_text_argument(fcinfo, 0, "snapshot_table");
+	Interval *older_than;
 	PeSnapshotTable *table;
 	PeHistory *history;
 	List *days;
 	ListCell *cell;
 	PeRow row;
 
+	pe_need_argument(fcinfo, 1, "older_than");
+	older_than = PG_GETARG_INTERVAL_P(1);
 	load_check_session("compact_history()");
 	check_isolation();
 	check_interval("older_than", older_than);
@@ -327,7 +331,7 @@ pe_compact_history(PG_FUNCTION_ARGS)
 	SPI_connect();
 	/* Or forget() would not find what we have moved. */
 	pe_suppression_hold();
-	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	table = own_and_hold(name);
 	check_compactable(table);
 	history = pe_history_open(table, true);
 	days = full_days(history, days_back(newest_day(table), older_than));
@@ -363,8 +367,7 @@ pe_set_retention(PG_FUNCTION_ARGS)
 	PeSnapshotTable *table;
 
 	PreventCommandIfReadOnly("set_retention()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	if (!PG_ARGISNULL(1))
 		check_interval("keep", PG_GETARG_INTERVAL_P(1));
 	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -402,7 +405,7 @@ days_before(const PeSnapshotTable *table, DateADT limit)
 static List *
 expired_days(const PeSnapshotTable *table)
 {
-	PeSnapshotSettings settings = pe_snapshot_settings(table->schema, table->name);
+	PeSnapshotSettings settings = pe_snapshot_settings(table->relid);
 
 	if (settings.keep == NULL)
 		return NIL;
@@ -422,6 +425,7 @@ drop_days(const PeSnapshotTable *table, List *days)
 Datum
 pe_apply_retention(PG_FUNCTION_ARGS)
 {
+	char *name = pe_text_argument(fcinfo, 0, "snapshot_table");
 	PeSnapshotTable *table;
 	List *days;
 	ListCell *cell;
@@ -430,7 +434,7 @@ pe_apply_retention(PG_FUNCTION_ARGS)
 	load_check_session("apply_retention()");
 	pe_rows_begin_single(fcinfo, &row);
 	SPI_connect();
-	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	table = own_and_hold(name);
 	days = expired_days(table);
 	drop_days(table, days);
 	SPI_finish();
