@@ -269,6 +269,77 @@ SELECT fill_outcomes(NULL);
 DROP FUNCTION load_map;
 DROP SCHEMA kept CASCADE;
 CREATE SCHEMA kept AUTHORIZATION history_owner;
+-- Settings and older days are the table's: they follow it to another name or schema.
+CREATE SCHEMA elsewhere AUTHORIZATION history_owner;
+SELECT load('2026-11-01'::date + d, format($$SELECT ids('CRMID', 'p' || i) AS "identityMap", i / (5 + %s) AS plan FROM generate_series(1, 20) i$$, d)) FROM generate_series(0, 3) d;
+SET ROLE history_owner;
+SELECT set_retention('kept.profiles', '5 days'), set_validation('kept.profiles', '{"row_count": [0.1, 0.3]}'), set_identity('kept.profiles', '{CRMID}');
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+CREATE TEMP TABLE followed AS SELECT * FROM profile_history('kept.profiles', 'CRMID:p7');
+ALTER TABLE kept.profiles RENAME TO people;
+ALTER TABLE kept.people SET SCHEMA elsewhere;
+SELECT count(*) FROM (TABLE followed EXCEPT ALL SELECT * FROM profile_history('elsewhere.people', 'CRMID:p7')) x;
+SELECT rows FROM describe_snapshot('elsewhere.people', '2026-11-01') LIMIT 1;
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'elsewhere.people'::regclass ORDER BY 1;
+RESET ROLE;
+CREATE FUNCTION load_people(day date, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	path text := current_setting('profenrich_test.data') || '/history.json';
+	loaded bigint;
+BEGIN
+	EXECUTE format('COPY (SELECT json_strip_nulls(row_to_json(loaded_row)) FROM (%s) loaded_row) TO %L', query, path);
+	SET ROLE history_owner;
+	SELECT rows INTO loaded FROM load_snapshot_file(path, 'elsewhere.people', snapshot_date => day);
+	RESET ROLE;
+	RETURN loaded;
+END $$;
+\set VERBOSITY terse
+SELECT load_people('2026-11-05', $$SELECT ids('CRMID', 'p1') AS "identityMap", 1 AS plan$$);
+RESET ROLE;
+\set VERBOSITY default
+SELECT load_people('2026-11-07', $$SELECT ids('CRMID', 'p' || i) AS "identityMap", 1 AS plan FROM generate_series(1, 20) i$$);
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'elsewhere.people'::regclass ORDER BY 1;
+SET ROLE history_owner;
+SELECT snapshot_date, rows FROM compact_history('elsewhere.people', '1 day');
+SELECT snapshot_date, count(*) FROM kept.profiles_history GROUP BY 1 ORDER BY 1;
+RESET ROLE;
+-- A new table under the old name, once that view of it is gone, has none of them, nor one that was made by hand where another was dropped.
+DROP VIEW kept.profiles_latest;
+SELECT load(day, $$SELECT ids('CRMID', 'q1') AS "identityMap"$$) FROM unnest('{2026-10-01,2026-10-02,2026-10-03}'::date[]) day;
+SET ROLE history_owner;
+SELECT count(*) FROM profile_history('kept.profiles', 'CRMID:q1');
+SELECT compact_history('kept.profiles', '1 day');
+ALTER VIEW kept.profiles_history RENAME TO people_history;
+ALTER TABLE kept.profiles_changes RENAME TO people_changes;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT count(*) FROM kept.profiles_history;
+SELECT count(*) FROM profile_history('elsewhere.people', 'CRMID:p7');
+SELECT set_retention('kept.profiles', '1 day');
+DROP TABLE kept.profiles CASCADE;
+CREATE TABLE kept.profiles (snapshot_date date NOT NULL, identity_crmid text, other jsonb) PARTITION BY LIST (snapshot_date);
+RESET ROLE;
+SELECT load(day, $$SELECT ids('CRMID', 'q1') AS "identityMap"$$) FROM unnest('{2026-10-01,2026-10-04,2026-10-08}'::date[]) day;
+SET ROLE history_owner;
+SELECT count(DISTINCT snapshot_date) FROM kept.profiles;
+SELECT compact_history('kept.profiles', '1 day');
+DROP TABLE kept.profiles_changes CASCADE;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT count(*) FROM kept.profiles_history;
+SELECT set_identity('kept.profiles', '{CRMID}');
+-- Compacted days without the view are not there to be read, and not empty.
+DROP VIEW kept.profiles_history;
+SELECT * FROM diff_snapshots('kept.profiles', '2026-10-01', '2026-10-04');
+SELECT rows FROM describe_snapshot('kept.profiles', '2026-10-01');
+SELECT snapshot_date FROM profile_history('kept.profiles', 'CRMID:q1');
+SELECT rows FROM describe_snapshot('kept.profiles') LIMIT 1;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-10-01', '2026-10-04');
+RESET ROLE;
+DROP FUNCTION load_people;
+DROP TABLE followed;
+DROP SCHEMA elsewhere CASCADE;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
 -- Columns may have the names that our queries use for themselves, and any others.
 SELECT load('2026-12-01', $$SELECT ids('CRMID', 'n' || i) AS "identityMap", i AS t, i AS k, i AS a, i AS b, i AS i, i AS n, i AS p, i AS o, i AS d, i AS c, i AS s, i AS old, i AS new, i AS same, i AS place,
 	i AS key, i AS identities, i AS change, i AS columns, i AS day, i AS hash, i AS number, i AS found, i AS profile, i AS "Select", i AS "sp ace" FROM generate_series(1, 3) i$$);

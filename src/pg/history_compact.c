@@ -183,18 +183,20 @@ full_days(const PeHistory *history, DateADT limit)
 static void
 enter_day(const PeHistory *history, const Full *day)
 {
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, DATEOID, TEXTOID, INT8OID};
-	Datum values[] = {
-	    CStringGetTextDatum(history->table->schema),       CStringGetTextDatum(history->table->name),
-	    CStringGetTextDatum(get_rel_name(history->store)), DateADTGetDatum(day->date),
-	    CStringGetTextDatum(get_rel_name(day->partition)), Int64GetDatum(day->rows)};
+	Oid types[] = {REGCLASSOID, REGCLASSOID, DATEOID, INT8OID, TEXTOID, TEXTOID};
+	Datum values[] = {ObjectIdGetDatum(history->table->relid),
+	                  ObjectIdGetDatum(history->store),
+	                  DateADTGetDatum(day->date),
+	                  Int64GetDatum(day->rows),
+	                  CStringGetTextDatum(get_namespace_name(get_rel_namespace(day->partition))),
+	                  CStringGetTextDatum(get_rel_name(day->partition))};
 
 	pe_owner_execute(
-	    "INSERT INTO profenrich.snapshot_compacted (schema_name, table_name, store_name, snapshot_date,"
+	    "INSERT INTO profenrich.snapshot_compacted (into_table, store, snapshot_date,"
 	    " loaded_at, loaded_by, source, server, dataset, batch, mapping, rows, files, bytes, exported_at)"
-	    " SELECT $1, $2, $3, $4, loaded_at, loaded_by, source, server, dataset, batch, mapping, $6,"
+	    " SELECT $1, $2, $3, loaded_at, loaded_by, source, server, dataset, batch, mapping, $4,"
 	    " files, bytes, exported_at FROM profenrich.snapshot_load"
-	    " WHERE schema_name = $1 AND partition_name = $5 AND snapshot_date = $4",
+	    " WHERE schema_name = $5 AND partition_name = $6 AND snapshot_date = $3",
 	    6, types, values, NULL, false, 0);
 }
 
