@@ -202,6 +202,192 @@ SELECT * FROM profile_history('kept.profiles', 'CRMID:a');
 RESET ROLE;
 DROP SCHEMA kept CASCADE;
 CREATE SCHEMA kept AUTHORIZATION history_owner;
+-- Ids that several share, such as those of a device, tell nobody apart: a day is the same as itself, whatever its rows. M is named by
+-- the device alone.
+SELECT load(day, $$SELECT * FROM who('a', '{1}', 1) UNION ALL SELECT * FROM who('b', '{1}', 2) UNION ALL SELECT * FROM who('l o', '{}', 3) UNION ALL SELECT * FROM who('o', '{}', 4)
+	UNION ALL SELECT * FROM who(NULL, '{1}', 5)$$) FROM unnest('{2026-11-01,2026-11-02}'::date[]) day;
+-- B leaves, C comes to the same device, M turns out to be A.
+SELECT load('2026-11-03', $$SELECT * FROM who('a', '{1}', 1) UNION ALL SELECT * FROM who('l o', '{}', 3) UNION ALL SELECT * FROM who('o', '{}', 4)$$);
+SELECT load('2026-11-04', $$SELECT * FROM who('a', '{1}', 1) UNION ALL SELECT * FROM who('c', '{1}', 1) UNION ALL SELECT * FROM who('l o', '{}', 3) UNION ALL SELECT * FROM who('o', '{}', 4)$$);
+SET ROLE history_owner;
+SELECT set_identity('kept.profiles', '{CRMID,ECID}');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT * FROM diff_snapshot_rows('kept.profiles', '2026-11-02', '2026-11-03');
+SELECT * FROM diff_snapshot_rows('kept.profiles', '2026-11-03', '2026-11-04');
+SELECT snapshot_date, profile_key, event, keys_before FROM profile_history('kept.profiles', 'ECID:1');
+SELECT set_identity('kept.profiles', '{ECID}');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT snapshot_date, profile_key, event, keys_before FROM profile_history('kept.profiles', 'ECID:1');
+RESET ROLE;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+-- An oracle: the same rules, one pair of profiles at a time, on days of rows that have ids at random.
+SELECT sum(load(date '2026-11-01' + d, format($q$SELECT w.* FROM generate_series(1, 40) i, who((SELECT string_agg(c, ' ') FROM unnest(ARRAY[chr(97 + (hashint4extended(i, %1$s) & 15)::int),
+	CASE WHEN hashint4extended(i, %1$s + 7) & 3 = 0 THEN chr(97 + (hashint4extended(i, %1$s + 11) & 15)::int) END]) c WHERE hashint4extended(i, %1$s + 13) & 7 > 1),
+	ARRAY[(hashint4extended(i, %1$s + 17) & 15)::text, (hashint4extended(i, %1$s + 19) & 31)::text], i %% 2) w$q$, d))) AS rows FROM generate_series(0, 7) d;
+CREATE TEMP TABLE person AS SELECT DISTINCT ON (snapshot_date, key) snapshot_date AS day, key, ids FROM (SELECT snapshot_date, c || e AS ids,
+	coalesce((SELECT min(x COLLATE "C") FROM unnest(c) x), (SELECT min(x COLLATE "C") FROM unnest(e) x)) AS key FROM kept.profiles,
+	LATERAL (SELECT ARRAY(SELECT 'CRMID:' || (x ->> 'id') FROM jsonb_array_elements(other #> '{identityMap,CRMID}') x) AS c,
+		ARRAY(SELECT 'ECID:' || (x ->> 'id') FROM jsonb_array_elements(other #> '{identityMap,ECID}') x) AS e) l) r ORDER BY snapshot_date, key, ids;
+CREATE FUNCTION belongs_to(day date, id text) RETURNS text LANGUAGE sql AS $$
+	SELECT CASE WHEN EXISTS (SELECT FROM person p WHERE p.day = $1 AND p.key = $2) THEN $2
+		ELSE (SELECT min(p.key) FROM person p WHERE p.day = $1 AND $2 = ANY (p.ids) HAVING count(*) = 1) END $$;
+CREATE TEMP TABLE pair AS SELECT p.day AS before, p.key AS old, n.key AS new, (SELECT count(DISTINCT i) FROM unnest(p.ids) i WHERE belongs_to(p.day, i) = p.key AND belongs_to(n.day, i) = n.key) AS ids
+	FROM person p, person n WHERE n.day = p.day + 1;
+DELETE FROM pair WHERE ids = 0;
+CREATE TEMP TABLE expected AS
+	SELECT n.day, 'added' AS change, '{}'::text[] AS keys_before, ARRAY[n.key] AS keys_after FROM person n WHERE n.day > '2026-11-01' AND NOT EXISTS (SELECT FROM pair l WHERE l.before = n.day - 1 AND l.new = n.key)
+	UNION ALL SELECT p.day + 1, 'removed', ARRAY[p.key], '{}' FROM person p WHERE p.day < '2026-11-08' AND NOT EXISTS (SELECT FROM pair l WHERE l.before = p.day AND l.old = p.key)
+	UNION ALL SELECT before + 1, 'merged', array_agg(old ORDER BY old), ARRAY[new] FROM pair GROUP BY before, new HAVING count(*) > 1
+	UNION ALL SELECT before + 1, 'split', ARRAY[old], array_agg(new ORDER BY new) FROM pair GROUP BY before, old HAVING count(*) > 1;
+SELECT change, count(*) > 5 AS some FROM expected GROUP BY 1 ORDER BY 1;
+SET ROLE history_owner;
+SELECT set_identity('kept.profiles', '{CRMID,ECID}');
+RESET ROLE;
+CREATE TEMP TABLE said AS SELECT d AS day, r.* FROM generate_series(date '2026-11-02', '2026-11-08', '1 day') s(s), date(s) d, diff_snapshot_rows('kept.profiles', d - 1, d) r;
+(SELECT 'not said', * FROM (TABLE expected EXCEPT ALL SELECT day, change, keys_before, keys_after FROM said WHERE change <> 'changed') x)
+	UNION ALL (SELECT 'said', * FROM (SELECT day, change, keys_before, keys_after FROM said WHERE change <> 'changed' EXCEPT ALL TABLE expected) x);
+-- The rest are the same profiles, changed or not; those who became others have links, and histories say the same of each day.
+SELECT count(*) FROM (SELECT before + 1 AS day FROM pair l WHERE 1 = (SELECT count(*) FROM pair o WHERE o.before = l.before AND o.old = l.old) AND 1 = (SELECT count(*) FROM pair o WHERE o.before = l.before AND o.new = l.new)) x
+	FULL JOIN (SELECT d AS day, profiles AS n FROM generate_series(date '2026-11-02', '2026-11-08', '1 day') s(s), date(s) d, diff_snapshots('kept.profiles', d - 1, d) WHERE change IN ('changed', 'unchanged') AND column_name IS NULL) y USING (day)
+	GROUP BY day HAVING count(x.*) / count(DISTINCT n) <> sum(DISTINCT n);
+SELECT count(*) FROM generate_series(date '2026-11-02', '2026-11-08', '1 day') s(s), date(s) d, identity_links('kept.profiles', d - 1, d) i WHERE NOT EXISTS (SELECT FROM pair WHERE before = d - 1 AND old = key_before AND new = key_after AND ids = shared_identities);
+CREATE TEMP TABLE followed AS SELECT DISTINCT h.snapshot_date, h.profile_key, h.event, h.keys_before FROM (SELECT DISTINCT key FROM person) k, profile_history('kept.profiles', key) h;
+SELECT count(*) FROM person p FULL JOIN followed f ON f.snapshot_date = p.day AND f.profile_key = p.key
+	CROSS JOIN LATERAL (SELECT coalesce(array_agg(old ORDER BY old), '{}') AS olds, max((SELECT count(*) FROM pair o WHERE o.before = l.before AND o.old = l.old)) AS parts FROM pair l WHERE l.before = p.day - 1 AND l.new = p.key) l
+	WHERE f.keys_before IS DISTINCT FROM l.olds OR (CASE WHEN cardinality(olds) = 0 THEN 'appeared' WHEN cardinality(olds) > 1 THEN 'merged' WHEN parts > 1 THEN 'split' END) <> f.event OR (parts = 1 AND f.event NOT LIKE '%changed' AND f.event <> 'merged');
+DROP TABLE person, pair, expected, said, followed;
+DROP FUNCTION belongs_to;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+-- A map in a column has every namespace. Whatever characters a code has, it is a code; and an id is every character of it.
+CREATE FUNCTION load_map(day date, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	path text := current_setting('profenrich_test.data') || '/history.json';
+	loaded bigint;
+BEGIN
+	EXECUTE format($q$COPY (SELECT row_to_json(loaded_row)::text FROM (%s) loaded_row) TO %L (FORMAT csv, DELIMITER E'\x02', QUOTE E'\x01')$q$, query, path);
+	SET ROLE history_owner;
+	SELECT rows INTO loaded FROM load_snapshot_file(path, 'kept.profiles', snapshot_date => day, columns => '{"im": "identityMap", "plan": {"path": "plan", "type": "int"}}');
+	RESET ROLE;
+	RETURN loaded;
+END $$;
+SELECT load_map(day, $$SELECT ids('crmid', E'a\tb', 'atb', E'a\\tb', 'q"\{x},') || ids('x"y', 'odd') || ids('CR(M\ID.*', 'strange') || ids('XY', 'even') AS "identityMap", 1 AS plan
+	UNION ALL SELECT ids('crmid', 'atc'), 1 UNION ALL SELECT ids('crmid', E'a\tc'), 1$$) FROM unnest('{2026-11-01,2026-11-02}'::date[]) day;
+SET ROLE history_owner;
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT set_identity('kept.profiles', '{CRMID,ECID}');
+SELECT set_identity('kept.profiles', '{CRMID}');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT profile_key, jsonb_array_length(profile #> '{im,crmid}') FROM profile_history('kept.profiles', E'CRMID:a\tc') UNION ALL SELECT profile_key, 0 FROM profile_history('kept.profiles', 'CRMID:atc') WHERE event = 'appeared';
+SELECT set_identity('kept.profiles', ARRAY['X"Y', 'CR(M\ID.*', 'X.']);
+SELECT DISTINCT profile_key FROM profile_history('kept.profiles', 'X"Y:odd') UNION SELECT profile_key FROM profile_history('kept.profiles', 'CR(M\ID.*:strange');
+SELECT change, profiles FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT set_identity('kept.profiles', NULL);
+-- Columns of ids: what no column holds is refused, and nothing remains of it.
+DROP SCHEMA kept CASCADE;
+RESET ROLE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+SELECT load(day, $$SELECT ids('CRMID', 'a') AS "identityMap", 1 AS plan$$) FROM unnest('{2026-11-01,2026-11-02}'::date[]) day;
+SET ROLE history_owner;
+COMMENT ON COLUMN kept.profiles.other IS NULL;
+ALTER TABLE kept.profiles DROP COLUMN other CASCADE;
+SELECT set_identity('kept.profiles', '{NOPE}');
+SELECT change, profiles FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+SELECT set_identity('kept.profiles', '{CRMID}');
+RESET ROLE;
+-- Columns of other extensions' types, whose operators are where these are, and of types that have none.
+CREATE SCHEMA elsewhere;
+CREATE EXTENSION hstore SCHEMA elsewhere;
+ALTER TABLE kept.profiles ADD COLUMN pairs elsewhere.hstore, ADD COLUMN same elsewhere.hstore, ADD COLUMN plain json, ADD COLUMN gone elsewhere.hstore, ADD COLUMN none elsewhere.hstore;
+UPDATE kept.profiles SET pairs = elsewhere.hstore('a', snapshot_date::text), same = 'a=>1', plain = to_json(snapshot_date), gone = CASE WHEN snapshot_date = '2026-11-01' THEN elsewhere.hstore('a', 'b') END;
+SELECT * FROM diff_snapshots('kept.profiles', '2026-11-01', '2026-11-02');
+DROP EXTENSION hstore CASCADE;
+DROP SCHEMA elsewhere;
+-- Nothing is no answer to nothing.
+SELECT diff_snapshots(NULL, '2026-11-01', '2026-11-02');
+SELECT diff_snapshot_rows('kept.profiles', NULL, '2026-11-02');
+SELECT identity_links('kept.profiles', '2026-11-01', NULL);
+SELECT profile_history('kept.profiles', NULL);
+SELECT compact_history('kept.profiles', NULL);
+SELECT apply_retention(NULL);
+SELECT unload_snapshot('kept.profiles', NULL);
+SELECT drop_goal(NULL);
+SELECT fill_outcomes(NULL);
+DROP FUNCTION load_map;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
+-- Settings and older days are the table's: they follow it to another name or schema.
+CREATE SCHEMA elsewhere AUTHORIZATION history_owner;
+SELECT load('2026-11-01'::date + d, format($$SELECT ids('CRMID', 'p' || i) AS "identityMap", i / (5 + %s) AS plan FROM generate_series(1, 20) i$$, d)) FROM generate_series(0, 3) d;
+SET ROLE history_owner;
+SELECT set_retention('kept.profiles', '5 days'), set_validation('kept.profiles', '{"row_count": [0.1, 0.3]}'), set_identity('kept.profiles', '{CRMID}');
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+CREATE TEMP TABLE followed AS SELECT * FROM profile_history('kept.profiles', 'CRMID:p7');
+ALTER TABLE kept.profiles RENAME TO people;
+ALTER TABLE kept.people SET SCHEMA elsewhere;
+SELECT count(*) FROM (TABLE followed EXCEPT ALL SELECT * FROM profile_history('elsewhere.people', 'CRMID:p7')) x;
+SELECT rows FROM describe_snapshot('elsewhere.people', '2026-11-01') LIMIT 1;
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'elsewhere.people'::regclass ORDER BY 1;
+RESET ROLE;
+CREATE FUNCTION load_people(day date, query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	path text := current_setting('profenrich_test.data') || '/history.json';
+	loaded bigint;
+BEGIN
+	EXECUTE format('COPY (SELECT json_strip_nulls(row_to_json(loaded_row)) FROM (%s) loaded_row) TO %L', query, path);
+	SET ROLE history_owner;
+	SELECT rows INTO loaded FROM load_snapshot_file(path, 'elsewhere.people', snapshot_date => day);
+	RESET ROLE;
+	RETURN loaded;
+END $$;
+\set VERBOSITY terse
+SELECT load_people('2026-11-05', $$SELECT ids('CRMID', 'p1') AS "identityMap", 1 AS plan$$);
+RESET ROLE;
+\set VERBOSITY default
+SELECT load_people('2026-11-07', $$SELECT ids('CRMID', 'p' || i) AS "identityMap", 1 AS plan FROM generate_series(1, 20) i$$);
+SELECT snapshot_date, compacted FROM snapshots WHERE into_table = 'elsewhere.people'::regclass ORDER BY 1;
+SET ROLE history_owner;
+SELECT snapshot_date, rows FROM compact_history('elsewhere.people', '1 day');
+SELECT snapshot_date, count(*) FROM kept.profiles_history GROUP BY 1 ORDER BY 1;
+RESET ROLE;
+-- A new table under the old name, once that view of it is gone, has none of them, nor one that was made by hand where another was dropped.
+DROP VIEW kept.profiles_latest;
+SELECT load(day, $$SELECT ids('CRMID', 'q1') AS "identityMap"$$) FROM unnest('{2026-10-01,2026-10-02,2026-10-03}'::date[]) day;
+SET ROLE history_owner;
+SELECT count(*) FROM profile_history('kept.profiles', 'CRMID:q1');
+SELECT compact_history('kept.profiles', '1 day');
+ALTER VIEW kept.profiles_history RENAME TO people_history;
+ALTER TABLE kept.profiles_changes RENAME TO people_changes;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT count(*) FROM kept.profiles_history;
+SELECT count(*) FROM profile_history('elsewhere.people', 'CRMID:p7');
+SELECT set_retention('kept.profiles', '1 day');
+DROP TABLE kept.profiles CASCADE;
+CREATE TABLE kept.profiles (snapshot_date date NOT NULL, identity_crmid text, other jsonb) PARTITION BY LIST (snapshot_date);
+RESET ROLE;
+SELECT load(day, $$SELECT ids('CRMID', 'q1') AS "identityMap"$$) FROM unnest('{2026-10-01,2026-10-04,2026-10-08}'::date[]) day;
+SET ROLE history_owner;
+SELECT count(DISTINCT snapshot_date) FROM kept.profiles;
+SELECT compact_history('kept.profiles', '1 day');
+DROP TABLE kept.profiles_changes CASCADE;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT count(*) FROM kept.profiles_history;
+SELECT set_identity('kept.profiles', '{CRMID}');
+-- Compacted days without the view are not there to be read, and not empty.
+DROP VIEW kept.profiles_history;
+SELECT * FROM diff_snapshots('kept.profiles', '2026-10-01', '2026-10-04');
+SELECT rows FROM describe_snapshot('kept.profiles', '2026-10-01');
+SELECT snapshot_date FROM profile_history('kept.profiles', 'CRMID:q1');
+SELECT rows FROM describe_snapshot('kept.profiles') LIMIT 1;
+SELECT snapshot_date FROM compact_history('kept.profiles', '1 day');
+SELECT * FROM diff_snapshots('kept.profiles', '2026-10-01', '2026-10-04');
+RESET ROLE;
+DROP FUNCTION load_people;
+DROP TABLE followed;
+DROP SCHEMA elsewhere CASCADE;
+DROP SCHEMA kept CASCADE;
+CREATE SCHEMA kept AUTHORIZATION history_owner;
 -- Columns may have the names that our queries use for themselves, and any others.
 SELECT load('2026-12-01', $$SELECT ids('CRMID', 'n' || i) AS "identityMap", i AS t, i AS k, i AS a, i AS b, i AS i, i AS n, i AS p, i AS o, i AS d, i AS c, i AS s, i AS old, i AS new, i AS same, i AS place,
 	i AS key, i AS identities, i AS change, i AS columns, i AS day, i AS hash, i AS number, i AS found, i AS profile, i AS "Select", i AS "sp ace" FROM generate_series(1, 3) i$$);

@@ -24,9 +24,8 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_load', '');
 
 -- Days that compact_history has turned into changes: what snapshot_load had of them, and where they are now.
 CREATE TABLE @extschema@.snapshot_compacted (
-	schema_name		text NOT NULL,
-	table_name		text NOT NULL,
-	store_name		text NOT NULL,
+	into_table		regclass NOT NULL,
+	store			regclass NOT NULL,
 	snapshot_date	date NOT NULL,
 	compacted_at	timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	loaded_at		timestamptz NOT NULL,
@@ -40,11 +39,12 @@ CREATE TABLE @extschema@.snapshot_compacted (
 	files			bigint NOT NULL,
 	bytes			bigint NOT NULL,
 	exported_at		timestamptz,
-	PRIMARY KEY (schema_name, store_name, snapshot_date)
+	PRIMARY KEY (store, snapshot_date)
 );
 COMMENT ON TABLE @extschema@.snapshot_compacted IS 'one row for each loaded day that is kept as changes';
-COMMENT ON COLUMN @extschema@.snapshot_compacted.store_name IS 'table that holds the changes';
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_compacted', '');
+COMMENT ON COLUMN @extschema@.snapshot_compacted.store IS 'table that holds the changes';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_compacted',
+	'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) store)');
 
 -- The table is found through its partition: renamed tables stay listed, dropped ones are not.
 -- The barrier is that of a SELECT: conditions of those who ask would go into a UNION ALL beneath the right's.
@@ -60,14 +60,11 @@ SELECT l.into_table, l.snapshot_date, l.loaded_at, l.loaded_by, l.source, l.serv
 								AND c.relname OPERATOR(pg_catalog.=) s.partition_name::pg_catalog.name
 	  JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) c.oid
 	 UNION ALL
-	SELECT c.oid::pg_catalog.regclass, k.snapshot_date, k.loaded_at, k.loaded_by, k.source, k.server,
-		   k.dataset, k.batch, k.rows, k.files, k.bytes, o.oid::pg_catalog.regclass, k.exported_at, true
+	SELECT k.into_table, k.snapshot_date, k.loaded_at, k.loaded_by, k.source, k.server,
+		   k.dataset, k.batch, k.rows, k.files, k.bytes, k.store, k.exported_at, true
 	  FROM @extschema@.snapshot_compacted k
-	  JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) k.schema_name::pg_catalog.name
-	  JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid
-								AND c.relname OPERATOR(pg_catalog.=) k.table_name::pg_catalog.name
-	  JOIN pg_catalog.pg_class o ON o.relnamespace OPERATOR(pg_catalog.=) n.oid
-								AND o.relname OPERATOR(pg_catalog.=) k.store_name::pg_catalog.name
+	  JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.into_table
+	  JOIN pg_catalog.pg_class o ON o.oid OPERATOR(pg_catalog.=) k.store
 	) l
  WHERE pg_catalog.has_any_column_privilege(l.into_table, 'SELECT');
 COMMENT ON VIEW @extschema@.snapshots IS 'the loaded days of the tables that you may read';
@@ -104,7 +101,7 @@ COMMENT ON FUNCTION @extschema@.load_snapshot(text, text, text, text, jsonb, dat
 
 CREATE FUNCTION @extschema@.unload_snapshot(into_table text, snapshot_date date)
 RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_unload_snapshot';
 COMMENT ON FUNCTION @extschema@.unload_snapshot(text, date) IS
 	'drop the partition of a day; the view of the newest day moves back if it was the newest';

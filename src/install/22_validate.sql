@@ -1,14 +1,12 @@
 -- Is a day's snapshot like those before it, and may it be loaded?
 
 CREATE TABLE @extschema@.snapshot_setting (
-	schema_name	text NOT NULL,
-	table_name	text NOT NULL,
-	validation	jsonb,
-	keep		interval,
-	namespaces	text[],
-	PRIMARY KEY (schema_name, table_name)
+	snapshot_table	regclass PRIMARY KEY,
+	validation		jsonb,
+	keep			interval,
+	namespaces		text[]
 );
-COMMENT ON TABLE @extschema@.snapshot_setting IS 'what owners of snapshot tables have asked for; by name so that a restore finds it';
+COMMENT ON TABLE @extschema@.snapshot_setting IS 'what owners of snapshot tables have asked for; a dump has the names, behind the tables themselves';
 COMMENT ON COLUMN @extschema@.snapshot_setting.validation IS 'options of the validation that a load has to pass; null: none';
 COMMENT ON COLUMN @extschema@.snapshot_setting.keep IS 'how far back from the newest day days are kept; null: all';
 COMMENT ON COLUMN @extschema@.snapshot_setting.namespaces IS 'namespaces whose ids tell profiles apart, the preferred first; null: by the columns';
@@ -29,7 +27,8 @@ CREATE INDEX snapshot_validation_at_idx ON @extschema@.snapshot_validation (at);
 COMMENT ON TABLE @extschema@.snapshot_validation IS 'one row for each validated load, whether it was loaded or refused; for 400 days';
 COMMENT ON COLUMN @extschema@.snapshot_validation.checks IS 'the checks that were not ok';
 
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_setting', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_setting',
+	'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) snapshot_table)');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_validation', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.snapshot_validation_validation_id_seq', '');
 

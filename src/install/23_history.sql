@@ -9,14 +9,14 @@ COMMENT ON FUNCTION @extschema@.set_retention(text, interval) IS
 
 CREATE FUNCTION @extschema@.apply_retention(snapshot_table text)
 RETURNS SETOF date
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 10
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', 'pe_apply_retention';
 COMMENT ON FUNCTION @extschema@.apply_retention(text) IS
 	'drop the days that are older than set_retention says; which they were';
 
 CREATE FUNCTION @extschema@.compact_history(snapshot_table text, older_than interval DEFAULT '7 days')
 RETURNS TABLE (snapshot_date date, rows bigint, ended bigint, added bigint)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 30
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 30
 AS 'MODULE_PATHNAME', 'pe_compact_history';
 COMMENT ON FUNCTION @extschema@.compact_history(text, interval) IS
 	'turn days older than this, from the newest day back, into changes: <table>_changes has a row once for all days with it, <table>_history shows every day';
@@ -30,28 +30,28 @@ COMMENT ON FUNCTION @extschema@.set_identity(text, text[]) IS
 
 CREATE FUNCTION @extschema@.diff_snapshots(snapshot_table text, before date, after date)
 RETURNS TABLE (change text, column_name text, profiles bigint)
-LANGUAGE C STRICT STABLE PARALLEL RESTRICTED ROWS 20
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'pe_diff_snapshots';
 COMMENT ON FUNCTION @extschema@.diff_snapshots(text, date, date) IS
 	'how many profiles were added, removed, merged, split, changed (and in which columns) or unchanged between two days';
 
 CREATE FUNCTION @extschema@.diff_snapshot_rows(snapshot_table text, before date, after date)
 RETURNS TABLE (change text, keys_before text[], keys_after text[], columns text[])
-LANGUAGE C STRICT STABLE PARALLEL RESTRICTED ROWS 1000
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1000
 AS 'MODULE_PATHNAME', 'pe_diff_snapshot_rows';
 COMMENT ON FUNCTION @extschema@.diff_snapshot_rows(text, date, date) IS
 	'the profiles that were added, removed, merged, split or changed between two days, and the columns that changed';
 
 CREATE FUNCTION @extschema@.identity_links(snapshot_table text, before date, after date)
 RETURNS TABLE (key_before text, key_after text, shared_identities bigint)
-LANGUAGE C STRICT STABLE PARALLEL RESTRICTED ROWS 100
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'pe_identity_links';
 COMMENT ON FUNCTION @extschema@.identity_links(text, date, date) IS
 	'which profile of a day became which of another, where that is not the same key and no other: merges, splits and new keys';
 
 CREATE FUNCTION @extschema@.profile_history(snapshot_table text, key text)
 RETURNS TABLE (snapshot_date date, profile_key text, event text, keys_before text[], columns text[], profile jsonb)
-LANGUAGE C STRICT STABLE PARALLEL RESTRICTED ROWS 60
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 60
 AS 'MODULE_PATHNAME', 'pe_profile_history';
 COMMENT ON FUNCTION @extschema@.profile_history(text, text) IS
 	'a profile''s rows over all days, across merges and splits, with what changed; key is namespace:id, of any of its identities';

@@ -42,7 +42,7 @@ COMMENT ON FUNCTION @extschema@.alter_goal(text, text, jsonb) IS
 	'replaces what is given: who is eligible ('''' for everybody), all options';
 
 CREATE FUNCTION @extschema@.drop_goal(name text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_drop_goal';
 COMMENT ON FUNCTION @extschema@.drop_goal(text) IS 'drops a goal; models that were trained on it stay';
 

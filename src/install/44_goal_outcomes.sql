@@ -88,7 +88,7 @@ COMMENT ON FUNCTION @extschema@.record_predictions(text, text, date, integer) IS
 
 CREATE FUNCTION @extschema@.fill_outcomes(goal text)
 RETURNS TABLE (model text, version integer, snapshot_date date, known bigint, expected double precision, happened bigint)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 100000 ROWS 1
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 1
 AS 'MODULE_PATHNAME', 'pe_fill_outcomes';
 COMMENT ON FUNCTION @extschema@.fill_outcomes(text) IS
 	'fills in what came of the recorded runs of a goal whose windows have passed, and returns these';

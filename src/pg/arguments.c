@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "pg/arguments.h"
@@ -21,4 +23,20 @@ pe_text_argument(FunctionCallInfo fcinfo, int number, const char *name)
 {
 	pe_need_argument(fcinfo, number, name);
 	return text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+List *
+pe_texts_of(Datum array)
+{
+	List *texts = NIL;
+	Datum *items;
+	bool *nulls;
+	int count = 0;
+
+	if (array != 0)
+		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls,
+		                  &count);
+	for (int i = 0; i < count; i++)
+		texts = lappend(texts, TextDatumGetCString(items[i]));
+	return texts;
 }

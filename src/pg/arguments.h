@@ -8,11 +8,15 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 
 /* Raises when the argument of that number is NULL, naming it. */
 extern void pe_need_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
 /* The text argument of that number, palloc'd; raises when it is NULL. */
 extern char *pe_text_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/* The texts of a text[], none of them null, as char *; 0: NIL. */
+extern List *pe_texts_of(Datum array);
 
 #endif /* PE_ARGUMENTS_H */

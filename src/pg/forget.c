@@ -70,9 +70,7 @@ loaded_tables(void)
 	    " JOIN pg_namespace n ON n.nspname = s.schema_name"
 	    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"
 	    " JOIN pg_inherits i ON i.inhrelid = c.oid"
-	    " UNION SELECT c.oid FROM profenrich.snapshot_compacted k"
-	    " JOIN pg_namespace n ON n.nspname = k.schema_name"
-	    " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.store_name"
+	    " UNION SELECT k.store FROM profenrich.snapshot_compacted k JOIN pg_class c ON c.oid = k.store"
 	    " UNION SELECT e.into_table FROM profenrich.event_load e JOIN pg_class c ON c.oid = e.into_table"
 	    " UNION SELECT d.into_table FROM profenrich.destination_table d"
 	    " JOIN pg_class c ON c.oid = d.into_table ORDER BY 1",

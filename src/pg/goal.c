@@ -318,7 +318,7 @@ pe_drop_goal(PG_FUNCTION_ARGS)
 	Declaration d;
 
 	PreventCommandIfReadOnly("drop_goal()");
-	d = load(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
+	d = load(pe_text_argument(fcinfo, 0, "name"), true);
 	check_owner(&d);
 	SPI_connect();
 	pe_owner_execute("DELETE FROM profenrich.goal WHERE name = $1", 1, types, values, NULL, false, 0);

@@ -336,7 +336,7 @@ fill_run(const PeGoal *goal, const PeGoalDays *days, const Run *run, PeRow *row)
 Datum
 pe_fill_outcomes(PG_FUNCTION_ARGS)
 {
-	PeGoal *goal = pe_goal_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PeGoal *goal = pe_goal_open(pe_text_argument(fcinfo, 0, "goal"));
 	PeGoalDays *days = pe_goal_days(goal, 0);
 	int n, filled = 0;
 	Run *runs;

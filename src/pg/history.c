@@ -21,37 +21,112 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "pg/history.h"
 #include "pg/load.h"
 #include "pg/owner.h"
+#include "pg/source.h"
 
 #define STORE_SUFFIX "changes"
 #define VIEW_SUFFIX  "history"
 
-static const char mark[] = "kept by profenrich";
+#define MARK "kept by profenrich"
 
 static bool
 is_ours(Oid relid, char relkind)
 {
 	char *comment = GetComment(relid, RelationRelationId, 0);
 
-	return get_rel_relkind(relid) == relkind && comment != NULL && strstr(comment, mark) != NULL;
+	return get_rel_relkind(relid) == relkind && comment != NULL && strstr(comment, MARK) != NULL;
 }
 
-/* The relation of that name, InvalidOid when there is none. */
+/* What a query on our books and the catalogs finds of a table and, perhaps, a relation; InvalidOid: nothing.
+ */
+static Oid
+look_up(const char *sql, Oid table, Oid relid)
+{
+	Oid types[] = {OIDOID, OIDOID};
+	Datum values[] = {ObjectIdGetDatum(table), ObjectIdGetDatum(relid)};
+	Oid found = InvalidOid;
+	bool isnull;
+
+	SPI_connect();
+	pe_push_snapshot_of_now();
+	pe_owner_execute(sql, 2, types, values, NULL, true, 1);
+	if (SPI_processed == 1)
+		found = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	PopActiveSnapshot();
+	SPI_finish();
+	return found;
+}
+
+#define TABLES_OF_VIEWS                                                                                      \
+	" FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"          \
+	" AND d.refclassid = 'pg_class'::regclass JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'p'"
+
+/*
+ * Where a table of snapshots was renamed another may have got its name, and one that was dropped leaves its
+ * store: is a store or view that one's?
+ */
+static bool
+is_of_other(Oid table, Oid relid)
+{
+	return OidIsValid(look_up("SELECT into_table FROM profenrich.snapshot_compacted WHERE store = $2"
+	                          " AND into_table <> $1 UNION ALL SELECT c.oid" TABLES_OF_VIEWS
+	                          " WHERE r.ev_class = $2 AND c.oid <> $1",
+	                          table, relid));
+}
+
+/* The table's own under whatever name. A comment is easily made: the view must be the table's owner's, too.
+ */
+static Oid
+find_renamed(Oid table, char relkind)
+{
+	if (relkind == RELKIND_RELATION)
+		return look_up("SELECT o.oid FROM profenrich.snapshot_compacted k JOIN pg_class o ON o.oid = k.store"
+		               " WHERE k.into_table = $1",
+		               table, InvalidOid);
+	return look_up("SELECT v.oid" TABLES_OF_VIEWS " JOIN pg_class v ON v.oid = r.ev_class"
+	               " AND v.relowner = c.relowner WHERE c.oid = $1 AND v.relkind = 'v'"
+	               " AND obj_description(v.oid, 'pg_class') LIKE 'every day of %" MARK "'",
+	               table, InvalidOid);
+}
+
+static void
+check_name_is_free(const PeSnapshotTable *table, const char *name)
+{
+	if (OidIsValid(get_relname_relid(name, get_rel_namespace(table->relid))))
+		ereport(ERROR,
+		        (errcode(ERRCODE_DUPLICATE_TABLE),
+		         errmsg("\"%s\" is there already and was not made by profenrich for %s", name, table->label),
+		         errhint("Rename or drop it: the history of %s needs the name.", table->label)));
+}
+
+/*
+ * The table's store or view, InvalidOid when there is none: that of its name, or else the one that it had
+ * when it, or they, had another.
+ */
 static Oid
 find(const PeSnapshotTable *table, const char *name, char relkind, bool make)
 {
 	Oid relid = get_relname_relid(name, get_rel_namespace(table->relid));
+	Oid renamed;
 
-	if (!OidIsValid(relid) || is_ours(relid, relkind))
+	if (OidIsValid(relid) && is_ours(relid, relkind) && !is_of_other(table->relid, relid))
 		return relid;
-	if (make)
-		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_TABLE),
-		                errmsg("\"%s\" is there already and was not made by profenrich", name),
-		                errhint("Rename it: the history of %s needs the name.", table->label)));
-	return InvalidOid;
+	renamed = find_renamed(table->relid, relkind);
+	if (!OidIsValid(renamed) && make)
+		check_name_is_free(table, name);
+	return renamed;
+}
+
+static char *
+label_of(const PeSnapshotTable *table, Oid relid, const char *name)
+{
+	if (OidIsValid(relid))
+		return load_qualify(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	return load_qualify(table->schema, name);
 }
 
 PeHistory *
@@ -62,10 +137,10 @@ pe_history_open(const PeSnapshotTable *table, bool make)
 	char *view = makeObjectName(table->name, NULL, VIEW_SUFFIX);
 
 	history->table = (PeSnapshotTable *) table;
-	history->store_label = load_qualify(table->schema, store);
-	history->view_label = load_qualify(table->schema, view);
 	history->store = find(table, store, RELKIND_RELATION, make);
 	history->view = find(table, view, RELKIND_VIEW, make);
+	history->store_label = label_of(table, history->store, store);
+	history->view_label = label_of(table, history->view, view);
 	return history;
 }
 
@@ -74,7 +149,16 @@ pe_history_relation(const PeSnapshotTable *table)
 {
 	PeHistory *history = pe_history_open(table, false);
 
-	return OidIsValid(history->view) ? history->view_label : table->label;
+	if (OidIsValid(history->view))
+		return history->view_label;
+	if (OidIsValid(find_renamed(table->relid, RELKIND_RELATION)))
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		         errmsg("the view %s of every day, by which compacted days are read, is not there",
+		                history->view_label),
+		         errhint("compact_history('%s'), called by the owner, makes it anew, as the next load does.",
+		                 table->label)));
+	return table->label;
 }
 
 Oid
@@ -85,11 +169,8 @@ pe_history_table(Oid view)
 	bool isnull;
 	Oid relid;
 
-	pe_owner_execute(
-	    "SELECT DISTINCT c.oid FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass"
-	    " AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
-	    " JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'p' WHERE r.ev_class = $1",
-	    1, types, values, NULL, true, 2);
+	pe_owner_execute("SELECT DISTINCT c.oid" TABLES_OF_VIEWS " WHERE r.ev_class = $1", 1, types, values, NULL,
+	                 true, 2);
 	if (SPI_processed != 1)
 		return InvalidOid;
 	relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -160,7 +241,7 @@ make_store(PeHistory *history)
 	             history->store_label));
 	load_execute(psprintf("COMMENT ON TABLE %s IS %s", history->store_label,
 	                      quote_literal_cstr(psprintf("older days of %s as changes, %s: read them in %s",
-	                                                  history->table->label, mark, history->view_label))));
+	                                                  history->table->label, MARK, history->view_label))));
 	load_execute(
 	    psprintf("COMMENT ON COLUMN %s.valid_from IS 'first day with this row'", history->store_label));
 	load_execute(psprintf(
@@ -294,13 +375,12 @@ expression_of(Oid relid, Oid other, const char *alias, const char *name)
 static char *
 store_days(const PeHistory *history)
 {
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(history->table->schema),
-	                  CStringGetTextDatum(get_rel_name(history->store))};
+	Oid types[] = {REGCLASSOID};
+	Datum values[] = {ObjectIdGetDatum(history->store)};
 
 	pe_owner_execute("SELECT string_agg(format('(DATE %L)', snapshot_date), ', ' ORDER BY snapshot_date)"
-	                 " FROM profenrich.snapshot_compacted WHERE schema_name = $1 AND store_name = $2",
-	                 2, types, values, NULL, false, 1);
+	                 " FROM profenrich.snapshot_compacted WHERE store = $1",
+	                 1, types, values, NULL, false, 1);
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
@@ -313,6 +393,8 @@ pe_history_write_view(PeHistory *history)
 	StringInfoData table, store;
 	ListCell *cell;
 
+	if (made)
+		check_name_is_free(history->table, makeObjectName(history->table->name, NULL, VIEW_SUFFIX));
 	/* A view keeps its columns where they are; new ones come last. */
 	list_columns(&columns, history->view);
 	list_columns(&columns, history->table->relid);
@@ -342,7 +424,7 @@ pe_history_write_view(PeHistory *history)
 	if (!made)
 		return;
 	load_execute(psprintf("COMMENT ON VIEW %s IS %s", history->view_label,
-	                      quote_literal_cstr(psprintf("every day of %s, %s", history->table->label, mark))));
+	                      quote_literal_cstr(psprintf("every day of %s, %s", history->table->label, MARK))));
 	give_to_owner(history, history->view_label, "VIEW");
 	copy_grants(history, history->view_label);
 	history->view = get_relname_relid(makeObjectName(history->table->name, NULL, VIEW_SUFFIX),
@@ -354,15 +436,14 @@ pe_history_write_view(PeHistory *history)
 bool
 pe_history_newest(const PeHistory *history, DateADT *date)
 {
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(history->table->schema),
-	                  CStringGetTextDatum(get_rel_name(history->store))};
+	Oid types[] = {REGCLASSOID};
+	Datum values[] = {ObjectIdGetDatum(history->store)};
 	bool isnull;
 	Datum value;
 
 	pe_owner_execute("SELECT max(snapshot_date) FROM profenrich.snapshot_compacted"
-	                 " WHERE schema_name = $1 AND store_name = $2",
-	                 2, types, values, NULL, false, 1);
+	                 " WHERE store = $1",
+	                 1, types, values, NULL, false, 1);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 		*date = DatumGetDateADT(value);
@@ -373,14 +454,13 @@ pe_history_newest(const PeHistory *history, DateADT *date)
 static void
 prune(const PeHistory *history)
 {
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(history->table->schema),
-	                  CStringGetTextDatum(get_rel_name(history->store))};
+	Oid types[] = {REGCLASSOID};
+	Datum values[] = {ObjectIdGetDatum(history->store)};
 	char *first;
 
 	pe_owner_execute("SELECT min(snapshot_date) FROM profenrich.snapshot_compacted"
-	                 " WHERE schema_name = $1 AND store_name = $2",
-	                 2, types, values, NULL, false, 1);
+	                 " WHERE store = $1",
+	                 1, types, values, NULL, false, 1);
 	first = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (first == NULL)
 		load_execute(psprintf("DELETE FROM %s", history->store_label));
@@ -392,15 +472,13 @@ prune(const PeHistory *history)
 bool
 pe_history_drop_day(PeHistory *history, DateADT date)
 {
-	Oid types[] = {TEXTOID, TEXTOID, DATEOID};
-	Datum values[] = {CStringGetTextDatum(history->table->schema), (Datum) 0, DateADTGetDatum(date)};
+	Oid types[] = {REGCLASSOID, DATEOID};
+	Datum values[] = {ObjectIdGetDatum(history->store), DateADTGetDatum(date)};
 
 	if (!OidIsValid(history->store))
 		return false;
-	values[1] = CStringGetTextDatum(get_rel_name(history->store));
-	pe_owner_execute("DELETE FROM profenrich.snapshot_compacted"
-	                 " WHERE schema_name = $1 AND store_name = $2 AND snapshot_date = $3",
-	                 3, types, values, NULL, false, 0);
+	pe_owner_execute("DELETE FROM profenrich.snapshot_compacted WHERE store = $1 AND snapshot_date = $2", 2,
+	                 types, values, NULL, false, 0);
 	if (SPI_processed == 0)
 		return false;
 	prune(history);
@@ -425,9 +503,10 @@ void
 pe_history_follow(Oid parent, DateADT date, bool new_columns)
 {
 	PeHistory *history = pe_history_open(pe_snapshot_table_load(parent), false);
+	DateADT newest;
 
-	if (!OidIsValid(history->store))
+	if (!OidIsValid(history->store) || pe_history_drop_day(history, date))
 		return;
-	if (!pe_history_drop_day(history, date) && (new_columns || !OidIsValid(history->view)))
+	if (OidIsValid(history->view) ? new_columns : pe_history_newest(history, &newest))
 		pe_history_write_view(history);
 }

@@ -2,7 +2,9 @@
  * history.h
  *		Older days of a table of snapshots, kept as changes: beside <table> there are
  *		<table>_changes, where a profile's row is stored once with the days it was
- *		valid, and <table>_history, a view that shows every day, in whichever form.
+ *		valid, and <table>_history, a view that shows every day, in whichever form. They
+ *		are found by these names, and where they or the table were renamed, by our books
+ *		and by what the view reads.
  *		What compaction does is in history_compact.c, who is asked is history.c.
  */
 #ifndef PE_HISTORY_H
@@ -27,7 +29,8 @@ typedef struct PeHistory
 /* Looks for what belongs to the table; raises where something else has these names and make is set. */
 extern PeHistory *pe_history_open(const PeSnapshotTable *table, bool make);
 
-/* The relation in which every loaded day of the table can be read: the view, or the table. */
+/* The relation in which every loaded day of the table can be read: the view, or the table. Raises when there
+ * are compacted days and no view. */
 extern const char *pe_history_relation(const PeSnapshotTable *table);
 
 /* The table that a view shows every day of, when it is one of ours; InvalidOid otherwise. */

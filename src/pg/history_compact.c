@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/history.h"
 #include "pg/load.h"
@@ -184,18 +185,20 @@ full_days(const PeHistory *history, DateADT limit)
 static void
 enter_day(const PeHistory *history, const Full *day)
 {
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, DATEOID, TEXTOID, INT8OID};
-	Datum values[] = {
-	    CStringGetTextDatum(history->table->schema),       CStringGetTextDatum(history->table->name),
-	    CStringGetTextDatum(get_rel_name(history->store)), DateADTGetDatum(day->date),
-	    CStringGetTextDatum(get_rel_name(day->partition)), Int64GetDatum(day->rows)};
+	Oid types[] = {REGCLASSOID, REGCLASSOID, DATEOID, INT8OID, TEXTOID, TEXTOID};
+	Datum values[] = {ObjectIdGetDatum(history->table->relid),
+	                  ObjectIdGetDatum(history->store),
+	                  DateADTGetDatum(day->date),
+	                  Int64GetDatum(day->rows),
+	                  CStringGetTextDatum(get_namespace_name(get_rel_namespace(day->partition))),
+	                  CStringGetTextDatum(get_rel_name(day->partition))};
 
 	pe_owner_execute(
-	    "INSERT INTO profenrich.snapshot_compacted (schema_name, table_name, store_name, snapshot_date,"
+	    "INSERT INTO profenrich.snapshot_compacted (into_table, store, snapshot_date,"
 	    " loaded_at, loaded_by, source, server, dataset, batch, mapping, rows, files, bytes, exported_at)"
-	    " SELECT $1, $2, $3, $4, loaded_at, loaded_by, source, server, dataset, batch, mapping, $6,"
+	    " SELECT $1, $2, $3, loaded_at, loaded_by, source, server, dataset, batch, mapping, $4,"
 	    " files, bytes, exported_at FROM profenrich.snapshot_load"
-	    " WHERE schema_name = $1 AND partition_name = $5 AND snapshot_date = $4",
+	    " WHERE schema_name = $5 AND partition_name = $6 AND snapshot_date = $3",
 	    6, types, values, NULL, false, 0);
 }
 
@@ -320,13 +323,16 @@ newest_day(const PeSnapshotTable *table)
 Datum
 pe_compact_history(PG_FUNCTION_ARGS)
 {
-	Interval *older_than = PG_GETARG_INTERVAL_P(1);
+	char *name = pe_text_argument(fcinfo, 0, "snapshot_table");
+	Interval *older_than;
 	PeSnapshotTable *table;
 	PeHistory *history;
 	List *days;
 	ListCell *cell;
 	PeRow row;
 
+	pe_need_argument(fcinfo, 1, "older_than");
+	older_than = PG_GETARG_INTERVAL_P(1);
 	load_check_session("compact_history()");
 	check_isolation();
 	check_interval("older_than", older_than);
@@ -334,7 +340,7 @@ pe_compact_history(PG_FUNCTION_ARGS)
 	SPI_connect();
 	/* Or forget() would not find what we have moved. */
 	pe_suppression_hold();
-	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	table = own_and_hold(name);
 	check_compactable(table);
 	history = pe_history_open(table, true);
 	days = full_days(history, days_back(newest_day(table), older_than));
@@ -370,8 +376,7 @@ pe_set_retention(PG_FUNCTION_ARGS)
 	PeSnapshotTable *table;
 
 	PreventCommandIfReadOnly("set_retention()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	if (!PG_ARGISNULL(1))
 		check_interval("keep", PG_GETARG_INTERVAL_P(1));
 	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -408,7 +413,7 @@ days_before(const PeSnapshotTable *table, DateADT limit)
 bool
 pe_history_first_kept(const PeSnapshotTable *table, DateADT newest, DateADT *first)
 {
-	PeSnapshotSettings settings = pe_snapshot_settings(table->schema, table->name);
+	PeSnapshotSettings settings = pe_snapshot_settings(table->relid);
 
 	if (settings.keep != NULL)
 		*first = days_back(newest, settings.keep);
@@ -439,6 +444,7 @@ drop_days(const PeSnapshotTable *table, List *days)
 Datum
 pe_apply_retention(PG_FUNCTION_ARGS)
 {
+	char *name = pe_text_argument(fcinfo, 0, "snapshot_table");
 	PeSnapshotTable *table;
 	List *days;
 	ListCell *cell;
@@ -447,7 +453,7 @@ pe_apply_retention(PG_FUNCTION_ARGS)
 	load_check_session("apply_retention()");
 	pe_rows_begin_single(fcinfo, &row);
 	SPI_connect();
-	table = own_and_hold(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	table = own_and_hold(name);
 	days = expired_days(table);
 	drop_days(table, days);
 	SPI_finish();

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/load.h"
@@ -312,10 +313,11 @@ PG_FUNCTION_INFO_V1(pe_unload_snapshot);
 Datum
 pe_unload_snapshot(PG_FUNCTION_ARGS)
 {
-	char *table = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *table = pe_text_argument(fcinfo, 0, "into_table");
 	DateADT date = PG_GETARG_DATEADT(1);
 	LoadTarget *target;
 
+	pe_need_argument(fcinfo, 1, "snapshot_date");
 	load_check_session("unload_snapshot()");
 	load_check_date(date);
 	SPI_connect();

@@ -203,7 +203,6 @@ create_parent(Publish *publish)
 	LoadTarget *target = publish->target;
 	StringInfoData sql;
 
-	pe_snapshot_settings_forget(target->schema, target->name);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE TABLE %s (%s pg_catalog.date NOT NULL", target->label, LOAD_DATE_COLUMN);
 	for (int i = 0; i < publish->plan->count; i++)
@@ -452,9 +451,9 @@ sweep_books(void)
 	    " WHERE n.nspname = s.schema_name AND c.relname = s.partition_name AND c.relispartition)",
 	    0, NULL, NULL, NULL, false, 0);
 	(void) pe_owner_execute("DELETE FROM profenrich.snapshot_compacted k WHERE NOT EXISTS"
-	                        " (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-	                        " WHERE n.nspname = k.schema_name AND c.relname = k.store_name)",
+	                        " (SELECT FROM pg_class c WHERE c.oid = k.store)",
 	                        0, NULL, NULL, NULL, false, 0);
+	pe_snapshot_settings_sweep();
 }
 
 static void

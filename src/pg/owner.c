@@ -84,6 +84,16 @@ owner_of_current_version(void)
 }
 
 int
+pe_server_names_only(void)
+{
+	int level = NewGUCNestLevel();
+
+	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+	                  0, false);
+	return level;
+}
+
+int
 pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values, const char *nulls,
                  bool read_only, long limit)
 {
@@ -93,9 +103,7 @@ pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *valu
 	int result;
 
 	/* An operator that the caller made must not be found before the server's own. */
-	guc_level = NewGUCNestLevel();
-	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-	                  0, false);
+	guc_level = pe_server_names_only();
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(owner_of_current_version(), context | SECURITY_LOCAL_USERID_CHANGE);
 	result = SPI_execute_with_args(sql, nargs, (Oid *) types, (Datum *) values, nulls, read_only, limit);

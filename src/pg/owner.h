@@ -24,6 +24,12 @@ extern char *pe_extension_version(void);
 extern int pe_owner_execute(const char *sql, int nargs, const Oid *types, const Datum *values,
                             const char *nulls, bool read_only, long limit);
 
+/*
+ * From here to AtEOXact_GUC(true, level), level being what it returns, the names in queries are the server's
+ * own, whatever the caller has made.
+ */
+extern int pe_server_names_only(void);
+
 /* Is the current user a member of role_name (superusers are of all)? False when there is no such role. */
 extern bool pe_is_member(const char *role_name);
 

@@ -3,12 +3,16 @@
  *		diff_snapshots, diff_snapshot_rows, identity_links, profile_history: profiles from
  *		day to day.
  *
- * Two rows of different days are the same profile when they share an identity and neither
- * shares one with another row. More than one before: they were merged; more than one
- * after: it was split. All of it is one query, run as the caller.
+ * Each day an identity belongs to one profile at most: to the one whose key it is, else to
+ * the only one that has it; to nobody when several share it, as a device. Profiles of two
+ * days are linked when the same identity belongs to both. Linked to each other alone they
+ * are the same profile. One linked to several before: they were merged; to several after:
+ * it was split. On a day with the same rows each is linked to itself alone. All of it is one
+ * query, run as the caller.
  */
 #include "postgres.h"
 
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
@@ -19,10 +23,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
+#include "pg/arguments.h"
 #include "pg/history.h"
 #include "pg/load.h"
 #include "pg/owner.h"
@@ -36,17 +43,6 @@ PG_FUNCTION_INFO_V1(pe_diff_snapshots);
 PG_FUNCTION_INFO_V1(pe_diff_snapshot_rows);
 PG_FUNCTION_INFO_V1(pe_identity_links);
 PG_FUNCTION_INFO_V1(pe_profile_history);
-
-/* From here on the names in our queries are the server's own, whatever the caller has made. */
-static int
-server_names_only(void)
-{
-	int level = NewGUCNestLevel();
-
-	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-	                  0, false);
-	return level;
-}
 
 /* Runs a query that the extension wrote, as the caller, into the result. */
 static void
@@ -68,6 +64,39 @@ return_query(FunctionCallInfo fcinfo, const char *sql, int nargs, Oid *types, Da
 
 /* ---- two days --------------------------------------------------------------------------- */
 
+/* The name of an operator as it is found under every search_path. */
+static char *
+qualified_operator(Oid operator)
+{
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+	                NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/*
+ * A condition: do the columns differ? IS DISTINCT FROM would look for an operator by its name, and types
+ * of other extensions have theirs elsewhere.
+ */
+static char *
+differs(const PeSnapshotColumn *column)
+{
+	const char *name = quote_identifier(column->name);
+	Oid equality = lookup_type_cache(column->type, TYPECACHE_EQ_OPR)->eq_opr;
+
+	if (!OidIsValid(equality))
+		return psprintf("(a.t).%s::text IS DISTINCT FROM (b.t).%s::text", name, name);
+	return psprintf("((a.t).%s %s (b.t).%s) IS NOT TRUE AND num_nulls((a.t).%s, (b.t).%s) < 2", name,
+	                qualified_operator(equality), name, name, name);
+}
+
 /* Names of the columns in which a and b differ, as SQL of a text[]. */
 static char *
 changed_columns(const PeSnapshotTable *table)
@@ -78,14 +107,11 @@ changed_columns(const PeSnapshotTable *table)
 	for (int i = 0; i < table->ncolumns; i++)
 	{
 		const PeSnapshotColumn *column = &table->columns[i];
-		const char *name = quote_identifier(column->name);
-		const char *as;
 
 		if (strcmp(column->name, LOAD_DATE_COLUMN) == 0)
 			continue;
-		as = OidIsValid(lookup_type_cache(column->type, TYPECACHE_EQ_OPR)->eq_opr) ? "" : "::text";
-		appendStringInfo(&sql, "%sCASE WHEN (a.t).%s%s IS DISTINCT FROM (b.t).%s%s THEN %s END",
-		                 sql.len > 0 ? ", " : "", name, as, name, as, quote_literal_cstr(column->name));
+		appendStringInfo(&sql, "%sCASE WHEN %s THEN %s END", sql.len > 0 ? ", " : "", differs(column),
+		                 quote_literal_cstr(column->name));
 	}
 	return psprintf("array_remove(ARRAY[%s]::text[], NULL)", sql.data);
 }
@@ -99,11 +125,22 @@ profiles_of_day(const PeSnapshotTable *table, const PeIdentitySql *identity, int
 	return psprintf("SELECT DISTINCT ON (key) t, key, identities"
 	                " FROM (SELECT (t.*)::%s AS t, %s AS key, %s AS identities"
 	                " FROM %s AS t WHERE t." LOAD_DATE_COLUMN " = $%d) AS day"
-	                " WHERE key IS NOT NULL ORDER BY key",
+	                " WHERE key IS NOT NULL ORDER BY key, identities",
 	                relation, identity->key, identity->identities, relation, parameter);
 }
 
-/* WITH a, b, links: the profiles of both days, and who shares how many identities with whom. */
+/* id, key: the profile that each identity belongs to, of profiles (key, identities) or of each day of them.
+ */
+static char *
+belongings(const char *profiles, const char *day)
+{
+	return psprintf("SELECT %s id, CASE WHEN bool_or(key = id) THEN id ELSE min(key COLLATE \"C\") END AS key"
+	                " FROM (SELECT %s key, unnest(identities) AS id FROM %s) AS has GROUP BY %s id"
+	                " HAVING bool_or(key = id) OR min(key COLLATE \"C\") = max(key COLLATE \"C\")",
+	                day, day, profiles, day);
+}
+
+/* WITH a, b, links: the profiles of both days, and how many identities that one has belong to which other. */
 static char *
 with_links(const PeSnapshotTable *table)
 {
@@ -111,12 +148,11 @@ with_links(const PeSnapshotTable *table)
 
 	return psprintf("WITH a AS MATERIALIZED (%s), b AS MATERIALIZED (%s),"
 	                " links AS MATERIALIZED (SELECT x.key AS before, y.key AS after, count(*) AS shared"
-	                " FROM (SELECT DISTINCT key, unnest(identities) AS id FROM a) AS x"
-	                " JOIN (SELECT DISTINCT key, unnest(identities) AS id FROM b) AS y"
-	                " ON x.id = y.id GROUP BY x.key, y.key),"
+	                " FROM (%s) AS x JOIN (%s) AS y USING (id) GROUP BY x.key, y.key),"
 	                " afters AS MATERIALIZED (SELECT before, count(*) AS n FROM links GROUP BY before),"
 	                " befores AS MATERIALIZED (SELECT after, count(*) AS n FROM links GROUP BY after)",
-	                profiles_of_day(table, &identity, 1), profiles_of_day(table, &identity, 2));
+	                profiles_of_day(table, &identity, 1), profiles_of_day(table, &identity, 2),
+	                belongings("a", ""), belongings("b", ""));
 }
 
 /* change, keys_before, keys_after, columns: unchanged ones as well, their columns being none. */
@@ -157,13 +193,16 @@ compare_days(FunctionCallInfo fcinfo, char *(*query)(const PeSnapshotTable *), c
 	PeSnapshotTable *table;
 	int guc_level;
 
+	pe_need_argument(fcinfo, 0, "snapshot_table");
+	pe_need_argument(fcinfo, 1, "before");
+	pe_need_argument(fcinfo, 2, "after");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	pe_push_snapshot_of_now();
 	for (int i = 0; i < 2; i++)
 		days[i] = loaded_day(table, PG_GETARG_DATEADT(1 + i));
-	guc_level = server_names_only();
+	guc_level = pe_server_names_only();
 	return_query(fcinfo, psprintf("%s %s", query(table), select), 2, types, days);
 	AtEOXact_GUC(true, guc_level);
 	PopActiveSnapshot();
@@ -257,13 +296,18 @@ history_query(const PeSnapshotTable *table, const PeIdentitySql *identity, Array
 {
 	return psprintf(
 	    "WITH days AS (SELECT d AS day, lag(d) OVER (ORDER BY d) AS before FROM unnest($1) AS d),"
-	    /* all rows of the profile */
-	    " found AS MATERIALIZED (SELECT t." LOAD_DATE_COLUMN " AS day, %s AS key, %s AS identities,"
-	    " to_jsonb(t.*) - '" LOAD_DATE_COLUMN "' AS profile FROM %s AS t WHERE %s),"
-	    /* and where each comes from: rows of the day before; parts: what these have become */
-	    " links AS (SELECT n.day, n.key, p.key AS before, p.profile,"
-	    " count(*) OVER (PARTITION BY n.day, p.key) AS parts FROM found n JOIN days ON days.day = n.day"
-	    " JOIN found p ON p.day = days.before AND p.identities && n.identities),"
+	    /* all rows of the profile, one for each key and day */
+	    " found AS MATERIALIZED (SELECT DISTINCT ON (day, key) day, key, identities, profile"
+	    " FROM (SELECT t." LOAD_DATE_COLUMN " AS day, %s AS key, %s AS identities,"
+	    " to_jsonb(t.*) - '" LOAD_DATE_COLUMN "' AS profile FROM %s AS t WHERE %s) AS rows"
+	    " ORDER BY day, key, identities),"
+	    " belongs AS MATERIALIZED (%s),"
+	    /* and where each comes from: profiles of the day before; parts: what these have become */
+	    " linked AS (SELECT DISTINCT n.day, n.key, p.day AS day_before, p.key AS before FROM belongs n"
+	    " JOIN days ON days.day = n.day JOIN belongs p ON p.day = days.before AND p.id = n.id),"
+	    " links AS (SELECT l.day, l.key, l.before, p.profile, count(*) OVER (PARTITION BY l.day, l.before) "
+	    "AS parts"
+	    " FROM linked l JOIN found p ON p.day = l.day_before AND p.key = l.before),"
 	    " origins AS (SELECT day, key, array_agg(before ORDER BY before) AS keys, max(parts) AS parts,"
 	    " (array_agg(profile ORDER BY before <> key, before))[1] AS profile FROM links GROUP BY day, key)"
 	    " SELECT n.day, n.key, CASE WHEN o.keys IS NULL THEN 'appeared' WHEN cardinality(o.keys) > 1 THEN "
@@ -273,7 +317,7 @@ history_query(const PeSnapshotTable *table, const PeIdentitySql *identity, Array
 	    " WHERE o.profile IS NOT NULL AND v.value IS DISTINCT FROM o.profile -> v.key ORDER BY 1), n.profile"
 	    " FROM found n LEFT JOIN origins o USING (day, key) ORDER BY 1, 2",
 	    identity->key, identity->identities, pe_history_relation(table),
-	    pe_snapshot_identity_filter(identity, identities));
+	    pe_snapshot_identity_filter(identity, identities), belongings("found", "day,"));
 }
 
 /* profile_history(snapshot_table, key) */
@@ -287,11 +331,13 @@ pe_profile_history(PG_FUNCTION_ARGS)
 	Datum values[1];
 	int guc_level;
 
+	pe_need_argument(fcinfo, 0, "snapshot_table");
+	pe_need_argument(fcinfo, 1, "key");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	pe_push_snapshot_of_now();
-	guc_level = server_names_only();
+	guc_level = pe_server_names_only();
 	identity = pe_snapshot_identity_sql(table);
 	identities = all_identities(table, &identity, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (identities != NULL)

@@ -14,12 +14,17 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/env.h"
+#include "pg/load.h"
+#include "pg/owner.h"
 #include "pg/snapshot_identity.h"
 #include "pg/snapshot_settings.h"
+#include "pg/source.h"
 #include "snapshot/xdm_path.h"
 
 PG_FUNCTION_INFO_V1(pe_set_identity);
@@ -46,7 +51,7 @@ namespace_of(const PeSnapshotColumn *column)
 static List *
 namespaces_of(const PeSnapshotTable *table)
 {
-	List *namespaces = pe_snapshot_settings(table->schema, table->name).namespaces;
+	List *namespaces = pe_snapshot_settings(table->relid).namespaces;
 
 	if (namespaces != NIL)
 		return namespaces;
@@ -79,11 +84,12 @@ pe_snapshot_has_identity(const PeSnapshotTable *table)
 	return namespaces_of(table) != NIL;
 }
 
-PeIdentitySql
-pe_snapshot_identity_sql(const PeSnapshotTable *table)
+/* The same, by these namespaces. */
+static PeIdentitySql
+identity_sql(const PeSnapshotTable *table, List *namespaces)
 {
 	StringInfoData all, key;
-	PeIdentitySql sql = {.namespaces = need_namespaces(table)};
+	PeIdentitySql sql = {.namespaces = namespaces};
 	ListCell *cell;
 
 	initStringInfo(&all);
@@ -111,6 +117,12 @@ pe_snapshot_identity_sql(const PeSnapshotTable *table)
 	sql.identities = psprintf("(%s)", all.data);
 	sql.key = psprintf("coalesce(%s)", key.data);
 	return sql;
+}
+
+PeIdentitySql
+pe_snapshot_identity_sql(const PeSnapshotTable *table)
+{
+	return identity_sql(table, need_namespaces(table));
 }
 
 /* The ids of those identities that are in the namespace, as the text of an array; NULL: none. */
@@ -159,6 +171,56 @@ pe_snapshot_identity_filter(const PeIdentitySql *sql, ArrayType *identities)
 	return condition.len > 0 ? psprintf("(%s)", condition.data) : "false";
 }
 
+/* The newest loaded day; false when there is none. */
+static bool
+newest_day(const PeSnapshotTable *table, DateADT *newest)
+{
+	ArrayType *days = DatumGetArrayTypeP(pe_snapshot_days(table));
+	const DateADT *dates = (const DateADT *) ARR_DATA_PTR(days);
+	int count = ArrayGetNItems(ARR_NDIM(days), ARR_DIMS(days));
+
+	for (int i = 0; i < count; i++)
+		if (i == 0 || dates[i] > *newest)
+			*newest = dates[i];
+	return count > 0;
+}
+
+/* Has a row of the day an id? */
+static bool
+is_used(const PeSnapshotTable *table, DateADT day, const char *ids)
+{
+	Oid types[] = {DATEOID};
+	Datum values[] = {DateADTGetDatum(day)};
+	bool isnull;
+
+	if (SPI_execute_with_args(psprintf("SELECT EXISTS (SELECT FROM %s AS t WHERE t." LOAD_DATE_COLUMN
+	                                   " = $1 AND cardinality(%s) > 0)",
+	                                   table->label, ids),
+	                          1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for ids in %s", table->label);
+	return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Raises where no column holds a namespace; one that nobody has an id in may be to come, or mistyped. */
+static void
+check_namespaces(const PeSnapshotTable *table, List *namespaces)
+{
+	int guc_level = pe_server_names_only();
+	PeIdentitySql sql = identity_sql(table, namespaces);
+	DateADT newest = 0;
+	bool any = newest_day(table, &newest);
+	ListCell *code, *ids;
+
+	forboth(code, sql.namespaces, ids, sql.ids)
+	{
+		if (any && !is_used(table, newest, lfirst(ids)))
+			ereport(WARNING, (errmsg("no profile of %s has an id of the namespace \"%s\" on %s", table->label,
+			                         (char *) lfirst(code), load_date_text(newest)),
+			                  errhint("Where it is mistyped, call set_identity() again.")));
+	}
+	AtEOXact_GUC(true, guc_level);
+}
+
 /* set_identity(snapshot_table, namespaces): NULL, those that have columns. */
 Datum
 pe_set_identity(PG_FUNCTION_ARGS)
@@ -167,16 +229,16 @@ pe_set_identity(PG_FUNCTION_ARGS)
 	PeSnapshotTable *table;
 
 	PreventCommandIfReadOnly("set_identity()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("snapshot_table must not be NULL")));
+	pe_need_argument(fcinfo, 0, "snapshot_table");
 	if (!none && (ARR_NDIM(PG_GETARG_ARRAYTYPE_P(1)) != 1 || array_contains_nulls(PG_GETARG_ARRAYTYPE_P(1))))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("namespaces must be a list of the codes of namespaces, the preferred first"),
 		                errhint("Such as '{CRMID,ECID}'.")));
 	table = pe_snapshot_table_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
+	if (!none)
+		check_namespaces(table, pe_texts_of(PG_GETARG_DATUM(1)));
 	pe_snapshot_setting_put(table->relid, "namespaces", TEXTARRAYOID, none ? 0 : PG_GETARG_DATUM(1), none);
-	(void) pe_snapshot_identity_sql(table);
 	SPI_finish();
 	pe_audit("set_identity", table->label, NULL);
 	PG_RETURN_VOID();

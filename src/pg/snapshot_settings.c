@@ -6,11 +6,10 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 
+#include "pg/arguments.h"
 #include "pg/owner.h"
 #include "pg/snapshot_settings.h"
 
@@ -24,33 +23,17 @@ column_of(int number, int typlen)
 	return isnull ? (Datum) 0 : datumCopy(value, false, typlen);
 }
 
-static List *
-texts_of(Datum array)
-{
-	List *texts = NIL;
-	Datum *items;
-	bool *nulls;
-	int count = 0;
-
-	if (array != 0)
-		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &items, &nulls,
-		                  &count);
-	for (int i = 0; i < count; i++)
-		texts = lappend(texts, TextDatumGetCString(items[i]));
-	return texts;
-}
-
 PeSnapshotSettings
-pe_snapshot_settings(const char *schema, const char *name)
+pe_snapshot_settings(Oid relid)
 {
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(name)};
+	Oid types[] = {REGCLASSOID};
+	Datum values[] = {ObjectIdGetDatum(relid)};
 	MemoryContext caller = CurrentMemoryContext;
 	PeSnapshotSettings settings = {NULL};
 
 	pe_owner_execute("SELECT validation, keep, namespaces FROM profenrich.snapshot_setting"
-	                 " WHERE schema_name = $1 AND table_name = $2",
-	                 2, types, values, NULL, true, 1);
+	                 " WHERE snapshot_table = $1",
+	                 1, types, values, NULL, true, 1);
 	MemoryContextSwitchTo(caller);
 	if (SPI_processed == 1)
 	{
@@ -58,7 +41,7 @@ pe_snapshot_settings(const char *schema, const char *name)
 
 		settings.validation = validation != 0 ? DatumGetJsonbP(validation) : NULL;
 		settings.keep = DatumGetIntervalP(column_of(2, sizeof(Interval)));
-		settings.namespaces = texts_of(column_of(3, -1));
+		settings.namespaces = pe_texts_of(column_of(3, -1));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return settings;
@@ -67,24 +50,20 @@ pe_snapshot_settings(const char *schema, const char *name)
 void
 pe_snapshot_setting_put(Oid relid, const char *column, Oid type, Datum value, bool isnull)
 {
-	Oid types[] = {TEXTOID, TEXTOID, type};
-	Datum values[] = {CStringGetTextDatum(get_namespace_name(get_rel_namespace(relid))),
-	                  CStringGetTextDatum(get_rel_name(relid)), value};
-	char nulls[] = {' ', ' ', isnull ? 'n' : ' ', '\0'};
+	Oid types[] = {REGCLASSOID, type};
+	Datum values[] = {ObjectIdGetDatum(relid), value};
+	char nulls[] = {' ', isnull ? 'n' : ' ', '\0'};
 
-	pe_owner_execute(psprintf("INSERT INTO profenrich.snapshot_setting (schema_name, table_name, %s)"
-	                          " VALUES ($1, $2, $3) ON CONFLICT (schema_name, table_name)"
-	                          " DO UPDATE SET %s = excluded.%s",
+	pe_owner_execute(psprintf("INSERT INTO profenrich.snapshot_setting (snapshot_table, %s)"
+	                          " VALUES ($1, $2) ON CONFLICT (snapshot_table) DO UPDATE SET %s = excluded.%s",
 	                          column, column, column),
-	                 3, types, values, nulls, false, 0);
+	                 2, types, values, nulls, false, 0);
 }
 
 void
-pe_snapshot_settings_forget(const char *schema, const char *name)
+pe_snapshot_settings_sweep(void)
 {
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(schema), CStringGetTextDatum(name)};
-
-	pe_owner_execute("DELETE FROM profenrich.snapshot_setting WHERE schema_name = $1 AND table_name = $2", 2,
-	                 types, values, NULL, false, 0);
+	pe_owner_execute("DELETE FROM profenrich.snapshot_setting s"
+	                 " WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.snapshot_table)",
+	                 0, NULL, NULL, NULL, false, 0);
 }

@@ -1,7 +1,7 @@
 /*
  * snapshot_settings.h
  *		What the owner of a table of snapshots has asked for: validation, retention, whose
- *		ids tell profiles apart. Kept by the table's name, so that a restore finds it.
+ *		ids tell profiles apart. They are the table's, whatever its name, and go with it.
  */
 #ifndef PE_SNAPSHOT_SETTINGS_H
 #define PE_SNAPSHOT_SETTINGS_H
@@ -22,12 +22,12 @@ typedef struct PeSnapshotSettings
 } PeSnapshotSettings;
 
 /* Of a table, all NULL where nothing was set. In the current context; SPI must be connected. */
-extern PeSnapshotSettings pe_snapshot_settings(const char *schema, const char *name);
+extern PeSnapshotSettings pe_snapshot_settings(Oid relid);
 
 /* Sets one column of snapshot_setting. SPI must be connected, and the caller own the table. */
 extern void pe_snapshot_setting_put(Oid relid, const char *column, Oid type, Datum value, bool isnull);
 
-/* A table made under the name of one that was dropped begins without its settings. */
-extern void pe_snapshot_settings_forget(const char *schema, const char *name);
+/* Those of tables that were dropped go. SPI must be connected. */
+extern void pe_snapshot_settings_sweep(void);
 
 #endif /* PE_SNAPSHOT_SETTINGS_H */

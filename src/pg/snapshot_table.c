@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -18,6 +20,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/varlena.h"
@@ -313,36 +316,38 @@ identity_path(const char *namespace_code, const char *end)
 
 /*
  * The ids in a list of identities, or in a map of namespace to list, whose keys match without
- * case. By jsonpath and through a text, not by functions that return sets: run for each
+ * case. By jsonpath and through a record, not by functions that return sets: run for each
  * row of a table, those keep some memory of each call until the query's end. Only texts are
- * ids, and the form of a list of these is that of an array but for the brackets.
+ * ids. Of the server's own types the smallest that has a text[] makes one of a jsonb list, every
+ * character as it is.
  */
 #define IDS "[*].id ? (@.type() == \"string\")"
 
 static char *
 ids_at(const char *json, const char *path)
 {
-	return psprintf("('{' || btrim(jsonb_path_query_array(%s, %s, '{}', true)::text, '[]') || '}')::text[]",
+	return psprintf("(jsonb_populate_record(NULL::pg_db_role_setting, jsonb_build_object('setconfig',"
+	                " jsonb_path_query_array(%s, %s, '{}', true)))).setconfig",
 	                json, quote_literal_cstr(path));
 }
 
-/* $.keyvalue() ? (@.key like_regex "^crmid$" flag "i").value[*].id; a namespace has no special characters but
- * dots. */
+/* $.keyvalue() ? (@.key like_regex "^crmid$" flag "i").value[*].id; all but letters and digits is escaped. */
 static char *
 path_into_map(const char *namespace_code)
 {
-	StringInfoData path;
+	StringInfoData regex, path;
 
+	initStringInfo(&regex);
 	initStringInfo(&path);
-	appendStringInfoString(&path, "$.keyvalue() ? (@.key like_regex \"^");
 	for (const char *at = namespace_code; *at != '\0'; at++)
 	{
-		if (*at == '.')
-			appendStringInfoString(&path, "[.]");
-		else
-			appendStringInfoChar(&path, *at);
+		if (ispunct((unsigned char) *at) && !IS_HIGHBIT_SET(*at))
+			appendStringInfoChar(&regex, '\\');
+		appendStringInfoChar(&regex, *at);
 	}
-	appendStringInfoString(&path, "$\" flag \"i\").value" IDS);
+	appendStringInfoString(&path, "$.keyvalue() ? (@.key like_regex ");
+	escape_json(&path, psprintf("^%s$", regex.data));
+	appendStringInfoString(&path, " flag \"i\").value" IDS);
 	return path.data;
 }
 

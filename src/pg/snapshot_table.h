@@ -50,8 +50,7 @@ typedef struct PeSnapshotDay
 	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"                            \
 	" JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"                                       \
 	" UNION ALL SELECT k.snapshot_date, k.rows, k.exported_at, k.mapping, true"                              \
-	" FROM profenrich.snapshot_compacted k JOIN pg_namespace n ON n.nspname = k.schema_name"                 \
-	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.table_name WHERE c.oid = $1) AS d"
+	" FROM profenrich.snapshot_compacted k JOIN pg_class c ON c.oid = k.store WHERE k.into_table = $1) AS d"
 
 /* In the current context, from the catalogs. */
 extern PeSnapshotTable *pe_snapshot_table_load(Oid relid);

@@ -73,7 +73,7 @@ pe_validate_snapshot(PG_FUNCTION_ARGS)
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
 	pe_push_snapshot_of_now();
-	settings = pe_snapshot_settings(table->schema, table->name);
+	settings = pe_snapshot_settings(table->relid);
 	if (settings.validation != NULL)
 		pe_validate_options_set(&options, settings.validation);
 	if (!PG_ARGISNULL(2))
@@ -254,7 +254,7 @@ pe_validation_gate(const LoadTarget *target, const char *aside, const LoadOrigin
 
 	if (!OidIsValid(target->relid) || pe_snapshot_gate == PE_GATE_OFF)
 		return;
-	settings = pe_snapshot_settings(target->schema, target->name);
+	settings = pe_snapshot_settings(target->relid);
 	if (settings.validation == NULL)
 		return;
 	pe_progress_publish("validating", (uint64) origin->rows, (uint64) origin->rows);

@@ -185,11 +185,16 @@ is(sql($state), $before, 'and nothing has changed');
 
 # --- dumped and restored ---
 
+# One table has got another name, one is gone.
+sql(load_sql($_, "$files/$_.json", ", columns => '$columns'") =~ s/'profiles'/'first'/r . load_sql($_, "$files/$_.json", ", columns => '$columns'") =~ s/'profiles'/'gone'/r) for 1 .. 4;
+sql("SELECT set_identity('first', '{ECID}'), set_retention('first', '9 days'), set_retention('gone', '9 days'); SELECT compact_history('first', '1 day'); ALTER TABLE first RENAME TO second; DROP TABLE gone CASCADE");
 my %kept = (
+	'the renamed'  => "SELECT md5(string_agg(h::text, ';' ORDER BY h::text)) || count(*) FROM profile_history('second', 'ECID:E-7') h",
+	'its days'     => "SELECT string_agg(snapshot_date || compacted::text || partition, ',' ORDER BY snapshot_date) FROM snapshots WHERE into_table = 'second'::regclass",
 	'every row'   => 'SELECT count(*), md5(string_agg(h::text, \';\' ORDER BY h::text)) FROM profiles_history h',
 	'the store'   => 'SELECT count(*), md5(string_agg(h::text, \';\' ORDER BY h::text)) FROM profiles_changes h',
 	'the days'    => "SELECT string_agg(snapshot_date || compacted::text || rows, ',' ORDER BY snapshot_date) FROM snapshots WHERE into_table = 'profiles'::regclass",
-	'settings'    => "SELECT string_agg(s::text, ';' ORDER BY s::text) FROM profenrich.snapshot_setting s",
+	'settings'    => "SELECT string_agg(s::text, ';' ORDER BY s::text) FROM profenrich.snapshot_setting s JOIN pg_class c ON c.oid = s.snapshot_table",
 	'verdicts'    => "SELECT string_agg(snapshot_date || outcome, ',' ORDER BY at) FROM snapshot_validations",
 	'a profile'   => "SELECT md5(string_agg(h::text, ';' ORDER BY h::text)) FROM profile_history('profiles', 'ECID:E-7') h",
 	'a comparison' => "SELECT string_agg(d::text, ';' ORDER BY d::text) FROM diff_snapshots('profiles', '2026-11-11', '2026-11-16') d",
@@ -201,7 +206,10 @@ $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restored');
 is(sql($kept{$_}, 'restored'), $there{$_}, "$_: the same") for sort keys %kept;
+like($there{'settings'}, qr/second/, 'those of the renamed table');
+is(sql('SELECT count(*) FROM profenrich.snapshot_setting', 'restored'), '2', 'none of the table that is gone');
 like($there{'verdicts'}, qr/2026-11-17refused/, 'with the day that was refused');
+sql('DROP TABLE second, first_changes CASCADE');
 # What comes next goes on from there.
 my $next = day_file(18, name => 'next');
 sql(load_sql(17, $next) . "SELECT compact_history('profiles', '1 day')", 'restored');

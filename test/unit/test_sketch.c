@@ -173,6 +173,26 @@ numbers(int n, int shape)
 	free(all);
 }
 
+/* A mean that is a billion deviations large, of numbers that doubles hold exactly. */
+static void
+large_mean(void)
+{
+	enum
+	{
+		N = 100000
+	};
+	pe_env env = tap_env(&memory);
+	pe_quantiles *q;
+	double truth = sqrt((N / 1000.0) * (1000.0 * 1000.0 - 1) * 1000.0 / 12 / (N - 1)) / 1024;
+
+	pe_quantiles_open(&env, &q, &err);
+	for (int i = 0; i < N; i++)
+		pe_quantiles_offer(q, 1e9 + i % 1000 / 1024.0, &err);
+	IS_NEAR(pe_quantiles_mean(q) - 1e9, 999 / 2.0 / 1024, 2e-7, "a large mean");
+	IS_NEAR(pe_quantiles_deviation(q) / truth, 1, 1e-13, "and the small deviation from it");
+	pe_quantiles_free(q);
+}
+
 static void
 nothing(void)
 {
@@ -241,6 +261,7 @@ failing_memory(void)
 int
 main(void)
 {
+	large_mean();
 	nothing();
 	few_values();
 	many_values(10000);

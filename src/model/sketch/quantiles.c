@@ -33,6 +33,7 @@ struct pe_quantiles
 	uint64_t coins;
 	int64_t count;
 	double mean;
+	double rest;    /* what the mean is above mean: too little for its digits */
 	double squares; /* sum of squared differences from the mean */
 	double least;
 	double most;
@@ -148,11 +149,27 @@ make_room(pe_quantiles *q, pe_error *err)
 	return status;
 }
 
+/*
+ * Welford's way. The mean moves by less and less, down to the last digit of a mean that is large to its
+ * deviation: what each addition rounds off (Knuth) is kept.
+ */
+static void
+add_to_moments(pe_quantiles *q, double number)
+{
+	double difference = number - q->mean - q->rest;
+	double step = difference / (double) q->count;
+	double sum = q->mean + step;
+	double added = sum - q->mean;
+
+	q->rest += (q->mean - (sum - added)) + (step - added);
+	q->mean = sum;
+	q->squares += difference * (number - q->mean - q->rest);
+}
+
 pe_status
 pe_quantiles_offer(pe_quantiles *q, double number, pe_error *err)
 {
 	level *lowest = &q->levels[0];
-	double difference = number - q->mean;
 	pe_status status = PE_OK;
 
 	if (lowest->count >= lowest->room)
@@ -167,8 +184,7 @@ pe_quantiles_offer(pe_quantiles *q, double number, pe_error *err)
 	if (q->count == 0 || number > q->most)
 		q->most = number;
 	q->count++;
-	q->mean += difference / (double) q->count;
-	q->squares += difference * (number - q->mean);
+	add_to_moments(q, number);
 	return PE_OK;
 }
 
