@@ -84,7 +84,7 @@ pe_snapshot_has_identity(const PeSnapshotTable *table)
 	return namespaces_of(table) != NIL;
 }
 
-/* The same, by these namespaces. */
+/* pe_snapshot_identity_sql() by these namespaces. */
 static PeIdentitySql
 identity_sql(const PeSnapshotTable *table, List *namespaces)
 {
