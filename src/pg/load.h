@@ -318,9 +318,12 @@ extern bool load_previous_mapping(Oid parent, Datum *mapping);
 
 /* ---- load.c ---- */
 
-/* Everything between the list of files and the published partition; fills rows, files and bytes of origin. */
+/*
+ * Everything between the list of files and the published partition; fills rows, files and bytes of origin.
+ * incremental: the files have only what has changed since the day before (load_incremental.h).
+ */
 extern void load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
-                       LoadOrigin *origin);
+                       bool incremental, LoadOrigin *origin);
 /* What of the files goes into which column; label names the table in errors. */
 extern LoadPlan *load_plan_files(const char *label, List *files, const LoadExisting *existing, int nexisting,
                                  const LoadMapping *mapping);

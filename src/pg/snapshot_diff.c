@@ -37,17 +37,6 @@ PG_FUNCTION_INFO_V1(pe_diff_snapshot_rows);
 PG_FUNCTION_INFO_V1(pe_identity_links);
 PG_FUNCTION_INFO_V1(pe_profile_history);
 
-/* From here on the names in our queries are the server's own, whatever the caller has made. */
-static int
-server_names_only(void)
-{
-	int level = NewGUCNestLevel();
-
-	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-	                  0, false);
-	return level;
-}
-
 /* Runs a query that the extension wrote, as the caller, into the result. */
 static void
 return_query(FunctionCallInfo fcinfo, const char *sql, int nargs, Oid *types, Datum *values)
@@ -163,7 +152,7 @@ compare_days(FunctionCallInfo fcinfo, char *(*query)(const PeSnapshotTable *), c
 	pe_push_snapshot_of_now();
 	for (int i = 0; i < 2; i++)
 		days[i] = loaded_day(table, PG_GETARG_DATEADT(1 + i));
-	guc_level = server_names_only();
+	guc_level = pe_server_names_only();
 	return_query(fcinfo, psprintf("%s %s", query(table), select), 2, types, days);
 	AtEOXact_GUC(true, guc_level);
 	PopActiveSnapshot();
@@ -291,7 +280,7 @@ pe_profile_history(PG_FUNCTION_ARGS)
 	SPI_connect();
 	table = pe_snapshot_table_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	pe_push_snapshot_of_now();
-	guc_level = server_names_only();
+	guc_level = pe_server_names_only();
 	identity = pe_snapshot_identity_sql(table);
 	identities = all_identities(table, &identity, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (identities != NULL)
