@@ -298,7 +298,7 @@ text_argument(FunctionCallInfo fcinfo, int i, const char *name)
 PG_FUNCTION_INFO_V1(pe_load_snapshot_file);
 
 /*
- * load_snapshot_file(path, into_table, columns, snapshot_date, format, incremental)
+ * load_snapshot_file(path, into_table, columns, snapshot_date, format, incremental, csv)
  *		-> (snapshot_date, rows, files, bytes)
  */
 Datum
@@ -306,7 +306,9 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 {
 	LoadOrigin origin = {.function = "load_snapshot_file"};
 	char *into_table;
+	const LoadCsv *csv;
 	LoadFormat format;
+	List *files;
 	DateADT date;
 
 	load_check_session("load_snapshot_file()");
@@ -322,11 +324,13 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 	date = PG_GETARG_DATEADT(3);
 	load_check_date(date);
 	format = PG_ARGISNULL(4) ? LOAD_AUTO : load_format_by_name(text_argument(fcinfo, 4, "format"));
+	csv = PG_ARGISNULL(6) ? NULL : load_csv_options(PG_GETARG_DATUM(6), &format);
 
 	/* What the load allocates belongs to SPI's context, and goes with it. */
 	SPI_connect();
-	load_files(load_list_files(origin.source, format), into_table,
-	           PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), !PG_ARGISNULL(2), date,
+	files = load_list_files(origin.source, format);
+	load_set_csv(files, csv);
+	load_files(files, into_table, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), !PG_ARGISNULL(2), date,
 	           !PG_ARGISNULL(5) && PG_GETARG_BOOL(5), &origin);
 	SPI_finish();
 	return load_result(fcinfo, date, &origin);

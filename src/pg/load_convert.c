@@ -144,10 +144,16 @@ load_rethrow(MemoryContext context, const char *label)
 	load_position.named = true;
 	if (position.column != NULL)
 		raise_mismatch(position.column, error->sqlerrcode);
-	ereport(ERROR, (errcode(error->sqlerrcode),
-	                errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
-	                       line_complaint(error->sqlerrcode)),
-	                errdetail("Nothing was loaded.")));
+	ereport(ERROR,
+	        (errcode(error->sqlerrcode),
+	         position.row > 0
+	             ? errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
+	                      line_complaint(error->sqlerrcode))
+	             : errmsg("file \"%s\", header, %s", position.file, line_complaint(error->sqlerrcode)),
+	         errdetail("Nothing was loaded."),
+	         error->sqlerrcode == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE && strcmp(position.unit, "row") == 0
+	             ? errhint("If it is CSV in another encoding, name that: csv => '{\"encoding\": \"...\"}'.")
+	             : 0));
 	pg_unreachable();
 }
 

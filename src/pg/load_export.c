@@ -29,6 +29,7 @@ typedef struct Export
 	Datum columns;
 	bool has_columns;
 	LoadFormat format;
+	const LoadCsv *csv; /* NULL: as is usual */
 	ExportManifestRule rule;
 	bool incremental;
 	DateADT date;
@@ -160,6 +161,7 @@ load_run(const Export *export, const ExportRun *run, LoadOrigin *total)
 
 	origin.source = psprintf("%s/%s", export->server->url, run->folder);
 	load_set_format(run->files, export->format);
+	load_set_csv(run->files, export->csv);
 	load_files(run->files, export->into_table, export->columns, export->has_columns, export->date,
 	           export->incremental, &origin);
 	total->rows = origin.rows;
@@ -206,7 +208,7 @@ text_argument(FunctionCallInfo fcinfo, int i, const char *name)
 PG_FUNCTION_INFO_V1(pe_load_export);
 
 /*
- * load_export(server, path, into_table, columns, snapshot_date, format, manifest, incremental)
+ * load_export(server, path, into_table, columns, snapshot_date, format, manifest, incremental, csv)
  *		-> (snapshot_date, rows, files, bytes)
  */
 Datum
@@ -228,6 +230,8 @@ pe_load_export(PG_FUNCTION_ARGS)
 	load_check_session("load_export()");
 	if (!PG_ARGISNULL(4))
 		load_check_date(wanted);
+	if (!PG_ARGISNULL(8))
+		export.csv = load_csv_options(PG_GETARG_DATUM(8), &export.format);
 	SPI_connect();
 	/* What is wrong with the table is said before anything is downloaded. */
 	pe_progress_begin(PE_PROGRESS_LOAD, load_target_open(export.into_table, 0)->name);

@@ -187,6 +187,11 @@ is(plans('2026-11-23'), '1=gold 2=gold 3=basic 4=basic', 'as it was');
 is(sql("$increments)"), '2026-11-25|5|1', 'the newest day goes on from the one before');
 is(sql("SELECT count(DISTINCT identity_crmid), count(*) FROM people_latest"), '5|5', 'nobody is there twice');
 
+write_file("$exports/audience/members_20261122.csv", "crm;plan\n1;gold\n2;basic\n") if make_path("$exports/audience");
+like(failure("SELECT load_export('s3', 'audience', 'members', snapshot_date => '2026-11-22')"), qr/no comma in the header/, 's3: a CSV file with another delimiter');
+is(sql("SELECT rows FROM load_export('s3', 'audience', 'members', snapshot_date => '2026-11-22', csv => '{\"delimiter\": \";\"}')"), '2', 's3: which is named');
+is(sql("SELECT string_agg(plan, ' ' ORDER BY crm) FROM members"), 'gold basic', 's3: and is read by it');
+
 # --- Azure Blob storage ---
 
 sub sas { return $platform->control('GET', "/sas?seconds=$_[0]") }
