@@ -239,6 +239,7 @@ export_run_files(ExportServer *server, ExportRun *run, ExportManifestRule rule)
 	{
 		read_manifest(server, entry, &manifest);
 		load_check_manifest(&manifest, entry->part.name, length_of_entry, &run->list);
+		run->complete = true;
 	}
 	run->parts = palloc(sizeof(pe_part) * Max(run->list.count, 1));
 	for (int i = 0; i < run->list.count; i++)

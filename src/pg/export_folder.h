@@ -30,6 +30,7 @@ typedef struct ExportRun
 	TimestampTz time;   /* then */
 	DateADT date;
 	bool listed;
+	bool complete;      /* a manifest says so */
 	pe_entry_list list; /* in the server's memory, as what parts point to */
 	int count;
 	pe_part *parts;

@@ -192,6 +192,33 @@ like(failure("SELECT load_export('s3', 'audience', 'members', snapshot_date => '
 is(sql("SELECT rows FROM load_export('s3', 'audience', 'members', snapshot_date => '2026-11-22', csv => '{\"delimiter\": \";\"}')"), '2', 's3: which is named');
 is(sql("SELECT string_agg(plan, ' ' ORDER BY crm) FROM members"), 'gold basic', 's3: and is read by it');
 
+# --- events ---
+
+sub events
+{
+	my ($time, $manifest, @ids) = @_;
+	my $folder = "$exports/events/9c2d/exportTime=$time";
+	make_path($folder);
+	write_file("$folder/part-00000.json", join '', map { qq({"_id":"$_","timestamp":"2026-11-22T00:00:00Z","identityMap":{"CRMID":[{"id":"C-$_"}]}}\n) } @ids);
+	write_file("$folder/manifest.json", JSON::PP->new->encode({ exportResults => [ { name => 'part-00000.json', size => -s "$folder/part-00000.json" } ] })) if $manifest;
+	return;
+}
+
+events('202611220300', 0, 1, 2);
+events('202611220600', 1, 3);
+my $load_events = "SELECT batches, rows, files FROM load_events('s3', 'web_events', 'events/9c2d'";
+is(sql("$load_events)"), '2|3|2', 'events: the runs of their export');
+is(sql("$load_events)"), '0|0|0', 'events: each once');
+events('202611220900', 0, 4, 5);
+($out, $err) = session("$load_events)");
+like("$out $err", qr/^0\|0\|0 .*"events\/9c2d\/exportTime=202611220900" is left for later/, 'events: a run that may be under way');
+events('20261123030000', 1, 6);
+is(sql("$load_events)"), '2|3|2', 'events: it is taken when another has begun');
+is(sql("SELECT string_agg(id || ':' || profile_namespace || '.' || profile_key, ' ' ORDER BY id) FROM web_events"), join(' ', map { "$_:CRMID.C-$_" } 1 .. 6), 'events: under the keys of their profiles');
+is(sql("SELECT batch, server, dataset, created_at, rows FROM event_batches ORDER BY created_at DESC LIMIT 1"), 'events/9c2d/exportTime=20261123030000|s3|events/9c2d|2026-11-23 03:00:00+00|1', 'events: written down');
+is(sql("SELECT batches, rows FROM load_events('s3', 'recent_events', 'events/9c2d', since => '2026-11-22 09:00+00')"), '2|3', 'events: since a time');
+like(failure("SELECT load_events('s3', 'web_events', 'audience')"), qr/"audience" has no run of an export/, 'events: a folder without runs');
+
 # --- Azure Blob storage ---
 
 sub sas { return $platform->control('GET', "/sas?seconds=$_[0]") }
