@@ -110,6 +110,7 @@ refuse_unknown(const LoadTarget *target, const char *aside, const PeIdentitySql 
 	                errhint("Name more namespaces with set_identity(), the preferred first.")));
 }
 
+/* What identities a row of the day before has is costly to tell, and told once. */
 static char *
 carry_over_query(const LoadTarget *target, const char *aside, const char *day, const PeIdentitySql *before,
                  const PeIdentitySql *now)
@@ -129,15 +130,15 @@ carry_over_query(const LoadTarget *target, const char *aside, const char *day, c
 		appendStringInfo(&values, ", t.%s", name);
 		appendStringInfo(&aliases, ", c%d", i);
 	}
-	return psprintf("WITH changed AS MATERIALIZED (SELECT DISTINCT unnest(%s) AS id FROM %s AS t),"
-	                " gone AS MATERIALIZED (SELECT DISTINCT key FROM (SELECT %s AS key, unnest(%s) AS id "
-	                "FROM %s) AS before"
-	                " JOIN changed USING (id))"
-	                " INSERT INTO %s (" LOAD_DATE_COLUMN "%s) SELECT DATE '%s'%s"
-	                " FROM (SELECT %s%s FROM %s) AS before(key%s)"
-	                " WHERE NOT EXISTS (SELECT FROM gone WHERE gone.key = before.key)",
-	                now->identities, aside, before->key, before->identities, day, aside, names.data,
-	                load_date_text(target->date), aliases.data, before->key, values.data, day, aliases.data);
+	return psprintf(
+	    "WITH changed AS MATERIALIZED (SELECT DISTINCT unnest(%s) AS id FROM %s AS t),"
+	    " before(ids%s) AS MATERIALIZED (SELECT %s%s FROM %s),"
+	    " gone AS MATERIALIZED (SELECT DISTINCT ids FROM (SELECT ids, unnest(ids) AS id FROM before) AS one"
+	    " JOIN changed USING (id))"
+	    " INSERT INTO %s (" LOAD_DATE_COLUMN "%s) SELECT DATE '%s'%s FROM before"
+	    " WHERE NOT EXISTS (SELECT FROM gone WHERE gone.ids = before.ids)",
+	    now->identities, aside, aliases.data, before->identities, values.data, day, aside, names.data,
+	    load_date_text(target->date), aliases.data);
 }
 
 /* A row's error would show it. */
