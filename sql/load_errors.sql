@@ -6,13 +6,13 @@ SET profenrich_test.data = :'data';
 SET search_path = public, profenrich;
 SET timezone = 'UTC';
 SET datestyle = ISO, YMD;
-CREATE FUNCTION outcome(name text, columns jsonb = NULL, date date = '2026-11-23', format text = 'auto') RETURNS TABLE (outcome text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION outcome(name text, columns jsonb = NULL, date date = '2026-11-23', format text = 'auto', csv jsonb = NULL) RETURNS TABLE (outcome text) LANGUAGE plpgsql AS $$
 DECLARE
 	message text; detail text; hint text; state text; context text;
 	data text := current_setting('profenrich_test.data') || '/load/';
 	loaded bigint;
 BEGIN
-	SELECT rows INTO loaded FROM load_snapshot_file(CASE WHEN name LIKE '/%' THEN name ELSE data || name END, 'target', columns, date, format);
+	SELECT rows INTO loaded FROM load_snapshot_file(CASE WHEN name LIKE '/%' THEN name ELSE data || name END, 'target', columns, date, format, csv => csv);
 	RETURN QUERY VALUES (loaded || ' rows');
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
@@ -41,6 +41,24 @@ SELECT outcome('empty.gz');
 SELECT outcome('pretty.json');
 SELECT outcome('not_utf8.csv');
 SELECT outcome('day1.json', format => 'csv');
+-- Written otherwise than we read.
+CREATE FUNCTION written(name text, content bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	lo oid := lo_from_bytea(0, content);
+BEGIN
+	PERFORM lo_export(lo, current_setting('profenrich_test.data') || '/load/' || name), lo_unlink(lo);
+	RETURN name;
+END $$;
+SELECT outcome(written('other.csv', E'a;b\n1;2'));
+SELECT outcome(written('other.csv', E'a\tb\n1\t2'));
+SELECT outcome(written('other.csv', E'a|b\n1|2'));
+SELECT outcome(written('other.csv', '\xff2c'::bytea));
+SELECT outcome(written('other.csv', '\xfffe61002c'::bytea));
+SELECT outcome(written('other.csv', ('id,n' || repeat(E'\n1,x', 50000))::bytea || E'\n\\377,y'::bytea));
+SELECT outcome(written('other.csv', E'a,b\n1,2'), csv => csv) FROM unnest(ARRAY['[]', '{"delimeter": ";"}', '{"delimiter": ";;"}', '{"quote": "\n"}', '{"escape": 1}',
+	'{"delimiter": "\""}', '{"null": "a,b"}', '{"encoding": "UTF-99"}', '{"encoding": "UTF-16BE"}']::jsonb[]) csv;
+SELECT outcome('day1.json', format => 'ndjson', csv => '{}');
+DROP FUNCTION written;
 SELECT outcome('day1.csv', format => 'ndjson');
 SELECT outcome('day1.csv', format => 'parquet');
 SELECT outcome('garbage.parquet');

@@ -86,6 +86,34 @@ SELECT rows FROM load_snapshot_file(file('bom.csv'), 'c3');
 SELECT id, n FROM c3;
 DROP TABLE c, c2, c3 CASCADE;
 
+-- CSV as file destinations write it.
+CREATE FUNCTION written(name text, content bytea) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	lo oid := lo_from_bytea(0, content);
+BEGIN
+	PERFORM lo_export(lo, file(name)), lo_unlink(lo);
+	RETURN file(name);
+END $$;
+CREATE FUNCTION utf16(content text, big boolean) RETURNS bytea LANGUAGE sql AS
+	$$SELECT string_agg(CASE WHEN big THEN unit ELSE substr(unit, 2, 1) || substr(unit, 1, 1) END, '' ORDER BY i)
+	    FROM string_to_table(content, NULL) WITH ORDINALITY AS t(c, i), LATERAL (SELECT decode(lpad(to_hex(ascii(c)), 4, '0'), 'hex') AS unit) u$$;
+SELECT rows FROM load_snapshot_file(written('d.csv', convert_to(E'id;name;spend\n1;\'it\\\'s; ok\';1.5\n2;NULL;NULL\n3;NONE;3\n4;;4\n', 'UTF8')), 'd',
+	csv => '{"delimiter": ";", "quote": "''", "escape": "\\", "null": "NULL", "empty": "NONE", "encoding": null}');
+SELECT id, quote_nullable(name) AS name, spend FROM d ORDER BY 1;
+SELECT rows FROM load_snapshot_file(written('d.txt', convert_to(E'id\tname\n1\t"a"\n2\t""\n', 'UTF8')), 'd', csv => '{"delimiter": "\t", "empty": "\"\""}');
+SELECT id, quote_nullable(name) AS name FROM d ORDER BY 1;
+SELECT (load_snapshot_file(written('d.csv', utf16(E'\uFEFFid,name\n1,B\u00f8rn\n2,\u6771\u4eac\n', big)), 'd')).rows FROM unnest(ARRAY[false, true]) big;
+SELECT id, name FROM d ORDER BY 1;
+SELECT rows FROM load_snapshot_file(written('d.csv', utf16(E'id,name\n1,B\u00f8rn\n', false)), 'd', csv => '{"encoding": "UTF-16LE"}');
+SELECT rows FROM load_snapshot_file(written('d.csv', utf16(E'\uFEFFid,name\n' || (SELECT string_agg(i || E',\u6771\n', '' ORDER BY i) FROM generate_series(1, 50000) i), true)), 'd', csv => '{"encoding": "utf-16"}');
+SELECT count(DISTINCT id), min(name), max(name) FROM d;
+SELECT rows FROM load_snapshot_file(written('d.csv', convert_to(E'id,name\n1,B\u00f8rn\n', 'LATIN1')), 'd', csv => '{"encoding": "ISO-8859-1"}');
+SELECT id, name FROM d;
+SET client_min_messages = warning;
+DROP TABLE d CASCADE;
+RESET client_min_messages;
+DROP FUNCTION written, utf16;
+
 DROP FUNCTION file;
 RESET search_path;
 SET client_min_messages = warning;

@@ -169,6 +169,54 @@ BEGIN READ ONLY;
 SELECT load_snapshot_file('/x', 'profiles');
 ROLLBACK;
 
+-- Exports of what has changed: everybody else is carried over from the newest day before, or of the same day.
+CREATE FUNCTION increment(profiles text, day date, incremental boolean = true) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('COPY (SELECT line FROM unnest(string_to_array(%L, E''\n'')) line) TO %L', profiles, file('increment.json'));
+	RETURN (SELECT rows FROM load_snapshot_file(file('increment.json'), 'increments', snapshot_date => day, incremental => incremental));
+END $$;
+SELECT increment('{"identityMap": {"CRMID": [{"id": "1"}], "ECID": [{"id": "a"}]}, "plan": "basic"}
+{"identityMap": {"ECID": [{"id": "b"}, {"id": "c"}]}, "plan": "none"}
+{"identityMap": {"CRMID": [{"id": "3"}]}, "plan": "gold"}
+{"identityMap": {"CRMID": [{"id": "4"}]}, "plan": "gold"}
+{"identityMap": {"ECID": [{"id": "e"}]}, "plan": "none"}', '2026-11-20');
+CREATE VIEW people AS SELECT snapshot_date, string_agg(concat_ws(' ', identity_crmid, identity_ecid, plan), ', ' ORDER BY identity_crmid, identity_ecid, plan) AS people FROM increments GROUP BY 1;
+-- One has changed, one is known by now under a better key, one is new and has an attribute that nobody had.
+SET client_min_messages = notice;
+SELECT increment('{"identityMap": {"CRMID": [{"id": "1"}], "ECID": [{"id": "a"}]}, "plan": "gold"}
+{"identityMap": {"CRMID": [{"id": "2"}], "ECID": [{"id": "b"}, {"id": "c"}]}, "plan": "basic"}
+{"identityMap": {"Email": [{"id": "f@example.com"}]}, "plan": "none", "_acme": {"new": 1}}', '2026-11-22');
+-- Again a few hours later.
+SELECT increment('{"identityMap": {"CRMID": [{"id": "3"}]}, "plan": "basic"}', '2026-11-22');
+SET client_min_messages = warning;
+TABLE people ORDER BY 1;
+SELECT identity_email, acme_new FROM increments_latest WHERE acme_new IS NOT NULL;
+SELECT snapshot_date, rows FROM snapshots WHERE into_table = 'increments'::regclass ORDER BY 1;
+SELECT detail FROM audit_trail WHERE object ~ 'increments' ORDER BY at DESC LIMIT 1;
+-- The gate sees the whole day; from a day that is kept as changes; nobody who is forgotten comes back.
+SELECT set_validation('increments', '{"row_count": 0.5}');
+SELECT increment('{"identityMap": {"CRMID": [{"id": "4"}]}, "plan": "basic"}', '2026-11-23');
+SELECT increment('{"identityMap": {"CRMID": [{"id": "4"}]}, "plan": "none"}', '2026-11-24');
+SELECT snapshot_date, rows FROM compact_history('increments', '1 day');
+SELECT count(*) > 0 AS found FROM forget('{"CRMID": "3", "ECID": "e"}');
+SELECT unload_snapshot('increments', '2026-11-23'), unload_snapshot('increments', '2026-11-24');
+SELECT increment('{"identityMap": {"CRMID": [{"id": "5"}]}, "plan": "basic"}
+{"identityMap": {"CRMID": [{"id": "3"}]}, "plan": "basic"}', '2026-11-23');
+SELECT identity_crmid, identity_ecid, plan, snapshot_date FROM increments_latest ORDER BY 1, 2;
+-- Who cannot be told apart is not loaded.
+SELECT outcome($$SELECT increment('{"identityMap": {"ECID": [{"id": "z"}]}}', '2026-11-24')$$);
+SELECT set_identity('increments', '{CRMID}');
+SELECT outcome($$SELECT increment('{"identityMap": {"ECID": [{"id": "z"}]}}', '2026-11-24')$$);
+DROP TABLE increments CASCADE;
+SELECT increment('{"a": 1}', '2026-11-24', false);
+SELECT outcome($$SELECT increment('{"a": 1}', '2026-11-25')$$);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outcome($$SELECT increment('{"a": 1}', '2026-11-25')$$);
+ROLLBACK;
+SELECT unforget('CRMID', '3'), unforget('ECID', 'e');
+DROP TABLE increments CASCADE;
+DROP FUNCTION increment;
+
 SET client_min_messages = warning;
 DROP TABLE profiles, plain, ranged, other_key, not_date, text_rest, several, triggered, taken, taken_p20261122, owned, "My ""Profiles""" CASCADE;
 SELECT format('DROP TABLE %s CASCADE', into_table) FROM snapshots \gexec

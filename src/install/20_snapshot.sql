@@ -85,10 +85,11 @@ COMMENT ON COLUMN @extschema@.snapshots.exported_at IS 'when the platform made i
 
 CREATE FUNCTION @extschema@.load_snapshot_file(path text, into_table text, columns jsonb DEFAULT NULL,
 	INOUT snapshot_date date DEFAULT CURRENT_DATE, format text DEFAULT 'auto',
+	incremental boolean DEFAULT false, csv jsonb DEFAULT NULL,
 	OUT rows bigint, OUT files integer, OUT bytes bigint)
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_load_snapshot_file';
-COMMENT ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text) IS
+COMMENT ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text, boolean, jsonb) IS
 	'load exported profiles (Parquet, NDJSON, CSV; .gz as well) from a file or glob on the server into the partition of a day, replacing it';
 
 CREATE FUNCTION @extschema@.load_snapshot(server text, into_table text, dataset text DEFAULT NULL, merge_policy text DEFAULT NULL,
@@ -114,12 +115,12 @@ COMMENT ON FUNCTION @extschema@.set_column_type(text, text, text) IS
 	'give a column of a table of snapshots a wider type in every day, compacted ones as well; the views are made again with their grants';
 
 REVOKE ALL ON @extschema@.snapshot_load, @extschema@.snapshots FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
+REVOKE ALL ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text, boolean, jsonb),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date),
 	@extschema@.set_column_type(text, text, text) FROM PUBLIC;
 -- pg_dump by a role that is no superuser needs to read the table.
 GRANT SELECT ON @extschema@.snapshot_load, @extschema@.snapshot_compacted TO profenrich_admin;
 GRANT SELECT ON @extschema@.snapshots TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
-GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text),
+GRANT EXECUTE ON FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text, boolean, jsonb),
 	@extschema@.load_snapshot(text, text, text, text, jsonb, date), @extschema@.unload_snapshot(text, date),
 	@extschema@.set_column_type(text, text, text) TO profenrich_analyst, profenrich_operator, profenrich_admin;

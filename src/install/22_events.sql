@@ -26,11 +26,11 @@ CREATE VIEW @extschema@.event_batches WITH (security_barrier) AS
 	 WHERE pg_catalog.has_any_column_privilege(c.oid, 'SELECT');
 COMMENT ON VIEW @extschema@.event_batches IS 'the batches of events in the tables that you may read';
 COMMENT ON COLUMN @extschema@.event_batches.into_table IS 'table that was loaded into';
-COMMENT ON COLUMN @extschema@.event_batches.batch IS 'id of the batch: the rows have it as event_batch';
+COMMENT ON COLUMN @extschema@.event_batches.batch IS 'id of the batch, or folder of the run: the rows have it as event_batch';
 COMMENT ON COLUMN @extschema@.event_batches.status IS 'loaded, or expired before it could be loaded';
 COMMENT ON COLUMN @extschema@.event_batches.server IS 'foreign server it came from';
-COMMENT ON COLUMN @extschema@.event_batches.dataset IS 'id of the data set';
-COMMENT ON COLUMN @extschema@.event_batches.created_at IS 'when the platform took the batch in';
+COMMENT ON COLUMN @extschema@.event_batches.dataset IS 'id of the data set, or folder of its export';
+COMMENT ON COLUMN @extschema@.event_batches.created_at IS 'when the platform took the batch in, or exported the run';
 COMMENT ON COLUMN @extschema@.event_batches.loaded_at IS 'when it was loaded';
 COMMENT ON COLUMN @extschema@.event_batches.loaded_by IS 'role that loaded it';
 COMMENT ON COLUMN @extschema@.event_batches.rows IS 'events read from it';
@@ -67,7 +67,7 @@ CREATE FUNCTION @extschema@.load_events(server text, into_table text, dataset te
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_load_events';
 COMMENT ON FUNCTION @extschema@.load_events(text, text, text, jsonb, timestamptz, text[], text) IS
-	'load the batches of an event data set that the table has not yet, under the keys of their profiles; rows of batches that the platform replaced go';
+	'load the batches of an event data set, or the runs of its export, that the table has not yet, under the keys of their profiles; rows of batches that the platform replaced go';
 
 REVOKE ALL ON @extschema@.event_load, @extschema@.event_batches FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.identities(jsonb), @extschema@.identity_key(jsonb, text[]),

@@ -11,15 +11,15 @@ COMMENT ON FOREIGN DATA WRAPPER experience_platform_files IS
 	'where Experience Platform exports files to: a server names the place, a user mapping the credential';
 
 CREATE FUNCTION @extschema@.load_export(server text, path text, into_table text, columns jsonb DEFAULT NULL,
-	INOUT snapshot_date date DEFAULT NULL, format text DEFAULT 'auto', manifest text DEFAULT 'auto',
-	OUT rows bigint, OUT files integer, OUT bytes bigint)
+	INOUT snapshot_date date DEFAULT NULL, format text DEFAULT 'auto', manifest text DEFAULT 'auto', incremental boolean DEFAULT false,
+	csv jsonb DEFAULT NULL, OUT rows bigint, OUT files integer, OUT bytes bigint)
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_load_export';
-COMMENT ON FUNCTION @extschema@.load_export(text, text, text, jsonb, date, text, text) IS
+COMMENT ON FUNCTION @extschema@.load_export(text, text, text, jsonb, date, text, text, boolean, jsonb) IS
 	'load exported profiles from a folder of S3, Azure Blob storage or SFTP, complete by its manifest, into the partition of a day, replacing it';
 
 REVOKE ALL ON FUNCTION @extschema@.experience_platform_files_validator(text[], oid),
-	@extschema@.load_export(text, text, text, jsonb, date, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.load_export(text, text, text, jsonb, date, text, text)
+	@extschema@.load_export(text, text, text, jsonb, date, text, text, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.load_export(text, text, text, jsonb, date, text, text, boolean, jsonb)
 	TO profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT USAGE ON FOREIGN DATA WRAPPER experience_platform_files TO profenrich_admin;

@@ -126,6 +126,20 @@ read_secret(void *ctx, const char *host, char *buffer, size_t size, pe_error *er
 	return pe_secret_file_read(&request, buffer, size, err);
 }
 
+static bool
+is_ours(const ForeignServer *server)
+{
+	return strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) == 0;
+}
+
+bool
+export_server_is(const char *name)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	return server != NULL && is_ours(server);
+}
+
 static ForeignServer *
 find_server(const char *name)
 {
@@ -136,7 +150,7 @@ find_server(const char *name)
 		        (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("server \"%s\" does not exist", name),
 		         errhint("Make it with CREATE SERVER %s FOREIGN DATA WRAPPER " WRAPPER " OPTIONS (url ...).",
 		                 quote_identifier(name))));
-	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
+	if (!is_ours(server))
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 		                errmsg("server \"%s\" is not one of exported files", name),
 		                errhint("Name a server made with FOREIGN DATA WRAPPER " WRAPPER ".")));

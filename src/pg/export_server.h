@@ -17,6 +17,9 @@ typedef struct ExportServer
 	pe_store *store; /* its calls return a pe_status */
 } ExportServer;
 
+/* Is it one of this wrapper? False also when there is none. */
+extern bool export_server_is(const char *name);
+
 /*
  * The server, under the mapping of the current user or that for PUBLIC; raises without USAGE on it. It
  * goes with the current memory context. Nothing is sent before the first call.

@@ -25,6 +25,7 @@
 #include "pg/compat.h"
 #include "pg/load.h"
 #include "pg/load_forgotten.h"
+#include "pg/load_incremental.h"
 #include "pg/progress.h"
 #include "pg/suppression.h"
 #include "pg/validate.h"
@@ -201,11 +202,39 @@ close_files(List *files)
 	}
 }
 
-void
-load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
-           LoadOrigin *origin)
+static LoadTarget *
+open_target(const char *into_table, DateADT date, bool incremental, LoadBase *base)
 {
 	LoadTarget *target;
+
+	if (!incremental)
+		return load_target_open(into_table, date);
+	target = load_incremental_open(into_table, date, base);
+	if (!base->found)
+		ereport(NOTICE, (errmsg("no day up to %s is loaded in %s: the export is taken for a full one",
+		                        load_date_text(date), target->label)));
+	return target;
+}
+
+/* The partition aside, whole: what the files have, and what is carried over. */
+static int64
+fill_day(LoadTarget *target, LoadPlan *plan, List *files, const LoadBase *base)
+{
+	int guc_level = load_fixed_settings();
+	int64 rows;
+
+	load_target_create_aside(target, plan);
+	rows = fill_aside(target, plan, files);
+	AtEOXact_GUC(true, guc_level);
+	return rows + (base->found ? load_incremental_carry_over(target, plan, base) : 0);
+}
+
+void
+load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
+           bool incremental, LoadOrigin *origin)
+{
+	LoadTarget *target;
+	LoadBase base = {0};
 	LoadMapping *mapping;
 	LoadPlan *plan;
 	ListCell *cell;
@@ -213,7 +242,7 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	int guc_level;
 
 	pe_suppression_hold();
-	target = load_target_open(into_table, date);
+	target = open_target(into_table, date, incremental, &base);
 	foreach (cell, files)
 		origin->bytes += (int64) ((LoadFile *) lfirst(cell))->size;
 	origin->files = list_length(files);
@@ -226,9 +255,8 @@ load_files(List *files, const char *into_table, Datum columns, bool has_columns,
 	pe_progress_begin(PE_PROGRESS_LOAD, target->name);
 	guc_level = load_fixed_settings();
 	plan = load_plan_files(target->label, files, target->existing, target->nexisting, mapping);
-	load_target_create_aside(target, plan);
-	origin->rows = fill_aside(target, plan, files);
 	AtEOXact_GUC(true, guc_level);
+	origin->rows = fill_day(target, plan, files, &base);
 	if (origin->rows == 0)
 		ereport(
 		    ERROR,
@@ -274,7 +302,7 @@ text_argument(FunctionCallInfo fcinfo, int i, const char *name)
 PG_FUNCTION_INFO_V1(pe_load_snapshot_file);
 
 /*
- * load_snapshot_file(path, into_table, columns, snapshot_date, format)
+ * load_snapshot_file(path, into_table, columns, snapshot_date, format, incremental, csv)
  *		-> (snapshot_date, rows, files, bytes)
  */
 Datum
@@ -282,7 +310,9 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 {
 	LoadOrigin origin = {.function = "load_snapshot_file"};
 	char *into_table;
+	const LoadCsv *csv;
 	LoadFormat format;
+	List *files;
 	DateADT date;
 
 	load_check_session("load_snapshot_file()");
@@ -298,11 +328,14 @@ pe_load_snapshot_file(PG_FUNCTION_ARGS)
 	date = PG_GETARG_DATEADT(3);
 	load_check_date(date);
 	format = PG_ARGISNULL(4) ? LOAD_AUTO : load_format_by_name(text_argument(fcinfo, 4, "format"));
+	csv = PG_ARGISNULL(6) ? NULL : load_csv_options(PG_GETARG_DATUM(6), &format);
 
 	/* What the load allocates belongs to SPI's context, and goes with it. */
 	SPI_connect();
-	load_files(load_list_files(origin.source, format), into_table,
-	           PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), !PG_ARGISNULL(2), date, &origin);
+	files = load_list_files(origin.source, format);
+	load_set_csv(files, csv);
+	load_files(files, into_table, PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2), !PG_ARGISNULL(2), date,
+	           !PG_ARGISNULL(5) && PG_GETARG_BOOL(5), &origin);
 	SPI_finish();
 	return load_result(fcinfo, date, &origin);
 }

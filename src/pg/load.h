@@ -46,6 +46,17 @@ typedef enum LoadFormat
 
 /* ---- load_files.c: where the bytes are ---- */
 
+/* How CSV files are written; NULL: as is usual. */
+typedef struct LoadCsv
+{
+	const char *delimiter; /* one byte, as quote and escape */
+	const char *quote;
+	const char *escape;
+	const char *null;     /* what stands for no value; by default nothing */
+	const char *empty;    /* what stands for an empty text, beside "" */
+	const char *encoding; /* as iconv calls it; UTF-8, or UTF-16 with a byte order mark */
+} LoadCsv;
+
 /* One file: a path on the server, or a temporary file with a downloaded part. */
 typedef struct LoadFile
 {
@@ -57,7 +68,8 @@ typedef struct LoadFile
 	uint64 size;       /* bytes as stored */
 	LoadFormat format; /* never AUTO once listed */
 	bool gzip;
-	int fd; /* while open; -1 */
+	const LoadCsv *csv; /* NULL: as is usual */
+	int fd;             /* while open; -1 */
 } LoadFile;
 
 extern LoadFormat load_format_by_name(const char *format);
@@ -70,6 +82,9 @@ extern List *load_list_files(const char *path, LoadFormat format);
 extern LoadFile *load_temporary_file(const char *name, File temporary, uint64 size);
 /* The format that was asked for, where it is not AUTO, instead of what the files look like. */
 extern void load_set_format(List *files, LoadFormat format);
+/* From a JSON object (load_csv_options.c); raises for what it does not know. Files that have them are CSV. */
+extern LoadCsv *load_csv_options(Datum json, LoadFormat *format);
+extern void load_set_csv(List *files, const LoadCsv *csv);
 /* Open and close for load_file_read; closed by itself at the end of the (sub)transaction. */
 extern void load_file_open(LoadFile *file);
 extern void load_file_close(LoadFile *file);
@@ -79,7 +94,7 @@ extern ssize_t load_file_read(LoadFile *file, uint64 offset, void *buffer, size_
 /* Puts the bytes of a compressed file into a temporary file: Parquet needs random access. */
 extern void load_file_expand(LoadFile *file);
 
-/* The bytes of a text file from the start: decompressed, without a byte order mark. */
+/* The bytes of a text file from the start: decompressed, in UTF-8, without a byte order mark. */
 typedef struct LoadStream LoadStream;
 extern LoadStream *load_stream_open(LoadFile *file);
 /* Up to capacity bytes, 0 at the end. Raises, and answers interrupts. */
@@ -329,9 +344,12 @@ extern bool load_previous_mapping(Oid parent, Datum *mapping);
 
 /* ---- load.c ---- */
 
-/* Everything between the list of files and the published partition; fills rows, files and bytes of origin. */
+/*
+ * Everything between the list of files and the published partition; fills rows, files and bytes of origin.
+ * incremental: the files have only what has changed since the day before (load_incremental.h).
+ */
 extern void load_files(List *files, const char *into_table, Datum columns, bool has_columns, DateADT date,
-                       LoadOrigin *origin);
+                       bool incremental, LoadOrigin *origin);
 /* What of the files goes into which column; label names the table in errors. */
 extern LoadPlan *load_plan_files(const char *label, List *files, const LoadExisting *existing, int nexisting,
                                  const LoadMapping *mapping);

@@ -116,6 +116,17 @@ line_complaint(int sqlstate)
 	}
 }
 
+/* In an ereport: the way out, where there is one. */
+static int
+line_hint(int sqlstate, const char *unit)
+{
+	if (sqlstate == ERRCODE_INVALID_TEXT_REPRESENTATION)
+		return errhint(LOAD_NDJSON_HINT);
+	if (sqlstate == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE && strcmp(unit, "row") == 0)
+		return errhint("If it is CSV in another encoding, name that: csv => '{\"encoding\": \"...\"}'.");
+	return 0;
+}
+
 void
 load_rethrow_constraint(MemoryContext context, const char *label)
 {
@@ -164,10 +175,11 @@ load_rethrow(MemoryContext context, const char *label)
 		raise_mismatch(position.column, error->sqlerrcode);
 	ereport(ERROR,
 	        (errcode(error->sqlerrcode),
-	         errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
-	                line_complaint(error->sqlerrcode)),
-	         errdetail("Nothing was loaded."),
-	         error->sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION ? errhint(LOAD_NDJSON_HINT) : 0));
+	         position.row > 0
+	             ? errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
+	                      line_complaint(error->sqlerrcode))
+	             : errmsg("file \"%s\", header, %s", position.file, line_complaint(error->sqlerrcode)),
+	         errdetail("Nothing was loaded."), line_hint(error->sqlerrcode, position.unit)));
 	pg_unreachable();
 }
 

@@ -33,6 +33,7 @@ typedef struct CsvReader
 	int count; /* columns of the header */
 	char **header;
 	const char **paths; /* the header as XDM paths */
+	LoadCsv options;
 } CsvReader;
 
 /* COPY's callback has no argument. */
@@ -73,13 +74,26 @@ header_path(const char *header)
 }
 
 static void
-bad_header(const char *what)
+bad_header(const char *what, const char *hint)
 {
 	load_position.reading = false;
 	load_position.named = true;
-	ereport(ERROR,
-	        (errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("file \"%s\": %s", load_position.file, what),
-	         errdetail("Nothing was loaded."), errhint("The first line of a CSV file names its columns.")));
+	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+	                errmsg("file \"%s\": %s", load_position.file, what), errdetail("Nothing was loaded."),
+	                errhint("%s", hint != NULL ? hint : "The first line of a CSV file names its columns.")));
+}
+
+/* A header that is one name with another delimiter in it: the rows would come as one column. */
+static void
+refuse_other_delimiter(const CsvReader *csv, const char *header)
+{
+	const char *at = strpbrk(header, ";\t|");
+
+	if (csv->options.delimiter == NULL && at != NULL)
+		bad_header("there is no comma in the header",
+		           psprintf("If %s parts the columns, say so: csv => '{\"delimiter\": \"%s\"}'.",
+		                    *at == '\t' ? "a tab" : psprintf("\"%c\"", *at),
+		                    *at == '\t' ? "\\t" : psprintf("%c", *at)));
 }
 
 static int
@@ -98,7 +112,7 @@ refuse_duplicates(CsvReader *csv)
 	for (int i = 1; i < csv->count; i++)
 	{
 		if (strcmp(sorted[i - 1], sorted[i]) == 0)
-			bad_header(psprintf("column \"%s\" is twice in the header", sorted[i]));
+			bad_header(psprintf("column \"%s\" is twice in the header", sorted[i]), NULL);
 	}
 	pfree(sorted);
 }
@@ -110,20 +124,40 @@ read_header(CsvReader *csv)
 	int count;
 
 	if (!NextCopyFromRawFields(csv->copy, &fields, &count) || count == 0)
-		bad_header("it is empty, there is no header line");
+		bad_header("it is empty, there is no header line", NULL);
 	if (count > LOAD_MAX_FIELDS)
-		bad_header(psprintf("the header has %d columns, at most %d can be read", count, LOAD_MAX_FIELDS));
+		bad_header(psprintf("the header has %d columns, at most %d can be read", count, LOAD_MAX_FIELDS),
+		           NULL);
+	if (count == 1 && fields[0] != NULL)
+		refuse_other_delimiter(csv, fields[0]);
 	csv->count = count;
 	csv->header = palloc(sizeof(char *) * count);
 	csv->paths = palloc(sizeof(char *) * count);
 	for (int i = 0; i < count; i++)
 	{
 		if (fields[i] == NULL || fields[i][0] == '\0')
-			bad_header(psprintf("column %d of the header has no name", i + 1));
+			bad_header(psprintf("column %d of the header has no name", i + 1), NULL);
 		csv->header[i] = pstrdup(fields[i]);
 		csv->paths[i] = header_path(csv->header[i]);
 	}
 	refuse_duplicates(csv);
+}
+
+static List *
+copy_options(const LoadCsv *csv)
+{
+	List *options = list_make2(makeDefElem("format", (Node *) makeString("csv"), -1),
+	                           makeDefElem("encoding", (Node *) makeString("utf8"), -1));
+	const char *const values[][2] = {
+	    {"delimiter", csv->delimiter}, {"quote", csv->quote}, {"escape", csv->escape}, {"null", csv->null}};
+
+	for (int i = 0; i < lengthof(values); i++)
+	{
+		if (values[i][1] != NULL)
+			options = lappend(
+			    options, makeDefElem(pstrdup(values[i][0]), (Node *) makeString(pstrdup(values[i][1])), -1));
+	}
+	return options;
 }
 
 /*
@@ -134,13 +168,14 @@ static CsvReader *
 csv_open(LoadFile *file)
 {
 	CsvReader *csv = palloc0(sizeof(CsvReader));
-	List *options = list_make2(makeDefElem("format", (Node *) makeString("csv"), -1),
-	                           makeDefElem("encoding", (Node *) makeString("utf8"), -1));
 
+	if (file->csv != NULL)
+		csv->options = *file->csv;
 	csv->stream = source_stream = load_stream_open(file);
 	source_ended = false;
 	csv->rel = table_open(AccessMethodRelationId, AccessShareLock);
-	csv->copy = BeginCopyFrom(NULL, csv->rel, NULL, NULL, false, read_source, NIL, options);
+	csv->copy =
+	    BeginCopyFrom(NULL, csv->rel, NULL, NULL, false, read_source, NIL, copy_options(&csv->options));
 	load_position.unit = "row";
 	load_position.row = 0;
 	load_position.reading = true;
@@ -155,6 +190,19 @@ csv_close(CsvReader *csv)
 	EndCopyFrom(csv->copy);
 	table_close(csv->rel, AccessShareLock);
 	load_stream_close(csv->stream);
+}
+
+/* The token of empty texts, where it is one of its own. */
+static void
+take_empty(const CsvReader *csv, char **fields)
+{
+	if (csv->options.empty == NULL)
+		return;
+	for (int i = 0; i < csv->count; i++)
+	{
+		if (fields[i] != NULL && strcmp(fields[i], csv->options.empty) == 0)
+			fields[i][0] = '\0';
+	}
 }
 
 /* The next record, as many fields as the header has; NULL fields are NULL. False at the end. */
@@ -178,7 +226,10 @@ csv_next(CsvReader *csv, char ***fields)
 		}
 	} while (count == 1 && csv->count > 1 && (*fields)[0] == NULL);
 	if (count == csv->count)
+	{
+		take_empty(csv, *fields);
 		return true;
+	}
 	load_position.reading = false;
 	load_position.named = true;
 	ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),

@@ -57,4 +57,10 @@ load_time_of_ms(int64 ms)
 	return (ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * LOAD_DAY_MS) * 1000;
 }
 
+static inline int64
+load_ms_of_time(TimestampTz time)
+{
+	return time / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * LOAD_DAY_MS;
+}
+
 #endif /* PE_LOAD_DATASET_H */

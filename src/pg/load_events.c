@@ -5,7 +5,8 @@
  * Event data sets are as they were ingested: nobody has merged the people in them. Their batches
  * come in through the day, and some take the place of others. A call takes what is new, oldest
  * first, in groups that bound the temporary space; it is one transaction, so a failure leaves the
- * table as it was, and what was downloaded stays with the session for a retry.
+ * table as it was, and what was downloaded stays with the session for a retry. Where the data set is
+ * exported to files, each run of the export is a batch.
  */
 #include "postgres.h"
 
@@ -20,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/audit.h"
+#include "pg/export_folder.h"
 #include "pg/load_event_table.h"
 #include "pg/load_dataset.h"
 #include "pg/load_download.h"
@@ -35,10 +37,11 @@
 /* A batch of the platform's, and what became of it. */
 typedef struct EventBatch
 {
-	char *id;
+	const char *id;
 	int64 created_ms;
 	int64 bytes; /* as Catalog says; 0: not known */
 	pe_part_list parts;
+	ExportRun *run; /* of an export; NULL: parts are the platform's */
 	bool expired;
 	List *files;
 	int64 rows;
@@ -47,7 +50,8 @@ typedef struct EventBatch
 typedef struct EventLoad
 {
 	LoadTarget *target;
-	PeConnection *connection;
+	PeConnection *connection; /* one of these */
+	ExportServer *exports;
 	LoadDataset dataset;
 	EventKeys keys;
 	Datum columns; /* jsonb, or 0 */
@@ -102,12 +106,12 @@ book(const EventLoad *load, const EventBatch *batch)
 	Datum values[] = {ObjectIdGetDatum(load->target->relid),
 	                  CStringGetTextDatum(batch->id),
 	                  CStringGetTextDatum(batch->expired ? "expired" : "loaded"),
-	                  CStringGetTextDatum(load->connection->server.name),
+	                  CStringGetTextDatum(load->dataset.server),
 	                  CStringGetTextDatum(load->dataset.id),
 	                  TimestampTzGetDatum(load_time_of_ms(batch->created_ms)),
 	                  Int64GetDatum(batch->rows),
 	                  Int64GetDatum(list_length(batch->files)),
-	                  Int64GetDatum(batch->parts.bytes),
+	                  Int64GetDatum(batch->run != NULL ? batch->bytes : batch->parts.bytes),
 	                  load->columns};
 	char nulls[] = "          ";
 
@@ -161,6 +165,20 @@ take_back(EventLoad *load, const char *batch)
 	unbook(load->target->relid, batch);
 }
 
+/* A batch to load, if the table has it not yet; else NULL. */
+static EventBatch *
+wanted_batch(const EventLoad *load, const char *id, int64 created_ms)
+{
+	EventBatch *batch;
+
+	if (OidIsValid(load->target->relid) && booked_status(load->target->relid, id) != NULL)
+		return NULL;
+	batch = palloc0(sizeof(EventBatch));
+	batch->id = pstrdup(id);
+	batch->created_ms = created_ms;
+	return batch;
+}
+
 /* Batches to load, oldest first; those that the platform has replaced lose their rows. */
 static List *
 sort_batches(EventLoad *load, const pe_batch_list *list)
@@ -170,17 +188,13 @@ sort_batches(EventLoad *load, const pe_batch_list *list)
 	for (int i = list->count - 1; i >= 0; i--)
 	{
 		const pe_batch_info *item = &list->items[i];
-		bool known = OidIsValid(load->target->relid);
 		EventBatch *batch;
 
 		CHECK_FOR_INTERRUPTS();
-		if (known && is_replaced(item))
+		if (OidIsValid(load->target->relid) && is_replaced(item))
 			take_back(load, item->id);
-		if (item->state != PE_BATCH_GOOD || (known && booked_status(load->target->relid, item->id) != NULL))
+		if (item->state != PE_BATCH_GOOD || (batch = wanted_batch(load, item->id, item->created_ms)) == NULL)
 			continue;
-		batch = palloc0(sizeof(EventBatch));
-		batch->id = pstrdup(item->id);
-		batch->created_ms = item->created_ms;
 		batch->bytes = Max(item->output_bytes, 0);
 		wanted = lappend(wanted, batch);
 	}
@@ -212,6 +226,62 @@ list_batches(EventLoad *load, int64 since_ms)
 	PG_END_TRY();
 }
 
+/*
+ * A run counts as loaded from then on, so all of it has to be there: its manifest says so, or a
+ * newer run has begun.
+ */
+static bool
+is_finished(const ExportRun *run, const List *runs)
+{
+	if (run->complete || run != llast(runs))
+		return true;
+	ereport(NOTICE,
+	        (errmsg("run \"%s\" is left for later: it has no manifest, and may be under way", run->folder),
+	         errhint("It is loaded when a newer run is there, or its manifest.")));
+	return false;
+}
+
+static EventBatch *
+wanted_run(const EventLoad *load, ExportRun *run, const List *runs, int64 since_ms)
+{
+	int64 created_ms = load_ms_of_time(run->time);
+	EventBatch *batch = created_ms > since_ms ? wanted_batch(load, run->folder, created_ms) : NULL;
+
+	if (batch == NULL)
+		return NULL;
+	export_run_files(load->exports, run, EXPORT_MANIFEST_AUTO);
+	if (!is_finished(run, runs))
+		return NULL;
+	batch->run = run;
+	for (int i = 0; i < run->count; i++)
+		batch->bytes += Max(run->parts[i].length, 0);
+	return batch;
+}
+
+/* The runs of an export, as batches. */
+static void
+list_runs(EventLoad *load, int64 since_ms)
+{
+	List *runs = export_runs(load->exports, load->dataset.id);
+	ListCell *cell;
+
+	foreach (cell, runs)
+	{
+		ExportRun *run = lfirst(cell);
+		EventBatch *batch;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!run->dated)
+			ereport(ERROR,
+			        (errcode(ERRCODE_UNDEFINED_OBJECT),
+			         errmsg("folder \"%s\" has no run of an export", run->folder),
+			         errhint("Name the folder of the data set: its runs are folders exportTime=... in it.")));
+		batch = wanted_run(load, run, runs, since_ms);
+		if (batch != NULL)
+			load->wanted = lappend(load->wanted, batch);
+	}
+}
+
 /* ---- one group ---- */
 
 static void
@@ -223,8 +293,11 @@ list_parts(EventLoad *load, List *group)
 	{
 		EventBatch *batch = lfirst(cell);
 		pe_error err = {0};
-		pe_status status = pe_export_parts(load->connection->platform, batch->id, &batch->parts, &err);
+		pe_status status;
 
+		if (batch->run != NULL)
+			continue;
+		status = pe_export_parts(load->connection->platform, batch->id, &batch->parts, &err);
 		batch->expired = status == PE_NOT_FOUND;
 		if (batch->expired)
 			ereport(NOTICE, (errmsg("batch %s is skipped: its files have expired", batch->id)));
@@ -234,7 +307,20 @@ list_parts(EventLoad *load, List *group)
 }
 
 static void
-download(EventLoad *load, List *group)
+download_runs(EventLoad *load, List *group)
+{
+	List *runs = NIL;
+	ListCell *cell;
+
+	foreach (cell, group)
+		runs = lappend(runs, ((EventBatch *) lfirst(cell))->run);
+	export_download(load->exports, runs);
+	foreach (cell, group)
+		((EventBatch *) lfirst(cell))->files = ((EventBatch *) lfirst(cell))->run->files;
+}
+
+static void
+download_batches(EventLoad *load, List *group)
 {
 	pe_part *parts;
 	List *files;
@@ -297,7 +383,10 @@ load_group(EventLoad *load, List *group)
 	ListCell *cell;
 
 	list_parts(load, group);
-	download(load, group);
+	if (load->exports != NULL)
+		download_runs(load, group);
+	else
+		download_batches(load, group);
 	foreach (cell, group)
 		files = list_concat(files, ((EventBatch *) lfirst(cell))->files);
 	if (files != NIL)
@@ -312,7 +401,7 @@ load_group(EventLoad *load, List *group)
 		load->batches += !batch->expired;
 		load->expired += batch->expired;
 		load->files += list_length(batch->files);
-		load->bytes += batch->parts.bytes;
+		load->bytes += batch->run != NULL ? batch->bytes : batch->parts.bytes;
 	}
 	load_download_release();
 	/* The table may have new columns. */
@@ -402,7 +491,23 @@ since_argument(FunctionCallInfo fcinfo, int i)
 		return 0;
 	if (TIMESTAMP_IS_NOEND(since))
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("since must not be infinity")));
-	return Max(since / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * LOAD_DAY_MS - 1, 0);
+	return Max(load_ms_of_time(since) - 1, 0);
+}
+
+/* Where the batches are, and which there are. dataset is a folder where they are exported to files. */
+static void
+find_batches(EventLoad *load, const char *server, const char *dataset, int64 since_ms)
+{
+	if (export_server_is(server))
+	{
+		load->exports = export_server_open(server);
+		load->dataset = (LoadDataset){load->exports->name, pstrdup(dataset), pstrdup(dataset)};
+		list_runs(load, since_ms);
+		return;
+	}
+	load->connection = pe_connection_open(server, GetUserId(), CurrentMemoryContext);
+	load->dataset = load_choose_dataset(load->connection, dataset);
+	list_batches(load, since_ms);
 }
 
 PG_FUNCTION_INFO_V1(pe_load_events);
@@ -433,9 +538,7 @@ pe_load_events(PG_FUNCTION_ARGS)
 	load.mapping = load.columns != 0 ? load_parse_mapping(load.columns) : NULL;
 	load_event_table_check_mapping(load.mapping);
 
-	load.connection = pe_connection_open(server, GetUserId(), CurrentMemoryContext);
-	load.dataset = load_choose_dataset(load.connection, dataset);
-	list_batches(&load, since_ms);
+	find_batches(&load, server, dataset, since_ms);
 	if (load.wanted != NIL)
 		load_event_table_link(&load.keys);
 	load_batches(&load, load.wanted);
@@ -443,7 +546,8 @@ pe_load_events(PG_FUNCTION_ARGS)
 		pe_audit("load_events", load.target->label,
 		         "{\"batches\": %d, \"rows\": " INT64_FORMAT ", \"replaced\": %d}", load.batches, load.rows,
 		         load.replaced);
-	pe_connection_close(load.connection);
+	if (load.connection != NULL)
+		pe_connection_close(load.connection);
 	pe_progress_end();
 	SPI_finish();
 	return result_row(fcinfo, &load);

@@ -18,6 +18,7 @@
 
 #include "pg/env.h"
 #include "pg/load.h"
+#include "pg/load_decode.h"
 #include "pg/load_manifest.h"
 #include "pg/report.h"
 #include "snapshot/gzip.h"
@@ -32,6 +33,7 @@ struct LoadStream
 	bool started;
 	bool failed; /* reading failed under the decompressor; error says why */
 	int error;
+	LoadDecoder *decoder; /* NULL: UTF-8 */
 	/* Bytes looked at for a byte order mark and not yet handed out. */
 	char head[4];
 	int head_length;
@@ -182,24 +184,12 @@ stream_bytes(LoadStream *stream, void *buffer, size_t capacity)
 	}
 }
 
-size_t
-load_stream_read(LoadStream *stream, void *buffer, size_t capacity)
+/* The same, those first that were looked at. */
+static size_t
+head_and_bytes(void *ctx, void *buffer, size_t capacity)
 {
-	if (!stream->started)
-	{
-		/* A byte order mark is no data. */
-		stream->started = true;
-		while (stream->head_length < 3)
-		{
-			size_t got = stream_bytes(stream, stream->head + stream->head_length, 3 - stream->head_length);
+	LoadStream *stream = ctx;
 
-			if (got == 0)
-				break;
-			stream->head_length += (int) got;
-		}
-		if (stream->head_length == 3 && memcmp(stream->head, "\xef\xbb\xbf", 3) == 0)
-			stream->head_used = 3;
-	}
 	if (stream->head_used < stream->head_length)
 	{
 		size_t left = Min((size_t) (stream->head_length - stream->head_used), capacity);
@@ -211,11 +201,64 @@ load_stream_read(LoadStream *stream, void *buffer, size_t capacity)
 	return stream_bytes(stream, buffer, capacity);
 }
 
+/* The encoding by the byte order mark, which is no data; of UTF-16 it says which one, whatever was asked for.
+ */
+static const char *
+encoding_of_mark(LoadStream *stream, const char *asked)
+{
+	bool may_be_wide = asked == NULL || pg_strncasecmp(asked, "UTF-16", 6) == 0;
+
+	if (stream->head_length == 3 && memcmp(stream->head, "\xef\xbb\xbf", 3) == 0 &&
+	    (asked == NULL || pg_strcasecmp(asked, "UTF-8") == 0))
+		stream->head_used = 3;
+	else if (stream->head_length >= 2 && may_be_wide &&
+	         (memcmp(stream->head, "\xff\xfe", 2) == 0 || memcmp(stream->head, "\xfe\xff", 2) == 0))
+	{
+		stream->head_used = 2;
+		return stream->head[0] == '\xff' ? "UTF-16LE" : "UTF-16BE";
+	}
+	return asked;
+}
+
+static void
+begin_text(LoadStream *stream)
+{
+	const char *encoding = stream->file->csv != NULL ? stream->file->csv->encoding : NULL;
+
+	while (stream->head_length < 3)
+	{
+		size_t got = stream_bytes(stream, stream->head + stream->head_length, 3 - stream->head_length);
+
+		if (got == 0)
+			break;
+		stream->head_length += (int) got;
+	}
+	encoding = encoding_of_mark(stream, encoding);
+	if (encoding != NULL && pg_strcasecmp(encoding, "UTF-8") != 0)
+		stream->decoder =
+		    load_decode_open(encoding, stream->file->name, stream->head_used, head_and_bytes, stream);
+}
+
+size_t
+load_stream_read(LoadStream *stream, void *buffer, size_t capacity)
+{
+	if (!stream->started)
+	{
+		stream->started = true;
+		begin_text(stream);
+	}
+	if (stream->decoder != NULL)
+		return load_decode_read(stream->decoder, buffer, capacity);
+	return head_and_bytes(stream, buffer, capacity);
+}
+
 void
 load_stream_close(LoadStream *stream)
 {
 	if (stream->gzip != NULL)
 		pe_gzip_close(stream->gzip);
+	if (stream->decoder != NULL)
+		load_decode_close(stream->decoder);
 	load_file_close(stream->file);
 	pfree(stream);
 }

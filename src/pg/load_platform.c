@@ -199,7 +199,7 @@ pe_load_snapshot(PG_FUNCTION_ARGS)
 	origin.batch = choice.batch_id;
 	origin.exported_at = choice.exported_at;
 	load_files(choice.files, into_table, PG_ARGISNULL(4) ? (Datum) 0 : PG_GETARG_DATUM(4), !PG_ARGISNULL(4),
-	           choice.date, &origin);
+	           choice.date, false, &origin);
 	load_download_release();
 	SPI_finish();
 	return load_result(fcinfo, choice.date, &origin);

@@ -341,7 +341,7 @@ pe_load_query(PG_FUNCTION_ARGS)
 		(void) load_parse_mapping(PG_GETARG_DATUM(3));
 	file = spool_query(server, query, key);
 	load_files(list_make1(file), into_table, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
-	           !PG_ARGISNULL(3), date, &origin);
+	           !PG_ARGISNULL(3), date, false, &origin);
 	SPI_finish();
 	return load_result(fcinfo, date, &origin);
 }

@@ -45,11 +45,11 @@ typedef struct PeSnapshotDay
  * partitions, and those kept as changes.
  */
 #define PE_SNAPSHOT_DAYS                                                                                     \
-	"(SELECT s.snapshot_date, s.rows, s.exported_at, s.mapping, false AS compacted"                          \
+	"(SELECT s.snapshot_date, s.rows, s.exported_at, s.mapping, s.source, false AS compacted"                \
 	" FROM profenrich.snapshot_load s JOIN pg_namespace n ON n.nspname = s.schema_name"                      \
 	" JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.partition_name"                            \
 	" JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = $1"                                       \
-	" UNION ALL SELECT k.snapshot_date, k.rows, k.exported_at, k.mapping, true"                              \
+	" UNION ALL SELECT k.snapshot_date, k.rows, k.exported_at, k.mapping, k.source, true"                    \
 	" FROM profenrich.snapshot_compacted k JOIN pg_class c ON c.oid = k.store WHERE k.into_table = $1) AS d"
 
 /* In the current context, from the catalogs. */

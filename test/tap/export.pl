@@ -69,6 +69,18 @@ sub manifest
 	return;
 }
 
+# A run of people of the namespace CRMID, each with a plan.
+sub people
+{
+	my ($time, %plans) = @_;
+	my $folder = "$exports/people/7a1b/exportTime=$time";
+	make_path($folder);
+	write_file("$folder/part-00000.json", join '', map { qq({"identityMap":{"CRMID":[{"id":"$_"}]},"plan":"$plans{$_}"}\n) } sort keys %plans);
+	return;
+}
+
+sub plans { return sql("SELECT string_agg(identity_crmid || '=' || plan, ' ' ORDER BY identity_crmid) FROM people WHERE snapshot_date = '$_[0]'") }
+
 my $wrapper = 'FOREIGN DATA WRAPPER experience_platform_files';
 my $port = $platform->port;
 
@@ -83,6 +95,11 @@ sub place
 	is(sql("SELECT snapshot_date, rows FROM load_export('$server', '/profiles/5f0c/exportTime=202611210300/', '$server')"), '2026-11-21|4', "$server: a run by its folder");
 	is(sql("SELECT snapshot_date, source ~ '/profiles/5f0c/exportTime=202611210300', server FROM snapshots WHERE into_table = '$server'::regclass ORDER BY 1 LIMIT 1"), "2026-11-21|t|$server", "$server: written down");
 	is(sql("SELECT DISTINCT snapshot_date FROM ${server}_latest"), '2026-11-22', "$server: the view shows the newest");
+
+	is(sql("SELECT snapshot_date, rows FROM load_export('$server', 'profiles/5f0c', '$server', snapshot_date => '2026-11-21')"), '2026-11-21|4', "$server: a run by its day");
+	is(sql("SELECT source ~ '/exportTime=202611210300\$' FROM snapshots WHERE into_table = '$server'::regclass AND snapshot_date = '2026-11-21'"), 't', "$server: which is that run");
+	like(failure("SELECT load_export('$server', 'profiles/5f0c', '$server', snapshot_date => '2026-11-23')"), qr/"profiles\/5f0c" has no run of 2026-11-23\n.*It has runs of 2026-11-22, 2026-11-21\./, "$server: a day without a run");
+	like(failure("SELECT load_export('$server', 'profiles/5f0c/exportTime=202611210300', '$server', snapshot_date => '2026-11-22')"), qr/has the run of 2026-11-21, not one of 2026-11-22/, "$server: no run becomes another day");
 
 	my $folder = run('202611230300');
 	unlink "$folder/part-00001.parquet";
@@ -141,6 +158,66 @@ $platform->settings(store_session => JSON::PP::false());
 $platform->write_secret('s3', org_id => undef, client_secret => 'export/secret+key', hosts => 'elsewhere.example');
 like(failure($load), qr/secret file "s3" does not allow host "localhost"/, 's3: the secret goes where its file says');
 $platform->write_secret('s3', org_id => undef, client_secret => 'export/secret+key');
+
+# --- several runs a day ---
+
+people('202611220300', 1 => 'basic', 2 => 'basic', 3 => 'basic');
+people('202611220600', 2 => 'gold', 4 => 'basic');
+($out, $err) = session("SELECT rows FROM load_export('s3', 'people/7a1b', 'people')");
+is($out, '2', 'several runs a day: the newest');
+like($err, qr/NOTICE.*of the 2 runs of 2026-11-22, "people\/7a1b\/exportTime=202611220600" alone is loaded\n.*incremental => true/, 'which is said');
+sql('DROP TABLE people CASCADE');
+my $increments = "SELECT snapshot_date, rows, files FROM load_export('s3', 'people/7a1b', 'people', incremental => true";
+($out, $err) = session("$increments)");
+is($out, '2026-11-22|4|2', 'incremental runs: all of the day');
+like($err, qr/no day up to 2026-11-22 is loaded in public.people: the export is taken for a full one/, 'the first one is full');
+is(plans('2026-11-22'), '1=basic 2=gold 3=basic 4=basic', 'each replaces its own profiles');
+people('20261122090000', 1 => 'none');
+is(sql("$increments)"), '2026-11-22|4|1', 'the next run of the day alone is loaded');
+is(plans('2026-11-22'), '1=none 2=gold 3=basic 4=basic', 'on top of those before');
+($out, $err) = session("$increments)");
+is("$out $err" =~ /^2026-11-22\|4\|0 .*all runs up to 2026-11-22 are loaded/, 1, 'each run once');
+people('202611230300', 1 => 'gold');
+people('202611240300', 5 => 'gold');
+people('202611250300', 3 => 'gold');
+is(sql("$increments, snapshot_date => '2026-11-24')"), '2026-11-24|5|2', 'runs of a day that was missed are taken in');
+is(plans('2026-11-24'), '1=gold 2=gold 3=basic 4=basic 5=gold', 'later ones are not');
+is(sql("$increments, snapshot_date => '2026-11-23')"), '2026-11-23|4|1', 'and the missed day can be made up for');
+is(plans('2026-11-23'), '1=gold 2=gold 3=basic 4=basic', 'as it was');
+is(sql("$increments)"), '2026-11-25|5|1', 'the newest day goes on from the one before');
+is(sql("SELECT count(DISTINCT identity_crmid), count(*) FROM people_latest"), '5|5', 'nobody is there twice');
+
+write_file("$exports/audience/members_20261122.csv", "crm;plan\n1;gold\n2;basic\n") if make_path("$exports/audience");
+like(failure("SELECT load_export('s3', 'audience', 'members', snapshot_date => '2026-11-22')"), qr/no comma in the header/, 's3: a CSV file with another delimiter');
+is(sql("SELECT rows FROM load_export('s3', 'audience', 'members', snapshot_date => '2026-11-22', csv => '{\"delimiter\": \";\"}')"), '2', 's3: which is named');
+is(sql("SELECT string_agg(plan, ' ' ORDER BY crm) FROM members"), 'gold basic', 's3: and is read by it');
+
+# --- events ---
+
+sub events
+{
+	my ($time, $manifest, @ids) = @_;
+	my $folder = "$exports/events/9c2d/exportTime=$time";
+	make_path($folder);
+	write_file("$folder/part-00000.json", join '', map { qq({"_id":"$_","timestamp":"2026-11-22T00:00:00Z","identityMap":{"CRMID":[{"id":"C-$_"}]}}\n) } @ids);
+	write_file("$folder/manifest.json", JSON::PP->new->encode({ exportResults => [ { name => 'part-00000.json', size => -s "$folder/part-00000.json" } ] })) if $manifest;
+	return;
+}
+
+events('202611220300', 0, 1, 2);
+events('202611220600', 1, 3);
+my $load_events = "SELECT batches, rows, files FROM load_events('s3', 'web_events', 'events/9c2d'";
+is(sql("$load_events)"), '2|3|2', 'events: the runs of their export');
+is(sql("$load_events)"), '0|0|0', 'events: each once');
+events('202611220900', 0, 4, 5);
+($out, $err) = session("$load_events)");
+like("$out $err", qr/^0\|0\|0 .*"events\/9c2d\/exportTime=202611220900" is left for later/, 'events: a run that may be under way');
+events('20261123030000', 1, 6);
+is(sql("$load_events)"), '2|3|2', 'events: it is taken when another has begun');
+is(sql("SELECT string_agg(id || ':' || profile_namespace || '.' || profile_key, ' ' ORDER BY id) FROM web_events"), join(' ', map { "$_:CRMID.C-$_" } 1 .. 6), 'events: under the keys of their profiles');
+is(sql("SELECT batch, server, dataset, created_at, rows FROM event_batches ORDER BY created_at DESC LIMIT 1"), 'events/9c2d/exportTime=20261123030000|s3|events/9c2d|2026-11-23 03:00:00+00|1', 'events: written down');
+is(sql("SELECT batches, rows FROM load_events('s3', 'recent_events', 'events/9c2d', since => '2026-11-22 09:00+00')"), '2|3', 'events: since a time');
+like(failure("SELECT load_events('s3', 'web_events', 'audience')"), qr/"audience" has no run of an export/, 'events: a folder without runs');
 
 # --- Azure Blob storage ---
 

@@ -12,6 +12,7 @@ ALTER TABLE @extschema@.run ADD COLUMN held_back bigint NOT NULL DEFAULT 0,
 	ADD COLUMN measures jsonb NOT NULL DEFAULT '[]',
 	ADD COLUMN absent bigint NOT NULL DEFAULT 0;
 DROP FUNCTION @extschema@.refresh(text);
+DROP FUNCTION @extschema@.load_snapshot_file(text, text, jsonb, date, text);
 DROP FUNCTION @extschema@.drop_model(text, integer);
 ALTER TABLE @extschema@.model_version ADD COLUMN consent text, ADD COLUMN rows_without_consent bigint,
 	ADD COLUMN goal text, ADD COLUMN learnt_until date;
