@@ -44,18 +44,18 @@ COMMENT ON COLUMN @extschema@.worker_status.requests IS 'requests since it start
 COMMENT ON COLUMN @extschema@.worker_status.accepted IS 'records accepted since it started';
 
 CREATE FUNCTION @extschema@.pause(enrichment text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_pause';
 COMMENT ON FUNCTION @extschema@.pause(text) IS 'nothing more is sent for this enrichment until resume()';
 
 CREATE FUNCTION @extschema@.resume(enrichment text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_resume';
 COMMENT ON FUNCTION @extschema@.resume(text) IS
 	'sends again after pause(), and at once what is blocked or waits for its next try';
 
 CREATE FUNCTION @extschema@.redrive(enrichment text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_redrive';
 COMMENT ON FUNCTION @extschema@.redrive(text) IS
 	'queues the dead letters of an enrichment again, those without a newer value; how many';

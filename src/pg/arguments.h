@@ -8,11 +8,18 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "utils/array.h"
 
 /* Raises when the argument of that number is NULL, naming it. */
 extern void pe_need_argument(FunctionCallInfo fcinfo, int number, const char *name);
 
 /* The text argument of that number, palloc'd; raises when it is NULL. */
 extern char *pe_text_argument(FunctionCallInfo fcinfo, int number, const char *name);
+
+/*
+ * The list of keys of that number, of a function that without one takes all profiles. Raises when
+ * it is NULL: a query that found nobody must not mean everybody.
+ */
+extern ArrayType *pe_keys_argument(FunctionCallInfo fcinfo, int number, const char *function);
 
 #endif /* PE_ARGUMENTS_H */

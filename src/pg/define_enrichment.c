@@ -279,9 +279,11 @@ pe_drop_enrichment(PG_FUNCTION_ARGS)
 	Datum values[1];
 	StoredRow stored;
 
+	pe_need_argument(fcinfo, 0, "name");
+	pe_need_argument(fcinfo, 1, "force");
 	PreventCommandIfReadOnly("drop_enrichment()");
 	SPI_connect();
-	lock_row(text_to_cstring(PG_GETARG_TEXT_PP(0)), &stored);
+	lock_row(text_argument(fcinfo, 0, NULL), &stored);
 	if (!PG_GETARG_BOOL(1))
 		refuse_pending(&stored);
 	values[0] = Int32GetDatum(stored.enrichment_id);

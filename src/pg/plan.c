@@ -25,6 +25,7 @@
 #include "platform/message.h"
 #include "platform/registry.h"
 #include "platform/sender.h"
+#include "pg/arguments.h"
 #include "pg/connection.h"
 #include "pg/consent.h"
 #include "pg/enrichment_target.h"
@@ -380,7 +381,7 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 Datum
 pe_plan(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	DeliveryPlan plan = {0};
 	PeRow row;

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/owner.h"
@@ -77,7 +78,7 @@ PG_FUNCTION_INFO_V1(pe_pause);
 Datum
 pe_pause(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.pause()");
@@ -97,7 +98,7 @@ PG_FUNCTION_INFO_V1(pe_resume);
 Datum
 pe_resume(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.resume()");
@@ -127,7 +128,7 @@ PG_FUNCTION_INFO_V1(pe_redrive);
 Datum
 pe_redrive(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 	uint64 keys;
 	bool isnull;
@@ -164,7 +165,7 @@ pe_check_late_failures(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("profenrich.check_late_failures()");
 	SPI_connect();
-	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(pe_text_argument(fcinfo, 0, "enrichment"));
 	change(queue.enrichment_id,
 	       "INSERT INTO profenrich.late_check (enrichment_id, next_at, asked) VALUES ($1, now(), true)"
 	       " ON CONFLICT (enrichment_id) DO UPDATE SET next_at = now(), asked = true");

@@ -23,12 +23,14 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/gate.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
+#include "pg/resend.h"
 #include "pg/suppression.h"
 
 #define LOCK_POLL_MS    50
@@ -237,7 +239,7 @@ need_held(const Refresh *refresh)
 static Datum
 run_refresh(FunctionCallInfo fcinfo, bool released)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	Refresh counts;
 	const char *held_because;
@@ -298,7 +300,7 @@ PG_FUNCTION_INFO_V1(pe_discard);
 Datum
 pe_discard(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	int64 run_id;
 
@@ -318,13 +320,15 @@ PG_FUNCTION_INFO_V1(pe_retract);
 Datum
 pe_retract(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	ArrayType *keys = PG_NARGS() > 1 ? PG_GETARG_ARRAYTYPE_P(1) : NULL;
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
+	ArrayType *keys = PG_NARGS() > 1 ? pe_keys_argument(fcinfo, 1, "retract") : NULL;
 	Refresh *refresh;
 	int64 retracted;
 
 	SPI_connect();
 	refresh = begin_refresh(name, "retract()");
+	if (keys != NULL)
+		pe_tell_unknown_keys(name, refresh->enrichment->enrichment_id, PointerGetDatum(keys));
 	pe_refresh_note_retracted(refresh, keys);
 	if (keys == NULL)
 		pe_gate_settle(refresh->enrichment->enrichment_id, "replaced");

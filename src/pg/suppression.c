@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/owner.h"
 #include "pg/suppression.h"
@@ -216,13 +217,14 @@ PG_FUNCTION_INFO_V1(pe_unforget);
 Datum
 pe_unforget(PG_FUNCTION_ARGS)
 {
-	char *namespace_code = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *namespace_code = pe_text_argument(fcinfo, 0, "namespace");
+	char *id = pe_text_argument(fcinfo, 1, "id");
 	bool removed;
 
 	PreventCommandIfReadOnly("profenrich.unforget()");
 	pe_suppression_take();
 	SPI_connect();
-	removed = pe_suppression_remove(namespace_code, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	removed = pe_suppression_remove(namespace_code, id);
 	pe_audit("unforget", namespace_code, "{\"removed\": %s}", removed ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_BOOL(removed);
