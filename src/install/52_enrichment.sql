@@ -15,6 +15,12 @@ AS 'MODULE_PATHNAME', 'pe_alter_enrichment';
 COMMENT ON FUNCTION @extschema@.alter_enrichment(text, text, text, text, text, jsonb, jsonb) IS
 	'changes a definition; null keeps what is. New attributes reach the platform with the next provision';
 
+CREATE FUNCTION @extschema@.set_enrichment_owner(name text, owner regrole)
+RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pe_set_enrichment_owner';
+COMMENT ON FUNCTION @extschema@.set_enrichment_owner(text, regrole) IS
+	'has an enrichment read its source and send as another role, of which the caller must be a member as well as of the owner; when that one is gone, of profenrich_admin';
+
 CREATE FUNCTION @extschema@.drop_enrichment(name text, force boolean DEFAULT false)
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_drop_enrichment';
@@ -48,10 +54,12 @@ COMMENT ON FUNCTION @extschema@.preview(text, integer) IS
 
 REVOKE ALL ON FUNCTION @extschema@.create_enrichment(text, text, text, text, text, jsonb, jsonb),
 	@extschema@.alter_enrichment(text, text, text, text, text, jsonb, jsonb), @extschema@.drop_enrichment(text, boolean),
+	@extschema@.set_enrichment_owner(text, regrole),
 	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer),
 	@extschema@.sender_identity() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.create_enrichment(text, text, text, text, text, jsonb, jsonb),
 	@extschema@.alter_enrichment(text, text, text, text, text, jsonb, jsonb), @extschema@.drop_enrichment(text, boolean),
+	@extschema@.set_enrichment_owner(text, regrole),
 	@extschema@.provision(text), @extschema@.adopt(text), @extschema@.preview(text, integer),
 	@extschema@.sender_identity()
 	TO profenrich_operator, profenrich_admin;

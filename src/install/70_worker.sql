@@ -193,6 +193,12 @@ CREATE VIEW @extschema@.health_checks AS
 			WHERE x.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id LIMIT 100000) y) d
 	WHERE d.keys OPERATOR(pg_catalog.>) 0
 	UNION ALL
+	-- Before a dump writes down the number, which may be another role elsewhere.
+	SELECT 'owner of enrichment ' OPERATOR(pg_catalog.||) e.name, false, 'the role does not exist any more',
+		'Give it another owner with profenrich.set_enrichment_owner().'
+	FROM @extschema@.enrichment e
+	WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid OPERATOR(pg_catalog.=) e.owner::oid)
+	UNION ALL
 	SELECT 'delivery log', NOT d.any_row, CASE WHEN d.any_row THEN 'there are rows of days without a partition' ELSE 'each day has its partition' END,
 		'The worker makes partitions days ahead: the server''s log tells why it could not.'
 	FROM (SELECT EXISTS (SELECT FROM @extschema@.delivery_log_default) AS any_row) d

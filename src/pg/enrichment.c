@@ -394,10 +394,12 @@ void
 pe_enrichment_check_owner(const char *name, Oid owner)
 {
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
-		ereport(ERROR,
-		        (errcode(ERRCODE_UNDEFINED_OBJECT),
-		         errmsg("owner of enrichment \"%s\" does not exist any more", name),
-		         errhint("A superuser makes another role its owner with UPDATE profenrich.enrichment.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_UNDEFINED_OBJECT),
+		     errmsg("owner of enrichment \"%s\" does not exist any more", name),
+		     errhint(
+		         "Members of profenrich_admin give it another one with profenrich.set_enrichment_owner().")));
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment %s", name),

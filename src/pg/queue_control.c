@@ -39,6 +39,7 @@ pe_queue_find(const char *name)
 	TupleDesc desc;
 	bool isnull;
 	Oid owner;
+	const char *owner_name;
 
 	pe_owner_execute("SELECT e.enrichment_id, e.owner::oid, e.paused, s.blocked FROM profenrich.enrichment e"
 	                 " LEFT JOIN profenrich.delivery_state s USING (enrichment_id) WHERE e.name = $1",
@@ -49,11 +50,15 @@ pe_queue_find(const char *name)
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	owner = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
+	owner_name = GetUserNameFromId(owner, true);
 	if (!has_privs_of_role(GetUserId(), owner) && !pe_is_member("profenrich_admin"))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
-		         errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
-		                 GetUserNameFromId(owner, true))));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
+		     owner_name != NULL
+		         ? errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
+		                   owner_name)
+		         : errhint("Its owner does not exist any more; members of profenrich_admin may do this.")));
 	queue.enrichment_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	queue.paused = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 	queue.blocked = SPI_getvalue(row, desc, 4);
