@@ -127,9 +127,13 @@ DELETE FROM profenrich.enrichment WHERE namespace = 'Email';
 SELECT count(*) > 5 AS forgotten FROM profenrich.forget('email', 'nobody@example.org');
 SELECT profenrich.unforget('CRM_ID', 'P-9'), profenrich.unforget('Phone', '1'), profenrich.unforget('Email', 'nobody@example.com');
 
--- Lifted again, by an operator.
+-- Lifted again, by those only who may forget.
 SET ROLE forget_owner;
+SELECT profenrich.unforget('CRMID', 'P-3');
+\echo :LAST_ERROR_SQLSTATE
+SET ROLE forget_admin;
 SELECT profenrich.unforget('crmid', 'P-3'), profenrich.unforget('CRMID', 'P-3') AS again, profenrich.unforget('CRMID', 'never');
+SET ROLE forget_owner;
 SET client_min_messages = warning;
 SELECT rows FROM profenrich.load_snapshot_file(:'export', 'listed', snapshot_date => '2026-11-25');
 SELECT changed, skipped FROM profenrich.refresh('forgetOne');

@@ -39,7 +39,6 @@ COMMENT ON FUNCTION @extschema@.unforget(text, text) IS
 	'lets later loads and refreshes take a forgotten person in again; whether the person was on the list';
 
 REVOKE ALL ON FUNCTION @extschema@.forget(text, text), @extschema@.forget(jsonb), @extschema@.unforget(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.forget(text, text), @extschema@.forget(jsonb) TO profenrich_admin;
-GRANT EXECUTE ON FUNCTION @extschema@.unforget(text, text) TO profenrich_operator, profenrich_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.forget(text, text), @extschema@.forget(jsonb), @extschema@.unforget(text, text) TO profenrich_admin;
 -- pg_dump by a role that is no superuser needs to read them.
 GRANT SELECT ON @extschema@.forgotten, @extschema@.forgotten_key TO profenrich_admin;

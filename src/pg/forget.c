@@ -433,10 +433,7 @@ static void
 begin_forgetting(void)
 {
 	PreventCommandIfReadOnly("profenrich.forget()");
-	if (!pe_is_member("profenrich_admin"))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to forget profiles"),
-		         errhint("Only members of profenrich_admin may.")));
+	pe_suppression_need_admin("forget profiles");
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 		                errmsg("forget() cannot run in a transaction with isolation level repeatable read or "

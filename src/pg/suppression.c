@@ -211,6 +211,14 @@ pe_suppression_remove(const char *namespace_code, const char *id)
 	                   namespace_code, id);
 }
 
+void
+pe_suppression_need_admin(const char *what)
+{
+	if (!pe_is_member("profenrich_admin"))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", what),
+		                errhint("Only members of profenrich_admin may.")));
+}
+
 PG_FUNCTION_INFO_V1(pe_unforget);
 
 /* unforget(namespace, id) -> whether it was on the list */
@@ -222,6 +230,7 @@ pe_unforget(PG_FUNCTION_ARGS)
 	bool removed;
 
 	PreventCommandIfReadOnly("profenrich.unforget()");
+	pe_suppression_need_admin("let forgotten profiles in again");
 	pe_suppression_take();
 	SPI_connect();
 	removed = pe_suppression_remove(namespace_code, id);
