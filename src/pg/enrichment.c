@@ -437,6 +437,12 @@ copy_jsonb(HeapTuple row, int column)
 	return null ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
 }
 
+void
+pe_enrichment_error_context(void *enrichment)
+{
+	errcontext("enrichment \"%s\"", ((const PeEnrichment *) enrichment)->name);
+}
+
 PeEnrichment *
 pe_enrichment_load(const char *name, bool must_own)
 {
@@ -448,6 +454,7 @@ pe_enrichment_load(const char *name, bool must_own)
 	MemoryContext query;
 	HeapTuple row;
 	bool null;
+	ErrorContextCallback context = {.callback = pe_enrichment_error_context, .arg = e};
 
 	SPI_connect();
 	pe_owner_execute(
@@ -478,8 +485,11 @@ pe_enrichment_load(const char *name, bool must_own)
 	MemoryContextSwitchTo(caller);
 	if (must_own)
 		pe_enrichment_check_owner(e->name, e->owner);
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	pe_enrichment_parse_options(options, e);
 	(void) pe_enrichment_resolve(e, declared);
+	error_context_stack = context.previous;
 	e->unprovisioned = provisioned != NULL ? find_unprovisioned(e, provisioned) : NULL;
 	return e;
 }
