@@ -162,6 +162,11 @@ tell_user(const Refresh *refresh, const char *held_because)
 		         errdetail("Nothing was queued."),
 		         errhint("Call profenrich.release() to send it after all, or profenrich.discard(); a later "
 		                 "refresh takes its place.")));
+	if (refresh->gone_attributes != NULL)
+		ereport(NOTICE, (errmsg("the source of enrichment \"%s\" has no column any more for: %s",
+		                        refresh->enrichment->name, refresh->gone_attributes),
+		                 errdetail("What is queued clears these attributes on the profiles that have them."),
+		                 errhint("If they are to stay, give the source the columns again and refresh.")));
 	if (refresh->skipped > 0)
 		ereport(NOTICE, (errmsg(INT64_FORMAT " rows were skipped and will not be sent", refresh->skipped),
 		                 errdetail("Reasons: %s.", pe_refresh_reasons(refresh))));
