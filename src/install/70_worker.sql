@@ -4,13 +4,13 @@ CREATE FUNCTION @extschema@.start_worker() RETURNS integer
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_start_worker';
 COMMENT ON FUNCTION @extschema@.start_worker() IS
-	'starts the worker that sends for this database, or finds it running; its process id';
+	'starts the worker that sends for this database, or finds it running; its process id. At once: a rollback does not undo it';
 
 CREATE FUNCTION @extschema@.stop_worker() RETURNS boolean
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_stop_worker';
 COMMENT ON FUNCTION @extschema@.stop_worker() IS
-	'ends this database''s worker until start_worker() or a restart of the server; whether one was running';
+	'ends this database''s worker until start_worker() or a restart of the server; whether one was running. At once: a rollback does not undo it';
 
 CREATE FUNCTION @extschema@.wake_worker() RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
