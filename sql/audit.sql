@@ -63,6 +63,7 @@ SELECT count(*) > 0 AS done FROM profenrich.forget('CRMID', 'secret-2');
 SELECT count(*) > 0 AS done FROM profenrich.forget('{"CRMID": ["secret-3", "secret-4"]}');
 SELECT profenrich.unforget('CRMID', 'secret-2');
 SET SESSION AUTHORIZATION audit_operator;
+SELECT profenrich.set_enrichment_owner('audited', 'audit_operator');
 SELECT profenrich.drop_enrichment('audited', force => true);
 
 -- What was not done leaves nothing: an error, a transaction that was rolled back.

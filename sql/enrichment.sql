@@ -157,6 +157,42 @@ SELECT profenrich.alter_enrichment('mine', namespace => 'Email');
 SELECT m #- '{body,xdmEntity,_(known after provision),mine,scoredAt}' FROM profenrich.preview('mine') m;
 RESET ROLE;
 
+-- Another owner: given by who is a member of both.
+SET ROLE regress_pe_one;
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_two');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.set_enrichment_owner('mine', NULL);
+SELECT profenrich.set_enrichment_owner('churn', 'regress_pe_one');
+SET ROLE regress_pe_two;
+SELECT profenrich.set_enrichment_owner('mine', '1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_two');
+SELECT owner FROM profenrich.enrichment WHERE name = 'mine';
+RESET ROLE;
+-- What the definition needs, the new owner needs.
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_reader');
+\echo :LAST_ERROR_SQLSTATE
+-- One whose owner is gone: an admin gives it another, of which it is a member.
+CREATE ROLE regress_pe_gone;
+CREATE ROLE regress_pe_admin IN ROLE profenrich_admin, regress_pe_two;
+UPDATE profenrich.enrichment SET owner = 'regress_pe_gone' WHERE name = 'mine';
+DROP ROLE regress_pe_gone;
+SELECT check_name, detail, hint FROM profenrich.health() WHERE check_name ~ '^owner';
+\set VERBOSITY terse
+SELECT profenrich.provision('mine');
+SET ROLE regress_pe_two;
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_two');
+\set VERBOSITY default
+\echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.pause('mine');
+SET ROLE regress_pe_admin;
+SELECT profenrich.alter_enrichment('mine', namespace => 'Email');
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_one');
+SELECT profenrich.set_enrichment_owner('mine', 'regress_pe_two');
+SELECT owner FROM profenrich.enrichment WHERE name = 'mine';
+RESET ROLE;
+SELECT check_name FROM profenrich.health() WHERE check_name ~ '^owner';
+
 -- Dropping: not while something is undelivered, unless forced.
 INSERT INTO profenrich.outbox (enrichment_id, shard, version, profile_keys) SELECT enrichment_id, 0, 1, '{1}' FROM profenrich.enrichment WHERE name = 'mine';
 SELECT profenrich.drop_enrichment('mine');
@@ -177,4 +213,4 @@ SELECT profenrich.drop_enrichment('detail');
 
 SET client_min_messages = warning;
 DROP EXTENSION profenrich CASCADE;
-DROP ROLE regress_pe_one, regress_pe_two, regress_pe_reader;
+DROP ROLE regress_pe_one, regress_pe_two, regress_pe_reader, regress_pe_admin;

@@ -119,9 +119,21 @@ SELECT count(*) FROM profenrich.forgotten;
 SELECT n FROM profiles WHERE snapshot_date = '2026-11-23' AND n IN (1, 3, 4);
 SELECT * FROM traces('P-3');
 
--- Lifted again, by an operator.
+-- A namespace that nothing here is in may be mistyped. It counts all the same, for data of it may come.
+SELECT object, rows, action FROM profenrich.forget('CRM_ID', 'P-9') WHERE rows > 0;
+SELECT count(*) FROM profenrich.forget('{"email": "nobody@example.com", "Phone": "1"}');
+-- A table that names a namespace is enough, whether or not it holds the person.
+DELETE FROM profenrich.enrichment WHERE namespace = 'Email';
+SELECT count(*) > 5 AS forgotten FROM profenrich.forget('email', 'nobody@example.org');
+SELECT profenrich.unforget('CRM_ID', 'P-9'), profenrich.unforget('Phone', '1'), profenrich.unforget('Email', 'nobody@example.com');
+
+-- Lifted again, by those only who may forget.
 SET ROLE forget_owner;
+SELECT profenrich.unforget('CRMID', 'P-3');
+\echo :LAST_ERROR_SQLSTATE
+SET ROLE forget_admin;
 SELECT profenrich.unforget('crmid', 'P-3'), profenrich.unforget('CRMID', 'P-3') AS again, profenrich.unforget('CRMID', 'never');
+SET ROLE forget_owner;
 SET client_min_messages = warning;
 SELECT rows FROM profenrich.load_snapshot_file(:'export', 'listed', snapshot_date => '2026-11-25');
 SELECT changed, skipped FROM profenrich.refresh('forgetOne');

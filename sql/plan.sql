@@ -53,6 +53,13 @@ SELECT item, value, ok FROM profenrich.plan('plan') WHERE item ~ 'records|maps|l
 UPDATE scores SET note = repeat('n', 99000) WHERE crm_id IN (SELECT 'C-' || i FROM generate_series(100, 399) AS i);
 SELECT planned('requests') BETWEEN 300 / 10 AND 300 / 10 + 16 * 2 AS bounded_by_bytes, planned('bytes') > 29700000 AS bytes;
 
+-- A column that left the source is cleared on all profiles.
+SELECT item, value, ok FROM profenrich.plan('plan') WHERE item = 'attributes cleared';
+BEGIN;
+ALTER TABLE scores DROP COLUMN probability, DROP COLUMN visits;
+SELECT item, value, ok, detail FROM profenrich.plan('plan') WHERE item = 'attributes cleared';
+ROLLBACK;
+
 -- Where a refresh would stop, the plan says so.
 INSERT INTO scores (crm_id, score) VALUES ('C-100', 7);
 DELETE FROM scores WHERE crm_id LIKE 'C-9__';

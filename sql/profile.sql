@@ -114,6 +114,8 @@ SELECT profenrich.resend(NULL);
 -- What a query without rows gives as keys does not mean everybody.
 SELECT profenrich.resend('profile_churn', (SELECT array_agg(profile_key) FROM profenrich.profile_score WHERE false));
 \echo :LAST_ERROR_SQLSTATE
+SELECT profenrich.retract('profile_churn', (SELECT array_agg(profile_key) FROM profenrich.profile_score WHERE false));
+\echo :LAST_ERROR_SQLSTATE
 SELECT profenrich.resend('profile_churn', ARRAY(SELECT profile_key FROM profenrich.profile_score WHERE false));
 BEGIN READ ONLY;
 SELECT profenrich.resend('profile_churn');

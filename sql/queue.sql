@@ -64,6 +64,17 @@ SELECT profenrich.pause('nobody');
 SELECT profenrich.start_worker();
 DELETE FROM profenrich.outbox;
 RESET ROLE;
+-- A null, as of a query that found nothing, is an error wherever something would have changed.
+CREATE FUNCTION raised(call text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'SELECT profenrich.' || call;
+	RETURN 'nothing';
+EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE || ' ' || SQLERRM;
+END $$;
+SELECT call, raised(call) FROM unnest(ARRAY['pause(NULL)', 'resume(NULL)', 'redrive(NULL)', 'check_late_failures(NULL)', 'provision(NULL)',
+	'adopt(NULL)', 'drop_enrichment(NULL)', $$drop_enrichment('churn', NULL)$$, 'refresh(NULL)', 'plan(NULL)', 'release(NULL)', 'discard(NULL)',
+	'retract(NULL)', $$retract('churn', NULL)$$, $$forget(NULL, 'C-1')$$, $$forget('CRMID', NULL)$$, 'forget(NULL)', $$unforget(NULL, 'C-1')$$,
+	$$unforget('CRMID', NULL)$$]) AS call;
 -- What a refused call would have done is not done: the worker is neither started nor stopped.
 BEGIN READ ONLY;
 SELECT profenrich.start_worker();

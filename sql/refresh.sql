@@ -183,6 +183,14 @@ SELECT changed > 1000 AS many FROM profenrich.refresh('refresh_churn');
 ROLLBACK;
 SELECT * FROM pending;
 
+-- A column that left the source clears its attribute on all profiles: that is said, once.
+BEGIN;
+ALTER TABLE scores DROP COLUMN bucket;
+ALTER TABLE scores RENAME COLUMN born TO birthday;
+SELECT changed > 500 AS many FROM profenrich.refresh('refresh_churn');
+SELECT changed FROM profenrich.refresh('refresh_churn');
+ROLLBACK;
+
 -- The source is read as the enrichment's owner, whoever calls.
 CREATE ROLE refresh_owner IN ROLE profenrich_operator;
 CREATE ROLE refresh_stranger IN ROLE profenrich_operator;

@@ -3,19 +3,19 @@
 CREATE FUNCTION @extschema@.refresh(enrichment text, OUT run_id bigint, OUT profiles bigint, OUT changed bigint,
 	OUT unchanged bigint, OUT retracted bigint, OUT skipped bigint, OUT held_back bigint,
 	OUT outcome text)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_refresh';
 COMMENT ON FUNCTION @extschema@.refresh(text) IS
 	'read the enrichment''s source, keep what changed and queue it for the worker; all or nothing';
 
 CREATE FUNCTION @extschema@.retract(enrichment text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_retract';
 COMMENT ON FUNCTION @extschema@.retract(text) IS
 	'clear the enrichment''s attributes on every profile that has them; returns how many are queued';
 
 CREATE FUNCTION @extschema@.plan(enrichment text, OUT item text, OUT value text, OUT ok boolean, OUT detail text)
-RETURNS SETOF record LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE ROWS 40
+RETURNS SETOF record LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 40
 AS 'MODULE_PATHNAME', 'pe_plan';
 COMMENT ON FUNCTION @extschema@.plan(text) IS
 	'what refreshing the enrichment now would send, how, for how long, and which limits it would meet; sends and changes nothing';

@@ -19,13 +19,13 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.attribute_distribution',
 
 CREATE FUNCTION @extschema@.release(enrichment text, OUT run_id bigint, OUT profiles bigint, OUT changed bigint,
 	OUT unchanged bigint, OUT retracted bigint, OUT skipped bigint, OUT held_back bigint, OUT outcome text)
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_release';
 COMMENT ON FUNCTION @extschema@.release(text) IS
 	'refreshes an enrichment whose refresh is held, and queues it unless it has moved further still';
 
 CREATE FUNCTION @extschema@.discard(enrichment text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_discard';
 COMMENT ON FUNCTION @extschema@.discard(text) IS
 	'gives up the refresh that is held; returns its run. What was queued before stays as it is';

@@ -45,7 +45,7 @@ COMMENT ON COLUMN @extschema@.late_failures.strangers IS 'refused records that d
 COMMENT ON COLUMN @extschema@.late_failures.last_error IS 'why the last look did not come to its end; null when it did';
 
 CREATE FUNCTION @extschema@.check_late_failures(enrichment text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_check_late_failures';
 COMMENT ON FUNCTION @extschema@.check_late_failures(text) IS
 	'has the worker look at once for records that the platform received and refused afterwards; late_failures tells when it has';

@@ -4,13 +4,13 @@ CREATE FUNCTION @extschema@.start_worker() RETURNS integer
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_start_worker';
 COMMENT ON FUNCTION @extschema@.start_worker() IS
-	'starts the worker that sends for this database, or finds it running; its process id';
+	'starts the worker that sends for this database, or finds it running; its process id. At once: a rollback does not undo it';
 
 CREATE FUNCTION @extschema@.stop_worker() RETURNS boolean
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_stop_worker';
 COMMENT ON FUNCTION @extschema@.stop_worker() IS
-	'ends this database''s worker until start_worker() or a restart of the server; whether one was running';
+	'ends this database''s worker until start_worker() or a restart of the server; whether one was running. At once: a rollback does not undo it';
 
 CREATE FUNCTION @extschema@.wake_worker() RETURNS void
 LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
@@ -44,18 +44,18 @@ COMMENT ON COLUMN @extschema@.worker_status.requests IS 'requests since it start
 COMMENT ON COLUMN @extschema@.worker_status.accepted IS 'records accepted since it started';
 
 CREATE FUNCTION @extschema@.pause(enrichment text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_pause';
 COMMENT ON FUNCTION @extschema@.pause(text) IS 'nothing more is sent for this enrichment until resume()';
 
 CREATE FUNCTION @extschema@.resume(enrichment text) RETURNS void
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_resume';
 COMMENT ON FUNCTION @extschema@.resume(text) IS
 	'sends again after pause(), and at once what is blocked or waits for its next try';
 
 CREATE FUNCTION @extschema@.redrive(enrichment text) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_redrive';
 COMMENT ON FUNCTION @extschema@.redrive(text) IS
 	'queues the dead letters of an enrichment again, those without a newer value; how many';
@@ -192,6 +192,12 @@ CREATE VIEW @extschema@.health_checks AS
 		SELECT pg_catalog.count(*) AS keys FROM (SELECT FROM @extschema@.dead_letter x
 			WHERE x.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id LIMIT 100000) y) d
 	WHERE d.keys OPERATOR(pg_catalog.>) 0
+	UNION ALL
+	-- Before a dump writes down the number, which may be another role elsewhere.
+	SELECT 'owner of enrichment ' OPERATOR(pg_catalog.||) e.name, false, 'the role does not exist any more',
+		'Give it another owner with profenrich.set_enrichment_owner().'
+	FROM @extschema@.enrichment e
+	WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles o WHERE o.oid OPERATOR(pg_catalog.=) e.owner::oid)
 	UNION ALL
 	SELECT 'delivery log', NOT d.any_row, CASE WHEN d.any_row THEN 'there are rows of days without a partition' ELSE 'each day has its partition' END,
 		'The worker makes partitions days ahead: the server''s log tells why it could not.'

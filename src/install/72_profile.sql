@@ -1,7 +1,7 @@
 -- Single profiles of an enrichment: clear them, send them again, see what became of one.
 
 CREATE FUNCTION @extschema@.retract(enrichment text, keys text[]) RETURNS bigint
-LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE
+LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'pe_retract';
 COMMENT ON FUNCTION @extschema@.retract(text, text[]) IS
 	'clear the enrichment''s attributes on these profiles, those that have them; returns how many are queued';

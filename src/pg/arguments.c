@@ -40,3 +40,15 @@ pe_texts_of(Datum array)
 		texts = lappend(texts, TextDatumGetCString(items[i]));
 	return texts;
 }
+
+ArrayType *
+pe_keys_argument(FunctionCallInfo fcinfo, int number, const char *function)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"keys\" must not be null"),
+		         errhint("Without keys %s(enrichment) takes all profiles. A list from a query is written"
+		                 " ARRAY(SELECT ...): of no rows array_agg() is null, and that is empty.",
+		                 function)));
+	return PG_GETARG_ARRAYTYPE_P(number);
+}

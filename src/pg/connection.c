@@ -182,8 +182,13 @@ PeServer *
 pe_server_load_checked(const char *name, Oid roleid)
 {
 	PeServer *server = pe_server_load(name);
-	AclResult allowed = pe_foreign_server_aclcheck(server->serverid, roleid, ACL_USAGE);
+	AclResult allowed;
 
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(roleid)))
+		ereport(ERROR,
+		        (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the enrichment's owner does not exist any more"),
+		         errhint("Give it another one with profenrich.set_enrichment_owner().")));
+	allowed = pe_foreign_server_aclcheck(server->serverid, roleid, ACL_USAGE);
 	if (allowed != ACLCHECK_OK)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 		                errmsg("permission denied for foreign server %s", server->name),

@@ -1,6 +1,6 @@
 /*
  * define_enrichment.c
- *		create_enrichment, alter_enrichment, drop_enrichment.
+ *		create_enrichment, alter_enrichment, set_enrichment_owner, drop_enrichment.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/jsonb.h"
+#include "utils/syscache.h"
 
 #include "pg/arguments.h"
 #include "pg/audit.h"
@@ -23,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(pe_create_enrichment);
 PG_FUNCTION_INFO_V1(pe_alter_enrichment);
+PG_FUNCTION_INFO_V1(pe_set_enrichment_owner);
 PG_FUNCTION_INFO_V1(pe_drop_enrichment);
 
 /* What the row holds of a definition. declared and options are jsonb datums. */
@@ -173,6 +175,13 @@ lock_row(const char *name, StoredRow *stored)
 	stored->target_sandbox = SPI_getvalue(row, desc, 11);
 	stored->d.e.search_path = SPI_getvalue(row, desc, 12);
 	stored->provisioned = stored->target_org != NULL;
+}
+
+/* The same for who owns it. */
+static void
+lock_own_row(const char *name, StoredRow *stored)
+{
+	lock_row(name, stored);
 	pe_enrichment_check_owner(stored->d.e.name, stored->d.e.owner);
 }
 
@@ -227,7 +236,7 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	pe_need_argument(fcinfo, 0, "name");
 	PreventCommandIfReadOnly("alter_enrichment()");
 	SPI_connect();
-	lock_row(text_argument(fcinfo, 0, NULL), &stored);
+	lock_own_row(text_argument(fcinfo, 0, NULL), &stored);
 	d = stored.d;
 	d.e.server = text_argument(fcinfo, 1, d.e.server);
 	d.e.source = text_argument(fcinfo, 2, d.e.source);
@@ -247,6 +256,66 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	    " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",
 	    DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	pe_audit("alter_enrichment", d.e.name, "{\"changed\": [%s]}", changed_arguments(fcinfo));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+static bool
+role_exists(Oid role)
+{
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+}
+
+/* Who may give an enrichment away owns it, or is an admin when its owner is gone. */
+static void
+check_may_give_away(const PeEnrichment *e)
+{
+	if (role_exists(e->owner))
+		pe_enrichment_check_owner(e->name, e->owner);
+	else if (!pe_is_member("profenrich_admin"))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		                errmsg("permission denied to give enrichment \"%s\" another owner", e->name),
+		                errdetail("Its owner does not exist any more."),
+		                errhint("Only members of profenrich_admin may.")));
+}
+
+/* As that role sources are read: nobody acts as one that is not theirs. */
+static void
+check_may_act_as(Oid role)
+{
+	if (!role_exists(role))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role with OID %u does not exist", role),
+		                errhint("Give the name of a role.")));
+	if (!has_privs_of_role(GetUserId(), role))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		                errmsg("must be member of role \"%s\"", GetUserNameFromId(role, false)),
+		                errhint("A member of that role, or a superuser, makes it the owner.")));
+}
+
+/* set_enrichment_owner(name, owner): all of the definition must hold for the new one, too. */
+Datum
+pe_set_enrichment_owner(PG_FUNCTION_ARGS)
+{
+	Oid types[] = {INT4OID, OIDOID};
+	Datum values[2];
+	StoredRow stored;
+	Definition *d = &stored.d;
+
+	pe_need_argument(fcinfo, 0, "name");
+	pe_need_argument(fcinfo, 1, "owner");
+	PreventCommandIfReadOnly("set_enrichment_owner()");
+	SPI_connect();
+	lock_row(text_argument(fcinfo, 0, NULL), &stored);
+	check_may_give_away(&d->e);
+	d->e.owner = PG_GETARG_OID(1);
+	check_may_act_as(d->e.owner);
+	check_definition(d);
+	values[0] = Int32GetDatum(stored.enrichment_id);
+	values[1] = ObjectIdGetDatum(d->e.owner);
+	pe_owner_execute("UPDATE profenrich.enrichment SET owner = $2 WHERE enrichment_id = $1", 2, types, values,
+	                 NULL, false, 0);
+	pe_audit("set_enrichment_owner", d->e.name, "{\"owner\": %s}",
+	         pe_audit_text(GetUserNameFromId(d->e.owner, false)));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -279,9 +348,11 @@ pe_drop_enrichment(PG_FUNCTION_ARGS)
 	Datum values[1];
 	StoredRow stored;
 
+	pe_need_argument(fcinfo, 0, "name");
+	pe_need_argument(fcinfo, 1, "force");
 	PreventCommandIfReadOnly("drop_enrichment()");
 	SPI_connect();
-	lock_row(text_to_cstring(PG_GETARG_TEXT_PP(0)), &stored);
+	lock_own_row(text_argument(fcinfo, 0, NULL), &stored);
 	if (!PG_GETARG_BOOL(1))
 		refuse_pending(&stored);
 	values[0] = Int32GetDatum(stored.enrichment_id);

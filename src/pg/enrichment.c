@@ -395,10 +395,12 @@ void
 pe_enrichment_check_owner(const char *name, Oid owner)
 {
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
-		ereport(ERROR,
-		        (errcode(ERRCODE_UNDEFINED_OBJECT),
-		         errmsg("owner of enrichment \"%s\" does not exist any more", name),
-		         errhint("A superuser makes another role its owner with UPDATE profenrich.enrichment.")));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_UNDEFINED_OBJECT),
+		     errmsg("owner of enrichment \"%s\" does not exist any more", name),
+		     errhint(
+		         "Members of profenrich_admin give it another one with profenrich.set_enrichment_owner().")));
 	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment %s", name),
@@ -436,6 +438,12 @@ copy_jsonb(HeapTuple row, int column)
 	return null ? NULL : (Jsonb *) PG_DETOAST_DATUM_COPY(value);
 }
 
+void
+pe_enrichment_error_context(void *enrichment)
+{
+	errcontext("enrichment \"%s\"", ((const PeEnrichment *) enrichment)->name);
+}
+
 PeEnrichment *
 pe_enrichment_load(const char *name, bool must_own)
 {
@@ -447,6 +455,7 @@ pe_enrichment_load(const char *name, bool must_own)
 	MemoryContext query;
 	HeapTuple row;
 	bool null;
+	ErrorContextCallback context = {.callback = pe_enrichment_error_context, .arg = e};
 
 	SPI_connect();
 	pe_owner_execute(
@@ -477,8 +486,11 @@ pe_enrichment_load(const char *name, bool must_own)
 	MemoryContextSwitchTo(caller);
 	if (must_own)
 		pe_enrichment_check_owner(e->name, e->owner);
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	pe_enrichment_parse_options(options, e);
 	(void) pe_enrichment_resolve(e, declared);
+	error_context_stack = context.previous;
 	e->unprovisioned = provisioned != NULL ? find_unprovisioned(e, provisioned) : NULL;
 	return e;
 }

@@ -40,6 +40,12 @@ extern PeSource *pe_enrichment_resolve(PeEnrichment *e, const Jsonb *declared);
  */
 extern PeSource *pe_enrichment_open_source(const PeEnrichment *e);
 
+/*
+ * For error_context_stack while a source is described or read, with the PeEnrichment as its argument: whoever
+ * refreshes many at night learns which one it was.
+ */
+extern void pe_enrichment_error_context(void *enrichment);
+
 /* Raises unless the current user owns the enrichment or is a member of its owner. */
 extern void pe_enrichment_check_owner(const char *name, Oid owner);
 

@@ -25,6 +25,7 @@
 
 #include "model/recommend/recommend.h"
 #include "platform/identity_rules.h"
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/enrichment_define.h"
 #include "pg/load_event_table.h"
@@ -33,6 +34,7 @@
 #include "pg/refresh.h"
 #include "pg/resend.h"
 #include "pg/rows.h"
+#include "pg/snapshot_identity.h"
 #include "pg/snapshot_table.h"
 #include "pg/suppression.h"
 #include "pg/wire_value.h"
@@ -42,8 +44,10 @@
 typedef struct Forget
 {
 	const char *namespace_code;
-	List *ids;  /* of char * */
-	Datum keys; /* the same as text[] */
+	List *ids;     /* of char * */
+	Datum keys;    /* the same as text[] */
+	List *known;   /* of char *: the namespaces that something here is in; one may be there twice */
+	int64 deleted; /* rows of loaded tables */
 	PeRow *row;
 } Forget;
 
@@ -154,7 +158,7 @@ delete_as_owner(const PeSnapshotTable *table, const char *ids_sql, Datum keys)
 }
 
 static void
-forget_in_snapshots(const Forget *forget)
+forget_in_snapshots(Forget *forget)
 {
 	ListCell *cell;
 
@@ -169,13 +173,18 @@ forget_in_snapshots(const Forget *forget)
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 			continue;
 		table = pe_snapshot_table_load(relid);
+		forget->known = list_concat(forget->known, pe_snapshot_namespaces(table));
 		ids_sql = identities_sql(table, forget->namespace_code);
 		if (ids_sql == NULL)
 			tell(forget, psprintf("table %s", table->label), 0,
 			     "not searched: none of its columns holds ids of this namespace");
 		else
-			tell(forget, psprintf("table %s", table->label), delete_as_owner(table, ids_sql, forget->keys),
-			     "deleted");
+		{
+			int64 rows = delete_as_owner(table, ids_sql, forget->keys);
+
+			forget->deleted += rows;
+			tell(forget, psprintf("table %s", table->label), rows, "deleted");
+		}
 	}
 }
 
@@ -316,6 +325,70 @@ tell_models(const Forget *forget)
 	}
 }
 
+/* ---- a namespace that nothing here is in --------------------------------------------------------- */
+
+static void
+add_namespaces_of_enrichments(Forget *forget)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	pe_owner_execute("SELECT namespace FROM profenrich.enrichment", 0, NULL, NULL, NULL, false, 0);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		forget->known = lappend(forget->known, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+}
+
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return pg_strcasecmp(lfirst(a), lfirst(b));
+}
+
+/* Each once, in order; NULL when there are none. */
+static char *
+list_of_names(List *names)
+{
+	StringInfoData text;
+	const char *before = NULL;
+	ListCell *cell;
+
+	if (names == NIL)
+		return NULL;
+	initStringInfo(&text);
+	list_sort(names, compare_names);
+	foreach (cell, names)
+	{
+		const char *name = lfirst(cell);
+
+		if (before == NULL || pg_strcasecmp(before, name) != 0)
+			appendStringInfo(&text, "%s%s", before != NULL ? ", " : "", name);
+		before = name;
+	}
+	return text.data;
+}
+
+/* A mistyped one would leave the person where they are; but data of it may come yet, so it is no error. */
+static void
+warn_of_unknown_namespace(Forget *forget)
+{
+	ListCell *cell;
+	char *known;
+
+	add_namespaces_of_enrichments(forget);
+	foreach (cell, forget->known)
+		if (pg_strcasecmp(lfirst(cell), forget->namespace_code) == 0)
+			return;
+	if (forget->deleted > 0)
+		return;
+	known = list_of_names(forget->known);
+	ereport(WARNING,
+	        (errmsg("no enrichment and no loaded table here is of namespace \"%s\"", forget->namespace_code),
+	         errdetail("Nothing was deleted; its ids are kept out of later loads and refreshes."),
+	         known != NULL
+	             ? errhint("If it is mistyped, forget the ids under their own: known here are %s.", known)
+	             : errhint("No namespace is known here.")));
+}
+
 /* ---- the SQL functions --------------------------------------------------------------------------- */
 
 static void
@@ -339,12 +412,15 @@ forget_namespace(Forget *forget)
 		check_id(forget->namespace_code, lfirst(cell));
 		ids[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
 	}
+	forget->known = NIL;
+	forget->deleted = 0;
 	forget->keys =
 	    PointerGetDatum(construct_array(ids, list_length(forget->ids), TEXTOID, -1, false, TYPALIGN_INT));
 	forget_in_snapshots(forget);
 	foreach (cell, affected_enrichments(forget->namespace_code))
 		forget_in_enrichment(forget, lfirst(cell));
 	tell_models(forget);
+	warn_of_unknown_namespace(forget);
 	foreach (cell, forget->ids)
 		added += pe_suppression_add(forget->namespace_code, lfirst(cell));
 	tell(forget, "list of the forgotten", added, "added, as hashes");
@@ -355,10 +431,7 @@ static void
 begin_forgetting(void)
 {
 	PreventCommandIfReadOnly("profenrich.forget()");
-	if (!pe_is_member("profenrich_admin"))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to forget profiles"),
-		         errhint("Only members of profenrich_admin may.")));
+	pe_suppression_need_admin("forget profiles");
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 		                errmsg("forget() cannot run in a transaction with isolation level repeatable read or "
@@ -383,8 +456,8 @@ Datum
 pe_forget(PG_FUNCTION_ARGS)
 {
 	PeRow row;
-	Forget forget = {.namespace_code = text_to_cstring(PG_GETARG_TEXT_PP(0)),
-	                 .ids = list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1))),
+	Forget forget = {.namespace_code = pe_text_argument(fcinfo, 0, "namespace"),
+	                 .ids = list_make1(pe_text_argument(fcinfo, 1, "id")),
 	                 .row = &row};
 
 	begin_forgetting();
@@ -433,13 +506,15 @@ PG_FUNCTION_INFO_V1(pe_forget_identities);
 Datum
 pe_forget_identities(PG_FUNCTION_ARGS)
 {
-	Jsonb *identities = PG_GETARG_JSONB_P(0);
+	Jsonb *identities;
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue key, value;
 	PeRow row;
 	Forget forget = {.row = &row};
 
+	pe_need_argument(fcinfo, 0, "identities");
+	identities = PG_GETARG_JSONB_P(0);
 	begin_forgetting();
 	if (!JB_ROOT_IS_OBJECT(identities) || JB_ROOT_COUNT(identities) == 0)
 		refuse_identities();

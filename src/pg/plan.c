@@ -25,6 +25,7 @@
 #include "platform/message.h"
 #include "platform/registry.h"
 #include "platform/sender.h"
+#include "pg/arguments.h"
 #include "pg/connection.h"
 #include "pg/consent.h"
 #include "pg/enrichment_target.h"
@@ -268,6 +269,15 @@ put_profiles(PeRow *row, const Refresh *refresh)
 	             : NULL);
 }
 
+/* What is cleared everywhere because nothing in the source is called so any more: nobody may have meant that.
+ */
+static void
+put_gone_attributes(PeRow *row, const Refresh *refresh)
+{
+	put_text(row, "attributes cleared", refresh->gone_attributes != NULL ? refresh->gone_attributes : "none",
+	         refresh->gone_attributes == NULL, "sent before, and no column of the source any more");
+}
+
 /* How many single fields a record can have. */
 static int64
 count_fields(const pe_xdm_field *field)
@@ -380,7 +390,7 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 Datum
 pe_plan(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	DeliveryPlan plan = {0};
 	PeRow row;
@@ -400,6 +410,7 @@ pe_plan(PG_FUNCTION_ARGS)
 
 	pe_rows_begin(fcinfo, &row);
 	put_profiles(&row, refresh);
+	put_gone_attributes(&row, refresh);
 	put_measures(&row, refresh);
 	put_delivery(&row, &plan);
 	put_limits(&row, &plan);

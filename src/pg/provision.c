@@ -22,6 +22,7 @@
 #include "platform/identity.h"
 #include "platform/registry.h"
 #include "platform/xdm_shape.h"
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/connection.h"
 #include "pg/enrichment_define.h"
@@ -428,7 +429,7 @@ static const struct
 Datum
 pe_provision(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "name");
 	Provision *p = palloc0(sizeof(Provision));
 	ErrorContextCallback context;
 
@@ -464,7 +465,7 @@ pe_provision(PG_FUNCTION_ARGS)
 Datum
 pe_adopt(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "name");
 	Oid types[] = {INT4OID, TEXTOID};
 	Datum values[2];
 	PeEnrichment *e;

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/owner.h"
@@ -38,6 +39,7 @@ pe_queue_find(const char *name)
 	TupleDesc desc;
 	bool isnull;
 	Oid owner;
+	const char *owner_name;
 
 	pe_owner_execute("SELECT e.enrichment_id, e.owner::oid, e.paused, s.blocked FROM profenrich.enrichment e"
 	                 " LEFT JOIN profenrich.delivery_state s USING (enrichment_id) WHERE e.name = $1",
@@ -48,11 +50,15 @@ pe_queue_find(const char *name)
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
 	owner = DatumGetObjectId(SPI_getbinval(row, desc, 2, &isnull));
+	owner_name = GetUserNameFromId(owner, true);
 	if (!has_privs_of_role(GetUserId(), owner) && !pe_is_member("profenrich_admin"))
-		ereport(ERROR,
-		        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
-		         errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
-		                 GetUserNameFromId(owner, true))));
+		ereport(
+		    ERROR,
+		    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of enrichment \"%s\"", name),
+		     owner_name != NULL
+		         ? errhint("Its owner is \"%s\"; members of that role or of profenrich_admin may do this.",
+		                   owner_name)
+		         : errhint("Its owner does not exist any more; members of profenrich_admin may do this.")));
 	queue.enrichment_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
 	queue.paused = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 	queue.blocked = SPI_getvalue(row, desc, 4);
@@ -77,7 +83,7 @@ PG_FUNCTION_INFO_V1(pe_pause);
 Datum
 pe_pause(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.pause()");
@@ -97,7 +103,7 @@ PG_FUNCTION_INFO_V1(pe_resume);
 Datum
 pe_resume(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 
 	PreventCommandIfReadOnly("profenrich.resume()");
@@ -127,7 +133,7 @@ PG_FUNCTION_INFO_V1(pe_redrive);
 Datum
 pe_redrive(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	PeQueue queue;
 	uint64 keys;
 	bool isnull;
@@ -164,7 +170,7 @@ pe_check_late_failures(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("profenrich.check_late_failures()");
 	SPI_connect();
-	queue = pe_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = pe_queue_find(pe_text_argument(fcinfo, 0, "enrichment"));
 	change(queue.enrichment_id,
 	       "INSERT INTO profenrich.late_check (enrichment_id, next_at, asked) VALUES ($1, now(), true)"
 	       " ON CONFLICT (enrichment_id) DO UPDATE SET next_at = now(), asked = true");

@@ -23,12 +23,14 @@
 #include "storage/proc.h"
 #include "utils/builtins.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/compat.h"
 #include "pg/gate.h"
 #include "pg/owner.h"
 #include "pg/progress.h"
 #include "pg/refresh.h"
+#include "pg/resend.h"
 #include "pg/suppression.h"
 
 #define LOCK_POLL_MS    50
@@ -160,6 +162,11 @@ tell_user(const Refresh *refresh, const char *held_because)
 		         errdetail("Nothing was queued."),
 		         errhint("Call profenrich.release() to send it after all, or profenrich.discard(); a later "
 		                 "refresh takes its place.")));
+	if (refresh->gone_attributes != NULL)
+		ereport(NOTICE, (errmsg("the source of enrichment \"%s\" has no column any more for: %s",
+		                        refresh->enrichment->name, refresh->gone_attributes),
+		                 errdetail("What is queued clears these attributes on the profiles that have them."),
+		                 errhint("If they are to stay, give the source the columns again and refresh.")));
 	if (refresh->skipped > 0)
 		ereport(NOTICE, (errmsg(INT64_FORMAT " rows were skipped and will not be sent", refresh->skipped),
 		                 errdetail("Reasons: %s.", pe_refresh_reasons(refresh))));
@@ -237,7 +244,7 @@ need_held(const Refresh *refresh)
 static Datum
 run_refresh(FunctionCallInfo fcinfo, bool released)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	Refresh counts;
 	const char *held_because;
@@ -298,7 +305,7 @@ PG_FUNCTION_INFO_V1(pe_discard);
 Datum
 pe_discard(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
 	Refresh *refresh;
 	int64 run_id;
 
@@ -318,13 +325,15 @@ PG_FUNCTION_INFO_V1(pe_retract);
 Datum
 pe_retract(PG_FUNCTION_ARGS)
 {
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	ArrayType *keys = PG_NARGS() > 1 ? PG_GETARG_ARRAYTYPE_P(1) : NULL;
+	char *name = pe_text_argument(fcinfo, 0, "enrichment");
+	ArrayType *keys = PG_NARGS() > 1 ? pe_keys_argument(fcinfo, 1, "retract") : NULL;
 	Refresh *refresh;
 	int64 retracted;
 
 	SPI_connect();
 	refresh = begin_refresh(name, "retract()");
+	if (keys != NULL)
+		pe_tell_unknown_keys(name, refresh->enrichment->enrichment_id, PointerGetDatum(keys));
 	pe_refresh_note_retracted(refresh, keys);
 	if (keys == NULL)
 		pe_gate_settle(refresh->enrichment->enrichment_id, "replaced");

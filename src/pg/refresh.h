@@ -94,7 +94,9 @@ typedef struct Refresh
 	int64 absent;        /* live profiles that are not in the source, retracted or not */
 	int64 appeared;      /* profiles that had no value before */
 	int64 bucket_changes;
-	List *measures; /* of PeMeasure *, by gate.c */
+	List *measures;                /* of PeMeasure *, by gate.c */
+	ArrayBuildState *changed_keys; /* of profiles that had a value, the first of them; NULL: none */
+	char *gone_attributes; /* those that the changes clear because their columns are gone; NULL: none */
 
 	/* what the call returns */
 	int64 profiles;

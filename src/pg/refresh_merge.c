@@ -10,9 +10,11 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "pg/owner.h"
@@ -21,7 +23,8 @@
 #include "pg/source.h"
 #include "pg/wire_value.h"
 
-#define SHARDS 16
+#define SHARDS          16
+#define MAX_LOOKED_INTO 1000 /* changed values */
 
 /* What was queued for a profile before. */
 typedef struct Previous
@@ -131,6 +134,9 @@ take_changed(Refresh *refresh, TupleTableSlot *existing, const Previous *previou
 		    refresh->judges_buckets && pe_bucket_changes(refresh->enrichment, before, after);
 	}
 	note_change(refresh, existing->tts_values[0], refresh->row, previous);
+	if (refresh->changed_keys == NULL || refresh->changed_keys->nelems < MAX_LOOKED_INTO)
+		refresh->changed_keys = accumArrayResult(refresh->changed_keys, existing->tts_values[0], false,
+		                                         TEXTOID, GetMemoryChunkContext(refresh));
 }
 
 /* The row at hand has the key of an existing value. */
@@ -239,6 +245,43 @@ begin_changes(Refresh *refresh)
 	refresh->changed = tuplestore_begin_heap(true, false, maintenance_work_mem);
 }
 
+static Datum
+attribute_names(const PeEnrichment *e)
+{
+	Datum *names = palloc(sizeof(Datum) * e->nattributes);
+
+	for (int i = 0; i < e->nattributes; i++)
+		names[i] = CStringGetTextDatum(e->attributes[i].name);
+	return PointerGetDatum(construct_array(names, e->nattributes, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * What the values before have and the source has not: a column that was dropped or renamed, or whose
+ * attribute is no longer one. It changes all that have it, so the first of those that changed show it.
+ */
+static char *
+find_gone_attributes(const Refresh *refresh)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[] = {INT4OID, TEXTARRAYOID, TEXTARRAYOID};
+	Datum values[3];
+	char *names;
+
+	if (refresh->changed_keys == NULL)
+		return NULL;
+	values[0] = Int32GetDatum(refresh->enrichment->enrichment_id);
+	values[1] = makeArrayResult(refresh->changed_keys, CurrentMemoryContext);
+	values[2] = attribute_names(refresh->enrichment);
+	pe_owner_execute("SELECT string_agg(DISTINCT k, ', ' ORDER BY k) FROM profenrich.profile_score s,"
+	                 " jsonb_object_keys(s.value) k WHERE s.enrichment_id = $1 AND s.profile_key = ANY ($2)"
+	                 " AND k <> ALL ($3)",
+	                 3, types, values, NULL, false, 0);
+	MemoryContextSwitchTo(caller);
+	names = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	SPI_freetuptable(SPI_tuptable);
+	return names;
+}
+
 void
 pe_refresh_merge(Refresh *refresh)
 {
@@ -250,6 +293,7 @@ pe_refresh_merge(Refresh *refresh)
 	read_existing(refresh, NULL, merge_existing);
 	while (!TupIsNull(refresh->row))
 		take_new(refresh);
+	refresh->gone_attributes = find_gone_attributes(refresh);
 }
 
 /* A profile that has a value is to lose it. */

@@ -150,10 +150,13 @@ take_row(void *arg, TupleTableSlot *slot)
 void
 pe_refresh_read_source(Refresh *refresh)
 {
+	ErrorContextCallback context = {
+	    .callback = pe_enrichment_error_context, .arg = refresh->enrichment, .previous = error_context_stack};
 	PeOwnerSwitch before;
 	PeSource *source;
 	TupleDesc desc;
 
+	error_context_stack = &context;
 	initStringInfo(&refresh->text);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	before = pe_enrichment_enter(refresh->enrichment);
@@ -165,6 +168,7 @@ pe_refresh_read_source(Refresh *refresh)
 	pe_source_read(source, NULL, 0, 0, take_row, refresh);
 	pe_enrichment_leave_owner(&before);
 	PopActiveSnapshot();
+	error_context_stack = context.previous;
 
 	ExecDropSingleTupleTableSlot(refresh->row);
 	refresh->row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);

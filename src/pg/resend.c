@@ -32,9 +32,8 @@ single_number(void)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* Keys without a value are no error, but whoever names them should know. */
-static void
-tell_unknown_keys(const char *name, int32 enrichment_id, Datum keys)
+void
+pe_tell_unknown_keys(const char *name, int32 enrichment_id, Datum keys)
 {
 	Oid types[2] = {INT4OID, TEXTARRAYOID};
 	Datum values[2] = {Int32GetDatum(enrichment_id), keys};
@@ -129,29 +128,26 @@ PG_FUNCTION_INFO_V1(pe_resend);
 
 /*
  * resend(enrichment, keys), resend(enrichment) -> values queued again; without keys of all
- * profiles. Keys that are NULL are no list: a query that found nobody must not mean everybody.
+ * profiles.
  */
 Datum
 pe_resend(PG_FUNCTION_ARGS)
 {
 	bool all = PG_NARGS() == 1;
-	Datum keys = all ? (Datum) 0 : PG_GETARG_DATUM(1);
+	Datum keys = 0;
 	char *name;
 	int32 enrichment_id;
 	int64 queued;
 
 	PreventCommandIfReadOnly("profenrich.resend()");
 	name = pe_text_argument(fcinfo, 0, "enrichment");
-	if (!all && PG_ARGISNULL(1))
-		ereport(ERROR,
-		        (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("argument \"keys\" must not be null"),
-		         errhint("Without keys resend(enrichment) takes all profiles. A list from a query is written"
-		                 " ARRAY(SELECT ...): of no rows array_agg() is null, and that is empty.")));
+	if (!all)
+		keys = PointerGetDatum(pe_keys_argument(fcinfo, 1, "resend"));
 	SPI_connect();
 	enrichment_id = pe_queue_find(name).enrichment_id;
 	pe_refresh_lock(enrichment_id, name);
 	if (!all)
-		tell_unknown_keys(name, enrichment_id, keys);
+		pe_tell_unknown_keys(name, enrichment_id, keys);
 	queued = pe_queue_again(enrichment_id, "resend", MARK_WAITS,
 	                        all ? NOT_PENDING : " AND s.profile_key = ANY ($5)" NOT_PENDING, keys);
 	pe_audit("resend", name, "{\"queued\": " INT64_FORMAT ", \"all\": %s}", queued, all ? "true" : "false");

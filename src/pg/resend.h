@@ -17,4 +17,10 @@
 extern int64 pe_queue_again(int32 enrichment_id, const char *kind, const char *changes, const char *which,
                             Datum keys);
 
+/*
+ * A NOTICE when keys, a text[], has some without a value in the enrichment: that is no error, but
+ * whoever names them should know. SPI must be connected.
+ */
+extern void pe_tell_unknown_keys(const char *name, int32 enrichment_id, Datum keys);
+
 #endif /* PE_RESEND_H */

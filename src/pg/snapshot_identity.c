@@ -29,9 +29,10 @@
 
 PG_FUNCTION_INFO_V1(pe_set_identity);
 
-/* The namespace of a column that holds its single ids: identityMap.<namespace>.id; NULL for others. */
+/* Of a column with the path identityMap.<namespace>.id, or with single_ids false of any beneath a namespace;
+ * or NULL. */
 static char *
-namespace_of(const PeSnapshotColumn *column)
+namespace_of(const PeSnapshotColumn *column, bool single_ids)
 {
 	pe_env env = pe_server_env(CurrentMemoryContext);
 	pe_xdm_path *path;
@@ -40,11 +41,34 @@ namespace_of(const PeSnapshotColumn *column)
 	if (column->path == NULL ||
 	    pe_xdm_path_parse(&env, column->path, strlen(column->path), &path, &err) != PE_OK)
 		return NULL;
-	if (path->count != 3 || path->steps[0].length != 11 ||
-	    memcmp(path->steps[0].name, "identityMap", 11) != 0 || path->steps[2].length != 2 ||
-	    memcmp(path->steps[2].name, "id", 2) != 0)
+	if (path->count < 2 || path->steps[0].length != 11 || memcmp(path->steps[0].name, "identityMap", 11) != 0)
+		return NULL;
+	if (single_ids &&
+	    (path->count != 3 || path->steps[2].length != 2 || memcmp(path->steps[2].name, "id", 2) != 0))
 		return NULL;
 	return pnstrdup(path->steps[1].name, path->steps[1].length);
+}
+
+static List *
+namespaces_of_columns(const PeSnapshotTable *table, bool single_ids)
+{
+	List *namespaces = NIL;
+
+	for (int i = 0; i < table->ncolumns; i++)
+	{
+		char *code = namespace_of(&table->columns[i], single_ids);
+
+		if (code != NULL)
+			namespaces = lappend(namespaces, code);
+	}
+	return namespaces;
+}
+
+List *
+pe_snapshot_namespaces(const PeSnapshotTable *table)
+{
+	return list_concat(namespaces_of_columns(table, false),
+	                   pe_snapshot_settings(table->relid).namespaces);
 }
 
 /* NIL: it is not known what tells the profiles apart. */
@@ -53,15 +77,8 @@ namespaces_of(const PeSnapshotTable *table)
 {
 	List *namespaces = pe_snapshot_settings(table->relid).namespaces;
 
-	if (namespaces != NIL)
-		return namespaces;
-	for (int i = 0; i < table->ncolumns; i++)
-	{
-		char *code = namespace_of(&table->columns[i]);
-
-		if (code != NULL)
-			namespaces = lappend(namespaces, code);
-	}
+	if (namespaces == NIL)
+		namespaces = namespaces_of_columns(table, true);
 	return namespaces;
 }
 

@@ -31,6 +31,12 @@ extern PeIdentitySql pe_snapshot_identity_sql(const PeSnapshotTable *table);
 extern bool pe_snapshot_has_identity(const PeSnapshotTable *table);
 
 /*
+ * The codes of the namespaces (char *) that columns of the table are of, and that its owner named; one
+ * may be there twice. A whole identity map has others. SPI must be connected.
+ */
+extern List *pe_snapshot_namespaces(const PeSnapshotTable *table);
+
+/*
  * SQL of a condition: has the row one of these identities? It has no subquery, so that the planner
  * can ask it where the rows are stored. "false" when none is in a namespace that counts.
  */

@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "pg/arguments.h"
 #include "pg/audit.h"
 #include "pg/owner.h"
 #include "pg/suppression.h"
@@ -210,19 +211,29 @@ pe_suppression_remove(const char *namespace_code, const char *id)
 	                   namespace_code, id);
 }
 
+void
+pe_suppression_need_admin(const char *what)
+{
+	if (!pe_is_member("profenrich_admin"))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s", what),
+		                errhint("Only members of profenrich_admin may.")));
+}
+
 PG_FUNCTION_INFO_V1(pe_unforget);
 
 /* unforget(namespace, id) -> whether it was on the list */
 Datum
 pe_unforget(PG_FUNCTION_ARGS)
 {
-	char *namespace_code = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *namespace_code = pe_text_argument(fcinfo, 0, "namespace");
+	char *id = pe_text_argument(fcinfo, 1, "id");
 	bool removed;
 
 	PreventCommandIfReadOnly("profenrich.unforget()");
+	pe_suppression_need_admin("let forgotten profiles in again");
 	pe_suppression_take();
 	SPI_connect();
-	removed = pe_suppression_remove(namespace_code, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	removed = pe_suppression_remove(namespace_code, id);
 	pe_audit("unforget", namespace_code, "{\"removed\": %s}", removed ? "true" : "false");
 	SPI_finish();
 	PG_RETURN_BOOL(removed);

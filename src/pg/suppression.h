@@ -31,4 +31,7 @@ extern void pe_suppression_take(void);
 extern bool pe_suppression_add(const char *namespace_code, const char *id);
 extern bool pe_suppression_remove(const char *namespace_code, const char *id);
 
+/* Raises unless the current user may change the list; what is what it wanted, for the message. */
+extern void pe_suppression_need_admin(const char *what);
+
 #endif /* PE_SUPPRESSION_H */

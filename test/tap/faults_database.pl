@@ -96,8 +96,8 @@ run_faults($node, $platform,
 			my ($fault) = @_;
 			run_sql("CREATE ROLE %s SUPERUSER; CREATE USER MAPPING FOR %s SERVER %s OPTIONS (client_id 'profenrich-client', secret_file 'standin');
 				UPDATE profenrich.enrichment SET owner = '%s' WHERE name = '%s'")->($fault) },
-		done_and_undone(run_sql("DROP USER MAPPING FOR %s SERVER %s; DROP ROLE %s"), 'configuration', qr/./,
-			run_sql("UPDATE profenrich.enrichment SET owner = current_user::regrole WHERE name = '%s'")) },
+		done_and_undone(run_sql("DROP USER MAPPING FOR %s SERVER %s; DROP ROLE %s"), 'configuration', qr/owner does not exist any more/,
+			run_sql("SELECT profenrich.set_enrichment_owner('%s', current_user::regrole)")) },
 	{ name => 'the server is altered and the enrichment resumed again and again', @slowly,
 		steps => [ map { [ after(0.1), run_sql("ALTER SERVER %s OPTIONS (SET requests_per_second '" . (20 + $_) . "'); SELECT profenrich.resume('%s')") ] } 1 .. 10 ] },
 	{ name => 'the server goes where certificates are wrong and back', @slowly, start => sub {
