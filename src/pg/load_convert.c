@@ -173,13 +173,12 @@ load_rethrow(MemoryContext context, const char *label)
 		error->sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
 	if (position.column != NULL)
 		raise_mismatch(position.column, error->sqlerrcode);
-	ereport(ERROR,
-	        (errcode(error->sqlerrcode),
-	         position.row > 0
-	             ? errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit, position.row,
-	                      line_complaint(error->sqlerrcode))
-	             : errmsg("file \"%s\", header, %s", position.file, line_complaint(error->sqlerrcode)),
-	         errdetail("Nothing was loaded."), line_hint(error->sqlerrcode, position.unit)));
+	ereport(ERROR, (errcode(error->sqlerrcode),
+	                position.row > 0
+	                    ? errmsg("file \"%s\", %s " INT64_FORMAT ", %s", position.file, position.unit,
+	                             position.row, line_complaint(error->sqlerrcode))
+	                    : errmsg("file \"%s\", header, %s", position.file, line_complaint(error->sqlerrcode)),
+	                errdetail("Nothing was loaded."), line_hint(error->sqlerrcode, position.unit)));
 	pg_unreachable();
 }
 

@@ -196,16 +196,6 @@ pe_push_snapshot_of_now(void)
 	PushActiveSnapshot(snapshot_of_now());
 }
 
-int
-pe_server_names_only(void)
-{
-	int level = NewGUCNestLevel();
-
-	set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-	                  0, false);
-	return level;
-}
-
 /* The statement's own snapshot, which is older, stays active meanwhile: what this one sees is not vacuumed
  * away. */
 static char *

@@ -78,10 +78,4 @@ extern uint64 pe_source_read(const PeSource *source, const int *columns, int nco
  */
 extern void pe_push_snapshot_of_now(void);
 
-/*
- * From here to AtEOXact_GUC(true, level) the names in our queries are the server's own, whatever the caller
- * has made. Returns the level.
- */
-extern int pe_server_names_only(void);
-
 #endif /* PE_SOURCE_H */
