@@ -197,7 +197,7 @@ pe_quantiles_count(const pe_quantiles *q)
 double
 pe_quantiles_mean(const pe_quantiles *q)
 {
-	return q->mean;
+	return q->mean + q->rest;
 }
 
 double
