@@ -49,6 +49,13 @@ UPDATE scores SET note = repeat('n', 1100000) WHERE crm_id = 'C-73';
 UPDATE scores SET interests = (SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 16) AS i) WHERE crm_id = 'C-74';
 UPDATE scores SET interests = (SELECT jsonb_object_agg('k' || i, i) FROM generate_series(1, 15) AS i) WHERE crm_id = 'C-75';
 SELECT item, value, ok FROM profenrich.plan('plan') WHERE item ~ 'records|maps|largest|messages' AND item <> 'bytes per record';
+SELECT detail FROM profenrich.plan('plan') WHERE item = 'records above 1 MB';
+-- A batch's files have no envelopes, and its time is the platform's.
+CREATE TABLE streamed AS SELECT planned('bytes') AS bytes, planned('messages') AS messages;
+SELECT profenrich.alter_enrichment('plan', options => '{"min_delta": {"score": 3}, "on_absent": "retract", "mode": "batch"}');
+SELECT item, value, ok, detail FROM profenrich.plan('plan') WHERE item IN ('files', 'requests', 'minutes', 'batches');
+SELECT planned('bytes') < bytes - 400 * messages AS without_envelopes FROM streamed;
+SELECT profenrich.alter_enrichment('plan', options => '{"min_delta": {"score": 3}, "on_absent": "retract"}');
 -- Ten records of 99 kB fill a request.
 UPDATE scores SET note = repeat('n', 99000) WHERE crm_id IN (SELECT 'C-' || i FROM generate_series(100, 399) AS i);
 SELECT planned('requests') BETWEEN 300 / 10 AND 300 / 10 + 16 * 2 AS bounded_by_bytes, planned('bytes') > 29700000 AS bytes;

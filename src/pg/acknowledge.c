@@ -62,6 +62,15 @@ count_of(const PeSettled *arg, pe_key_state state)
 	return count;
 }
 
+/* The platform gives none for what it never sees. */
+static const char *
+reason_of(const pe_key *key)
+{
+	if (key->reason != NULL)
+		return key->reason;
+	return key->outcome == PE_OUTCOME_TOO_BIG ? "the record is larger than the platform takes" : "";
+}
+
 static Columns
 columns_of(const PeSettled *arg, pe_key_state state)
 {
@@ -88,7 +97,7 @@ columns_of(const PeSettled *arg, pe_key_state state)
 		columns.delays[at] = Float8GetDatum((double) key->delay / PE_SECOND);
 		columns.classes[at] = CStringGetTextDatum(pe_outcome_name(key->outcome));
 		columns.statuses[at] = Int32GetDatum(key->http_status);
-		columns.reasons[at] = CStringGetTextDatum(key->reason != NULL ? key->reason : "");
+		columns.reasons[at] = CStringGetTextDatum(reason_of(key));
 		columns.count++;
 	}
 	return columns;

@@ -43,6 +43,7 @@ PG_FUNCTION_INFO_V1(pe_plan);
 
 /* Limits of the platform that no row is checked against before it is sent. */
 #define MAX_PROFILE_RECORD 100000 /* a larger one is accepted, and then dropped */
+#define LISTED_KEYS        5
 #define ADVISED_RECORD     10000
 #define ADVISED_MAP_KEYS   16
 #define MAX_FIELDS         10000
@@ -71,16 +72,28 @@ typedef struct DeliveryPlan
 	int64 records;
 	int64 waiting;
 	int64 requests;
-	double bytes; /* of the records, each in its envelope */
+	double bytes;   /* of the records, each in its envelope */
+	int64 envelope; /* how much of each that is, which a batch's files do without */
 	double request_bytes;
 	int64 largest;
 	int64 above_message;
+	StringInfoData too_large; /* the first keys of these */
 	int64 above_profile;
 	int64 above_advised;
 	int64 wide_maps;
 } DeliveryPlan;
 
 /* ---- building the records -------------------------------------------------------------- */
+
+static void
+note_too_large(DeliveryPlan *plan, const pe_message_record *record)
+{
+	plan->largest = Max(plan->largest, (int64) (record->key_length + record->value_length));
+	if (plan->above_message++ < LISTED_KEYS)
+		appendStringInfo(&plan->too_large, "%s%s", plan->too_large.len > 0 ? ", " : "", record->key);
+	else if (plan->above_message == LISTED_KEYS + 1)
+		appendStringInfoString(&plan->too_large, ", ...");
+}
 
 /* Bytes of one message, as the sender would write it, or -1 when no request holds it; counts what is beyond a
  * limit. */
@@ -104,13 +117,32 @@ message_size(DeliveryPlan *plan, const char *key, const char *value)
 	status = pe_message_add(&plan->body, &record, &err);
 	if (status == PE_LIMIT)
 	{
-		plan->above_message++;
+		note_too_large(plan, &record);
 		return -1;
 	}
 	pe_check(status, &err);
 	size = plan->body.length;
 	plan->above_profile += size > MAX_PROFILE_RECORD;
 	plan->above_advised += size > ADVISED_RECORD;
+	return size;
+}
+
+/* What a streamed record has around it that a line of a file has not: the same for all of an enrichment. */
+static int64
+envelope_size(DeliveryPlan *plan, const pe_env *env, const pe_message_target *target)
+{
+	pe_message_record record = {.key = "", .value = "{}", .value_length = strlen("{}")};
+	pe_message_body lines;
+	pe_error err = {0};
+	int64 size;
+
+	pe_check(pe_message_begin_lines(&lines, env, target, PE_MESSAGE_MAX_BYTES, &err), &err);
+	pe_check(pe_message_add(&lines, &record, &err), &err);
+	plan->body.length = 0;
+	plan->body.messages = 0;
+	pe_check(pe_message_add(&plan->body, &record, &err), &err);
+	size = (int64) plan->body.length - (int64) lines.length;
+	pe_message_free(&lines);
 	return size;
 }
 
@@ -198,6 +230,7 @@ plan_changes(DeliveryPlan *plan)
 
 	pe_target_message(refresh->enrichment, &target);
 	pe_check(pe_message_begin(&plan->body, &env, &target, PE_MESSAGE_MAX_BYTES, true, &err), &err);
+	plan->envelope = envelope_size(plan, &env, &target);
 	plan->chunks = hash_create("profenrich plan chunks", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	while (tuplestore_gettupleslot(refresh->changed, true, false, change))
 	{
@@ -327,7 +360,9 @@ put_limits(PeRow *row, const DeliveryPlan *plan)
 	put_count(row, "attributes", e->nattributes, true, psprintf("at most %d", MAX_ATTRIBUTES));
 	put_count(row, "fields", fields, fields <= MAX_FIELDS, psprintf("at most %d in a record", MAX_FIELDS));
 	put_count(row, "records above 1 MB", plan->above_message, plan->above_message == 0,
-	          "cannot be sent: they become dead letters");
+	          plan->above_message == 0
+	              ? "cannot be sent: they become dead letters"
+	              : psprintf("cannot be sent: they become dead letters: %s", plan->too_large.data));
 	put_count(row, "records above 100 kB", plan->above_profile, plan->above_profile == 0,
 	          "the platform accepts and then drops them");
 	put_count(row, "records above 10 kB", plan->above_advised, true, "the platform advises less");
@@ -352,10 +387,35 @@ batches_begun(const PeServer *server)
 }
 
 static void
+put_files(PeRow *row, const DeliveryPlan *plan)
+{
+	double bytes = plan->bytes - (double) plan->envelope * plan->records;
+
+	put_count(row, "files", (int64) ceil(bytes / (pe_batch_file_size * 1024.0)), true,
+	          psprintf("of at most %d kB, uploaded one after the other", pe_batch_file_size));
+	put_text(row, "bytes", psprintf("%.0f", bytes), true, "of all files");
+	put_text(row, "minutes", NULL, true, "a batch is there when the platform has ingested it");
+}
+
+static void
+put_requests(PeRow *row, const DeliveryPlan *plan, const pe_throttle_limits *limits)
+{
+	pe_throttle throttle;
+
+	pe_throttle_init(&throttle, limits, 0);
+	put_count(row, "requests", plan->requests, true, "of at most 500 records and 1 MB");
+	put_text(row, "bytes", psprintf("%.0f", plan->request_bytes), true, "of all requests");
+	put_text(row, "minutes",
+	         psprintf("%.1f", pe_streaming_seconds(plan->records, plan->requests, limits) / 60), true,
+	         psprintf("to stream them at %g messages and %g requests a second of server \"%s\"",
+	                  throttle.limits.messages_per_second, throttle.limits.requests_per_second,
+	                  plan->server->name));
+}
+
+static void
 put_delivery(PeRow *row, const DeliveryPlan *plan)
 {
 	const PeServer *server = plan->server;
-	pe_throttle throttle;
 	pe_throttle_limits limits = {server->requests_per_second, server->messages_per_second, 0};
 	double seconds = pe_streaming_seconds(plan->records, plan->requests, &limits);
 	const char *why;
@@ -365,22 +425,18 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	bool batch = mode == PE_MODE_BATCH;
 	int64 begun = batches_begun(server);
 
-	pe_throttle_init(&throttle, &limits, 0);
 	put_count(row, "messages", plan->records, true, "one for each profile that changed or is retracted");
 	put_count(row, "waiting", plan->waiting, true, "of them later: profenrich.resend_gap");
 	put_text(row, "bytes per record",
 	         plan->records > 0 ? psprintf("%.0f", plan->bytes / plan->records) : NULL, true,
 	         "mean, envelope included");
-	put_text(row, "largest record", plan->records > 0 ? psprintf(INT64_FORMAT, plan->largest) : NULL,
+	put_text(row, "largest record", plan->largest > 0 ? psprintf(INT64_FORMAT, plan->largest) : NULL,
 	         plan->largest <= MAX_PROFILE_RECORD, "bytes, envelope included");
 	put_text(row, "mode", pe_delivery_mode_name(mode), true, why);
-	put_count(row, "requests", batch ? 0 : plan->requests, true, "of at most 500 records and 1 MB");
-	put_text(row, "bytes", psprintf("%.0f", batch ? plan->bytes : plan->request_bytes), true,
-	         "of all requests or files");
-	put_text(row, "minutes", psprintf("%.1f", seconds / 60), true,
-	         psprintf("to stream them at %g messages and %g requests a second of server \"%s\"",
-	                  throttle.limits.messages_per_second, throttle.limits.requests_per_second,
-	                  server->name));
+	if (batch)
+		put_files(row, plan);
+	else
+		put_requests(row, plan, &limits);
 	put_count(row, "batches", batch ? 1 : 0, !batch || begun < pe_batch_budget,
 	          psprintf("of %d a day for all that feeds the sandbox; " INT64_FORMAT " begun here within a day",
 	                   pe_batch_budget, begun));
@@ -396,6 +452,7 @@ pe_plan(PG_FUNCTION_ARGS)
 	PeRow row;
 
 	SPI_connect();
+	initStringInfo(&plan.too_large);
 	refresh = plan.refresh = palloc0(sizeof(Refresh));
 	refresh->enrichment = pe_enrichment_load(name, true);
 	plan.server = pe_server_load(refresh->enrichment->server);

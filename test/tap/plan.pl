@@ -1,5 +1,5 @@
 # What plan() says is what the worker then does: requests, messages and bytes to the last one, streamed to the
-# stand-in platform.
+# stand-in platform, or sent by batch.
 use strict;
 use warnings;
 use FindBin;
@@ -41,6 +41,14 @@ compare('everything, some records of 40 kB');
 $node->safe_psql('postgres', q{UPDATE scores SET probability = probability + 1 WHERE crm_id ~ '7$'; DELETE FROM scores WHERE crm_id ~ '99$'});
 compare('some changed, some retracted');
 is($node->safe_psql('postgres', q{SELECT value FROM profenrich.plan('planned') WHERE item = 'messages'}), 0, 'then there is nothing to do');
+
+# The same by batch: files without envelopes.
+$node->safe_psql('postgres', q{SELECT profenrich.alter_enrichment('planned', options => '{"on_absent": "retract", "mode": "batch"}');
+	UPDATE scores SET probability = probability + 1; DELETE FROM scores WHERE crm_id ~ '88$'});
+my $plan = $node->safe_psql('postgres', q{SELECT string_agg(value, '|' ORDER BY item) FROM profenrich.plan('planned') WHERE item IN ('bytes', 'files', 'messages')});
+$node->safe_psql('postgres', q{SELECT * FROM profenrich.refresh('planned')});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM profenrich.batches WHERE state = 'done'}), 'a batch lands');
+is($node->safe_psql('postgres', q{SELECT bytes || '|' || files || '|' || records FROM profenrich.batches}), $plan, 'its files are as planned');
 
 $node->stop;
 done_testing();
