@@ -173,6 +173,11 @@ CREATE VIEW @extschema@.health_checks AS
 		'Without it a worker must be started by hand after each restart: add profenrich to shared_preload_libraries.'
 	FROM @extschema@.worker_status w
 	UNION ALL
+	SELECT 'servers', NOT w.breaker_open,
+		CASE WHEN w.breaker_open THEN 'one failed several times in a row, and is probed' ELSE 'no failures in a row' END,
+		'last_error in profenrich.enrichment_status says how. Sending goes on by itself once it answers.'
+	FROM @extschema@.worker_status w WHERE w.pid IS NOT NULL
+	UNION ALL
 	SELECT 'enrichment ' OPERATOR(pg_catalog.||) e.enrichment,
 		e.state OPERATOR(pg_catalog.!~) '^(blocked|held|no worker)'
 			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) ANY ('{paused,in a batch}'::text[]), true),

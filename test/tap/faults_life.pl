@@ -100,6 +100,7 @@ $node->safe_psql('second', "CREATE TABLE scores (crm_id text, score float8, band
 	ALTER SERVER aep OPTIONS (SET collection_url 'https://localhost:$dead')");
 enqueue($node, 1, 1, 1000, database => 'second');
 wait_until($node, "SELECT breaker_open FROM profenrich.worker_status", 'one database\'s platform is dead: its breaker opens', 'second');
+is($node->safe_psql('second', "SELECT ok FROM profenrich.health() WHERE check_name = 'servers'"), 'f', 'and health() has it');
 run_faults($node, $platform, { name => 'the other database is not held up', keys => 2000 });
 is($node->safe_psql('second', "SELECT pending, accepted FROM profenrich.enrichment_status"), '1000|0', 'nothing of the dead one is lost');
 $platform->control('POST', "/ports/$dead", { kind => 'good' });
