@@ -67,8 +67,7 @@ namespaces_of_columns(const PeSnapshotTable *table, bool single_ids)
 List *
 pe_snapshot_namespaces(const PeSnapshotTable *table)
 {
-	return list_concat(namespaces_of_columns(table, false),
-	                   pe_snapshot_settings(table->relid).namespaces);
+	return list_concat(namespaces_of_columns(table, false), pe_snapshot_settings(table->relid).namespaces);
 }
 
 /* NIL: it is not known what tells the profiles apart. */
