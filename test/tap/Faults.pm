@@ -269,14 +269,22 @@ sub _chosen
 	return grep { $_->{name} =~ /$pattern/ } @faults;
 }
 
+# What a query says; '' when a fault has locked what it reads, or lets nobody in: then psql may be gone before it is
+# given the query, and writing to it dies.
+sub _try
+{
+	my ($node, $query) = @_;
+	my ($code, $out) = eval { $node->psql('postgres', $query) };
+	return defined $code && $code == 0 ? $out : '';
+}
+
 sub _all_rows
 {
 	my ($node) = @_;
-	# A fault may have locked what this reads.
-	my ($code, $out) = $node->psql('postgres', "SET lock_timeout = '100ms'; SELECT enrichment, state, pending, accepted, dead, coalesce(why, ''), coalesce(last_error, '')
+	my $out = _try($node, "SET lock_timeout = '100ms'; SELECT enrichment, state, pending, accepted, dead, coalesce(why, ''), coalesce(last_error, '')
 		FROM profenrich.enrichment_status");
 	my @rows;
-	for my $line (split /\n/, $code == 0 ? $out : '')
+	for my $line (split /\n/, $out)
 	{
 		my %row;
 		@row{qw(enrichment state pending accepted dead why last_error)} = split /\|/, $line, -1;
@@ -341,8 +349,7 @@ my %most;
 sub check_worker_memory
 {
 	my ($node, $quietly) = @_;
-	my ($code, $pids) = $node->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'profenrich worker'");
-	for my $pid (split /\n/, $code == 0 ? $pids : '')
+	for my $pid (split /\n/, _try($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'profenrich worker'"))
 	{
 		open my $file, '<', "/proc/$pid/status" or next;
 		my ($memory) = join('', <$file>) =~ /RssAnon:\s+(\d+) kB/;
