@@ -142,13 +142,16 @@ CREATE TABLE @extschema@.delivery_state (
 	last_error		text,
 	last_error_at	timestamptz,
 	held_until		timestamptz,
-	resumes			bigint NOT NULL DEFAULT 0
+	resumes			bigint NOT NULL DEFAULT 0,
+	outage_since	timestamptz,
+	no_batch_until	timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE @extschema@.delivery_state IS 'counters and the reason an enrichment is blocked, kept by the worker';
 COMMENT ON COLUMN @extschema@.delivery_state.blocked IS 'authorisation, configuration, schema or identity; null when sending may go on';
-
 COMMENT ON COLUMN @extschema@.delivery_state.held_until IS 'a batch has landed: the next values wait until then, so that they cannot overtake it';
 COMMENT ON COLUMN @extschema@.delivery_state.resumes IS 'how often resume() was called: what the worker met before then blocks nothing';
+COMMENT ON COLUMN @extschema@.delivery_state.outage_since IS 'the platform has not answered since: requests failed in a row, and so did the one that tried whether it is back; null while it answers';
+COMMENT ON COLUMN @extschema@.delivery_state.no_batch_until IS 'the sandbox''s daily budget of batches was found used up, and is looked at again then; null once a batch is made';
 
 -- The one sender of this database: who holds the epoch may acknowledge.
 CREATE TABLE @extschema@.sender (

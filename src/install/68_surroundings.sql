@@ -69,6 +69,19 @@ CREATE VIEW @extschema@.surroundings AS
 	WHERE r.runs OPERATOR(pg_catalog.>=) 3 AND NOT e.paused;
 COMMENT ON VIEW @extschema@.surroundings IS 'rows of health() about what surrounds delivery: versions, files, clock, sessions, schedules';
 
+-- What is in the way of an enrichment, as listeners are told of it.
+CREATE FUNCTION @extschema@.obstacle(s @extschema@.delivery_state) RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT CASE WHEN s.blocked IS NOT NULL THEN 'blocked: ' OPERATOR(pg_catalog.||) s.blocked
+		WHEN s.outage_since IS NOT NULL THEN 'outage'
+		WHEN s.no_batch_until IS NOT NULL AND EXISTS (SELECT FROM @extschema@.enrichment e
+			WHERE e.enrichment_id OPERATOR(pg_catalog.=) s.enrichment_id
+				AND (e.options OPERATOR(pg_catalog.->>) 'mode') OPERATOR(pg_catalog.=) 'batch') THEN 'no budget'
+		ELSE 'active' END;
+END;
+COMMENT ON FUNCTION @extschema@.obstacle(@extschema@.delivery_state) IS 'what is in the way of an enrichment: blocked: ..., outage, no budget; active when nothing is';
+
 -- Whoever listens on the channel profenrich hears of each change of an enrichment's state, once, when it is committed.
 CREATE FUNCTION @extschema@.notify_state() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -88,11 +101,16 @@ BEGIN
 		becomes := CASE WHEN NEW.outcome = 'held' THEN 'held' ELSE becomes END;
 		reason := NEW.held_reason;
 	ELSE
-		IF TG_OP = 'UPDATE' AND OLD.blocked IS NOT NULL THEN
-			was := 'blocked: ' || OLD.blocked;
+		IF TG_OP = 'UPDATE' THEN
+			was := @extschema@.obstacle(OLD);
 		END IF;
-		becomes := COALESCE('blocked: ' || NEW.blocked, becomes);
-		reason := NEW.blocked_reason;
+		becomes := @extschema@.obstacle(NEW);
+		reason := CASE WHEN NEW.blocked IS NOT NULL THEN NEW.blocked_reason
+			WHEN becomes = 'outage' AND NEW.last_error_at >= NEW.outage_since - interval '1 second' THEN NEW.last_error
+			WHEN becomes = 'no budget' THEN 'the sandbox''s daily budget of batches is used up' END;
+		IF was = becomes THEN
+			RETURN NULL;
+		END IF;
 	END IF;
 	PERFORM pg_notify('profenrich', jsonb_build_object('enrichment', e.name, 'old', was, 'new', becomes,
 			'why', left(reason, 1000), 'at', clock_timestamp())::text)
@@ -100,21 +118,24 @@ BEGIN
 	RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.notify_state() IS 'tells listeners of the channel profenrich that an enrichment was paused, blocked or held, or is no longer';
+COMMENT ON FUNCTION @extschema@.notify_state() IS 'tells listeners of the channel profenrich that an enrichment was paused, blocked, held, met an outage or has no budget for a batch, or is no longer';
 
 CREATE TRIGGER notify_paused AFTER UPDATE OF paused ON @extschema@.enrichment
 	FOR EACH ROW WHEN (OLD.paused OPERATOR(pg_catalog.<>) NEW.paused) EXECUTE FUNCTION @extschema@.notify_state();
-CREATE TRIGGER notify_blocked AFTER UPDATE OF blocked ON @extschema@.delivery_state
-	FOR EACH ROW WHEN (OLD.blocked IS DISTINCT FROM NEW.blocked) EXECUTE FUNCTION @extschema@.notify_state();
-CREATE TRIGGER notify_first_block AFTER INSERT ON @extschema@.delivery_state
-	FOR EACH ROW WHEN (NEW.blocked IS NOT NULL) EXECUTE FUNCTION @extschema@.notify_state();
+CREATE TRIGGER notify_obstacle AFTER UPDATE OF blocked, outage_since, no_batch_until ON @extschema@.delivery_state
+	FOR EACH ROW WHEN (OLD.blocked IS DISTINCT FROM NEW.blocked OR (OLD.outage_since IS NULL) OPERATOR(pg_catalog.<>) (NEW.outage_since IS NULL)
+		OR (OLD.no_batch_until IS NULL) OPERATOR(pg_catalog.<>) (NEW.no_batch_until IS NULL)) EXECUTE FUNCTION @extschema@.notify_state();
+CREATE TRIGGER notify_first_obstacle AFTER INSERT ON @extschema@.delivery_state
+	FOR EACH ROW WHEN (NEW.blocked IS NOT NULL OR NEW.outage_since IS NOT NULL OR NEW.no_batch_until IS NOT NULL)
+	EXECUTE FUNCTION @extschema@.notify_state();
 CREATE TRIGGER notify_held AFTER INSERT ON @extschema@.run
 	FOR EACH ROW WHEN (NEW.outcome OPERATOR(pg_catalog.=) 'held') EXECUTE FUNCTION @extschema@.notify_state();
 CREATE TRIGGER notify_not_held AFTER UPDATE OF outcome ON @extschema@.run
 	FOR EACH ROW WHEN ((OLD.outcome OPERATOR(pg_catalog.=) 'held') OPERATOR(pg_catalog.<>) (NEW.outcome OPERATOR(pg_catalog.=) 'held'))
 	EXECUTE FUNCTION @extschema@.notify_state();
 
-REVOKE ALL ON FUNCTION @extschema@.version(), @extschema@.secret_directory_problem(), @extschema@.notify_state() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.version(), @extschema@.secret_directory_problem(), @extschema@.notify_state(),
+	@extschema@.obstacle(@extschema@.delivery_state) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.version()
 	TO profenrich_reader, profenrich_analyst, profenrich_operator, profenrich_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.secret_directory_problem() TO profenrich_reader, profenrich_operator, profenrich_admin;

@@ -70,20 +70,19 @@ COMMENT ON FUNCTION @extschema@.drain(text, interval) IS
 -- only, and is counted no further than to 100,000.
 CREATE VIEW @extschema@.enrichment_status AS
 	SELECT e.name AS enrichment,
-		CASE WHEN t.enrichment_id IS NULL THEN 'not provisioned'
-			WHEN e.paused THEN 'paused'
-			WHEN s.blocked IS NOT NULL THEN 'blocked: ' OPERATOR(pg_catalog.||) s.blocked
-			WHEN h.run_id IS NOT NULL THEN 'held'
-			WHEN t.ready_at OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'warming up'
-			WHEN (q.keys OPERATOR(pg_catalog.+) r.keys) OPERATOR(pg_catalog.=) 0 THEN 'idle'
-			WHEN w.pid IS NULL THEN 'no worker'
-			WHEN j.job_id IS NOT NULL THEN 'in a batch'
-			WHEN s.held_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'waiting'
-			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
-			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
-			WHEN (e.options OPERATOR(pg_catalog.->>) 'mode') OPERATOR(pg_catalog.=) 'batch' THEN 'waiting'
-			ELSE 'sending' END AS state,
-		COALESCE(s.blocked_reason, h.held_reason, CASE j.state WHEN 'claimed' THEN 'a batch is made'
+		x.state,
+		COALESCE(s.blocked_reason, h.held_reason,
+			CASE WHEN x.state OPERATOR(pg_catalog.=) 'outage' THEN 'the platform has not answered since '
+				OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', s.outage_since)::text
+				OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) CASE WHEN s.last_error_at OPERATOR(pg_catalog.>=)
+					(s.outage_since OPERATOR(pg_catalog.-) '1 second'::interval) THEN s.last_error END, '')
+			WHEN x.state OPERATOR(pg_catalog.=) ANY ('{no budget,sending}'::text[]) AND s.no_batch_until OPERATOR(pg_catalog.>) pg_catalog.now()
+				THEN 'the sandbox''s daily budget of batches is used up; it is looked at again at '
+				OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', s.no_batch_until)::text
+				OPERATOR(pg_catalog.||) CASE x.state WHEN 'sending' THEN ', and streamed meanwhile' ELSE '' END
+			WHEN x.state OPERATOR(pg_catalog.=) ANY ('{sending,retrying}'::text[]) AND w.paused_until OPERATOR(pg_catalog.>) pg_catalog.now()
+				THEN 'a server asked for a pause until ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', w.paused_until)::text END,
+			CASE j.state WHEN 'claimed' THEN 'a batch is made'
 			WHEN 'created' THEN 'file ' OPERATOR(pg_catalog.||) (j.files OPERATOR(pg_catalog.+) 1)::text
 				OPERATOR(pg_catalog.||) ' of batch ' OPERATOR(pg_catalog.||) j.batch_id OPERATOR(pg_catalog.||) ' is uploaded'
 			WHEN 'uploaded' THEN 'batch ' OPERATOR(pg_catalog.||) j.batch_id OPERATOR(pg_catalog.||) ' is uploaded'
@@ -105,7 +104,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 		s.last_error_at,
 		s.blocked_at,
 		s.next_probe_at,
-		t.ready_at
+		t.ready_at,
+		s.outage_since
 	FROM @extschema@.enrichment e
 	LEFT JOIN @extschema@.enrichment_target t ON t.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
 	LEFT JOIN @extschema@.delivery_state s ON s.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id
@@ -128,11 +128,27 @@ CREATE VIEW @extschema@.enrichment_status AS
 		SELECT pg_catalog.round(COALESCE(pg_catalog.sum(d.accepted), 0) OPERATOR(pg_catalog./) 60.0, 1) AS rate
 		FROM @extschema@.delivery_log d
 		WHERE d.at OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '1 minute'::interval)
-			AND d.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) l;
+			AND d.enrichment_id OPERATOR(pg_catalog.=) e.enrichment_id) l
+	CROSS JOIN LATERAL (
+		SELECT CASE WHEN t.enrichment_id IS NULL THEN 'not provisioned'
+			WHEN e.paused THEN 'paused'
+			WHEN s.blocked IS NOT NULL THEN 'blocked: ' OPERATOR(pg_catalog.||) s.blocked
+			WHEN h.run_id IS NOT NULL THEN 'held'
+			WHEN t.ready_at OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'warming up'
+			WHEN (q.keys OPERATOR(pg_catalog.+) r.keys) OPERATOR(pg_catalog.=) 0 THEN 'idle'
+			WHEN w.pid IS NULL THEN 'no worker'
+			WHEN s.outage_since IS NOT NULL THEN 'outage'
+			WHEN j.job_id IS NOT NULL THEN 'in a batch'
+			WHEN s.held_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'waiting'
+			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
+			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
+			WHEN (e.options OPERATOR(pg_catalog.->>) 'mode') OPERATOR(pg_catalog.=) 'batch' THEN
+				CASE WHEN s.no_batch_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'no budget' ELSE 'waiting' END
+			ELSE 'sending' END AS state) x;
 COMMENT ON VIEW @extschema@.enrichment_status IS 'how delivery stands for each enrichment, and why';
 COMMENT ON COLUMN @extschema@.enrichment_status.enrichment IS 'its name';
-COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., held (a refresh waits for release or discard), warming up, idle, no worker, in a batch, retrying, waiting (for the gap between two values of a profile, after a batch, or for the next one) or sending';
-COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some; the limits that a held refresh is above; or what the batch is doing';
+COMMENT ON COLUMN @extschema@.enrichment_status.state IS 'not provisioned, paused, blocked: ..., held (a refresh waits for release or discard), warming up, idle, no worker, outage (the platform does not answer), in a batch, retrying, waiting (for the gap between two values of a profile, after a batch, or for the next one), no budget (for a batch, today) or sending';
+COMMENT ON COLUMN @extschema@.enrichment_status.why IS 'the reason of a block, in the platform''s words where it gave some; the limits that a held refresh is above; since when the platform does not answer, and how; until when there is no budget, or a server asked for a pause; or what the batch is doing';
 COMMENT ON COLUMN @extschema@.enrichment_status.pending IS 'profiles not yet delivered: queued and retrying';
 COMMENT ON COLUMN @extschema@.enrichment_status.queued IS 'profiles in chunks not yet accepted';
 COMMENT ON COLUMN @extschema@.enrichment_status.retrying IS 'profiles to be tried again, counted to 100,000';
@@ -149,6 +165,7 @@ COMMENT ON COLUMN @extschema@.enrichment_status.last_error_at IS 'when that was'
 COMMENT ON COLUMN @extschema@.enrichment_status.blocked_at IS 'since when it is blocked';
 COMMENT ON COLUMN @extschema@.enrichment_status.next_probe_at IS 'when one request tries whether the cause is gone';
 COMMENT ON COLUMN @extschema@.enrichment_status.ready_at IS 'nothing is sent before: a new flow or schema loses early records';
+COMMENT ON COLUMN @extschema@.enrichment_status.outage_since IS 'the platform does not answer since; it is tried again and again';
 
 -- Every silent death is a row. The view reads the tables as the extension's owner.
 CREATE VIEW @extschema@.health_checks AS
@@ -179,7 +196,7 @@ CREATE VIEW @extschema@.health_checks AS
 	FROM @extschema@.worker_status w WHERE w.pid IS NOT NULL
 	UNION ALL
 	SELECT 'enrichment ' OPERATOR(pg_catalog.||) e.enrichment,
-		e.state OPERATOR(pg_catalog.!~) '^(blocked|held|no worker)'
+		e.state OPERATOR(pg_catalog.!~) '^(blocked|held|no worker|outage|no budget)'
 			AND COALESCE(e.oldest_pending_age OPERATOR(pg_catalog.<) '1 hour'::interval OR e.state OPERATOR(pg_catalog.=) ANY ('{paused,in a batch}'::text[]), true),
 		e.state OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) e.why, '') OPERATOR(pg_catalog.||) ', '
 			OPERATOR(pg_catalog.||) e.pending::text OPERATOR(pg_catalog.||) ' pending'
@@ -187,6 +204,8 @@ CREATE VIEW @extschema@.health_checks AS
 		CASE WHEN e.state OPERATOR(pg_catalog.~~) 'blocked: identity' THEN 'If this cluster is to send, call profenrich.adopt() here; a copy should not.'
 			WHEN e.state OPERATOR(pg_catalog.~~) 'blocked%' THEN 'Remove the cause, then call profenrich.resume().'
 			WHEN e.state OPERATOR(pg_catalog.=) 'held' THEN 'profenrich.run_measures has the numbers: call profenrich.release() or profenrich.discard().'
+			WHEN e.state OPERATOR(pg_catalog.=) 'outage' THEN 'Sending goes on by itself once the platform answers; profenrich.resume() tries at once.'
+			WHEN e.state OPERATOR(pg_catalog.=) 'no budget' THEN 'All feeds of the sandbox share it: wait, raise profenrich.batch_budget if the platform allows more, or set the mode to auto.'
 			WHEN e.state OPERATOR(pg_catalog.=) 'not provisioned' THEN 'Call profenrich.provision().' END
 	FROM @extschema@.enrichment_status e
 	UNION ALL

@@ -31,7 +31,7 @@ CREATE VIEW @extschema@.metric_values AS
 	UNION ALL
 	SELECT m.name, pg_catalog.jsonb_build_object('enrichment', e.enrichment), m.value
 	FROM status e CROSS JOIN LATERAL (VALUES
-		('profenrich_blocked', (e.state OPERATOR(pg_catalog.~~) 'blocked%')::integer::double precision),
+		('profenrich_blocked', (e.state OPERATOR(pg_catalog.~) '^(blocked|outage|no budget)')::integer::double precision),
 		('profenrich_queued_profiles', e.queued::double precision),
 		('profenrich_retrying_profiles', e.retrying::double precision),
 		('profenrich_oldest_pending_age_seconds', COALESCE(pg_catalog.date_part('epoch', e.oldest_pending_age), 0)),

@@ -17,9 +17,8 @@
 #include "pg/batch_delivery.h"
 #include "pg/env.h"
 #include "pg/guc.h"
+#include "pg/unix_time.h"
 
-#define MS_PER_DAY  (INT64CONST(86400) * 1000)
-#define UNIX_MS(at) (((at) + ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000)
 /* How long it is left alone after the budget was found used up: batches leave it one by one. */
 #define BUDGET_PERIOD (900 * PE_SECOND)
 /* Counting due chunks takes no more than a part in so many of the worker's time. */
@@ -95,19 +94,6 @@ begin_job(PeWorker *worker, PeBatchJob *job, const pe_job_past *past)
 static void
 forget_job(PeWorker *worker, PeBatchJob *job)
 {
-	PeQueue *queue = pe_queue_of(worker, job->enrichment_id, false);
-
-	if (job->job.exhausted && queue != NULL)
-	{
-		PeLogRow row = {.at = GetCurrentTimestamp(),
-		                .enrichment_id = job->enrichment_id,
-		                .shard = -1,
-		                .outcome = "no budget"};
-
-		strlcpy(row.error, job->job.reason, sizeof(row.error));
-		pe_delivery_log(&row);
-		queue->no_batch_before = pe_worker_now() + BUDGET_PERIOD;
-	}
 	/* Chunks have waited for the decision. */
 	if (job->job_id == 0)
 		pe_sender_wake(worker->sender);
@@ -199,6 +185,24 @@ look_for_jobs(PeWorker *worker, int64 now, int64 *until)
 	}
 	next_due = pe_worker_now() + DUE_SHARE * (pe_worker_now() - now);
 	return true;
+}
+
+pe_reach
+pe_batch_reach(int32 enrichment_id, int64 *since)
+{
+	const PeBatchJob *job = job_of(enrichment_id);
+
+	*since = 0;
+	return job != NULL ? pe_job_reach(&job->job, since) : PE_REACH_UNKNOWN;
+}
+
+void
+pe_batch_budget_changed(PeWorker *worker)
+{
+	ListCell *cell;
+
+	foreach (cell, worker->enrichments)
+		((PeQueue *) lfirst(cell))->no_batch_before = 0;
 }
 
 bool
@@ -449,7 +453,7 @@ put_request(PeBatchJob *job, const PeTarget *target, pe_error *err)
 static pe_status
 budget_request(PeBatchJob *job, const PeTarget *target, pe_error *err)
 {
-	pe_batch_query query = {.created_after_ms = UNIX_MS(GetCurrentTimestamp()) - MS_PER_DAY,
+	pe_batch_query query = {.created_after_ms = pe_unix_ms(GetCurrentTimestamp()) - PE_MS_PER_DAY,
 	                        .start = job->budget_start};
 
 	if (!pe_batch_own_datasets(flight.context, &flight.own_datasets) ||
@@ -487,9 +491,9 @@ make_request(PeBatchJob *job, const PeTarget *target, pe_error *err)
 }
 
 static void
-answer_trouble(PeBatchJob *job, pe_outcome outcome, const char *reason)
+answer_unasked(PeBatchJob *job, const char *reason)
 {
-	pe_job_answer answer = {.outcome = outcome, .reason = reason};
+	pe_job_answer answer = {.outcome = PE_OUTCOME_NOT_SENT, .unasked = true, .reason = reason};
 
 	pe_job_answered(&job->job, pe_worker_now(), &answer);
 }
@@ -500,12 +504,13 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 	const PeTarget *target = target_of(worker, job->enrichment_id);
 	pe_error err = {0};
 	pe_result result;
+	pe_job_answer answer;
 	pe_status status;
 
 	/* Nothing but taking it back needs no target. */
 	if (target == NULL && step != PE_JOB_ABORT)
 	{
-		answer_trouble(job, PE_OUTCOME_NOT_SENT, NULL);
+		answer_unasked(job, NULL);
 		return;
 	}
 	memset(&flight, 0, sizeof(flight));
@@ -521,8 +526,7 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 	/* A file without records need not be sent: all of its keys have newer values. */
 	if (status == PE_OK && step == PE_JOB_PUT && job->body.messages == 0)
 	{
-		pe_job_answer answer = {.outcome = PE_OUTCOME_ACCEPTED};
-
+		answer = (pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED};
 		(void) read_reply(job, NULL, &answer, &err);
 		job->files--;
 		pe_job_answered(&job->job, pe_worker_now(), &answer);
@@ -535,10 +539,11 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 			next_call = pe_worker_now() + (int64) (PE_SECOND / target->limits.requests_per_second);
 		if (pe_exchange_call(worker, job->link, &flight.call, call_done, NULL, &result))
 			return;
-		answer_trouble(job, pe_outcome_of_result(&result, 1), result.reason);
+		answer = (pe_job_answer){.outcome = pe_outcome_of_result(&result, 1), .reason = result.reason};
+		pe_job_answered(&job->job, pe_worker_now(), &answer);
 	}
 	else
-		answer_trouble(job, PE_OUTCOME_NOT_SENT, err.message);
+		answer_unasked(job, err.message);
 	end_flight();
 }
 
@@ -559,8 +564,15 @@ claim(PeWorker *worker, PeBatchJob *job)
 	written = pe_batch_claim(job, worker->epoch, held, count);
 	if (written == PE_WRITTEN && job->job_id == 0)
 		pe_job_watch(&job->job, false, PE_BLOCK_NONE, PE_NEVER, true);
-	if (written == PE_WRITTEN && queue != NULL && queue->target != NULL)
-		queue->target->job_id = job->job_id;
+	if (written != PE_WRITTEN || queue == NULL || queue->target == NULL)
+		return written;
+	queue->target->job_id = job->job_id;
+	if (queue->target->postponed && job->job_id != 0)
+	{
+		ereport(LOG,
+		        (errmsg("profenrich: a batch is made for enrichment \"%s\" again", queue->target->name)));
+		queue->target->postponed = false;
+	}
 	return written;
 }
 
@@ -568,7 +580,8 @@ claim(PeWorker *worker, PeBatchJob *job)
 static pe_written
 report(PeWorker *worker, PeBatchJob *job)
 {
-	PeTarget *target = target_of(worker, job->enrichment_id);
+	PeQueue *queue = pe_queue_of(worker, job->enrichment_id, false);
+	PeTarget *target = queue != NULL ? queue->target : NULL;
 	bool blocked = job->job.block != PE_BLOCK_NONE;
 	int64 resumes = target != NULL ? target->resumes : 0;
 	pe_written written;
@@ -579,11 +592,32 @@ report(PeWorker *worker, PeBatchJob *job)
 	                             blocked ? PE_PROBE_PERIOD : -1, resumes);
 	if (written != PE_WRITTEN || target == NULL)
 		return written;
-	if (target->blocked != job->job.block)
-		ereport(LOG, (blocked ? errmsg("profenrich: enrichment \"%s\" is blocked: %s", target->name,
-		                               pe_block_name(job->job.block))
-		                      : errmsg("profenrich: enrichment \"%s\" is no longer blocked", target->name)));
+	pe_tell_block(queue, job->job.block, job->job.reason);
 	target->blocked = job->job.block;
+	return written;
+}
+
+/* Nothing begins before the period is over: what the tables say of it is for people. */
+static pe_written
+postpone(PeWorker *worker, PeBatchJob *job)
+{
+	PeQueue *queue = pe_queue_of(worker, job->enrichment_id, false);
+	PeTarget *target = queue != NULL ? queue->target : NULL;
+	PeLogRow row = {.at = GetCurrentTimestamp(),
+	                .enrichment_id = job->enrichment_id,
+	                .shard = -1,
+	                .outcome = "no budget"};
+	pe_written written = pe_batch_postpone(job, worker->epoch, BUDGET_PERIOD);
+
+	if (written != PE_WRITTEN || target == NULL)
+		return written;
+	queue->no_batch_before = pe_worker_now() + BUDGET_PERIOD;
+	strlcpy(row.error, job->job.reason, sizeof(row.error));
+	pe_delivery_log(&row);
+	if (!target->postponed)
+		ereport(LOG, (errmsg("profenrich: no batch for enrichment \"%s\": %s", target->name, job->job.reason),
+		              errdetail_log(pe_target_only_batches(target) ? "It waits." : "It is streamed.")));
+	target->postponed = true;
 	return written;
 }
 
@@ -606,6 +640,9 @@ write_step(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 		case PE_JOB_GIVE_BACK:
 			written = pe_batch_give_back(job, worker->epoch);
 			break;
+		case PE_JOB_POSTPONE:
+			written = postpone(worker, job);
+			break;
 		default:
 			written = report(worker, job);
 			break;
@@ -627,7 +664,7 @@ read_refused(PeWorker *worker, PeBatchJob *job)
 
 	if (target == NULL)
 	{
-		answer_trouble(job, PE_OUTCOME_NOT_SENT, NULL);
+		answer_unasked(job, NULL);
 		return;
 	}
 	if (job->read == NULL)
@@ -636,7 +673,7 @@ read_refused(PeWorker *worker, PeBatchJob *job)
 	{
 		if (pe_batch_note(job, worker->epoch, job->read->rows, job->read->row_count) != PE_WRITTEN)
 		{
-			answer_trouble(job, PE_OUTCOME_NOT_SENT, "refused records cannot be written down");
+			answer_unasked(job, "refused records cannot be written down");
 			return;
 		}
 		pe_failed_read_written(job->read);
@@ -662,6 +699,7 @@ take_step(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 		case PE_JOB_SETTLE:
 		case PE_JOB_GIVE_BACK:
 		case PE_JOB_BLOCK:
+		case PE_JOB_POSTPONE:
 			write_step(worker, job, step);
 			break;
 		case PE_JOB_FORGET:

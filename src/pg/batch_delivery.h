@@ -67,6 +67,12 @@ extern void pe_batch_look(PeWorker *worker);
 /* Is it about to be known whether the enrichment's chunks go by batch? */
 extern bool pe_batch_deciding(int32 enrichment_id);
 
+/* Does the platform answer the calls of the enrichment's job? As pe_job_reach. */
+extern pe_reach pe_batch_reach(int32 enrichment_id, int64 *since);
+
+/* profenrich.batch_budget was set anew: enrichments that found none ask again. */
+extern void pe_batch_budget_changed(PeWorker *worker);
+
 /* ---- batch_tables.c: a transaction each ------------------------------------------------- */
 
 /* The row of job->job_id; false when it could not be read or is no more. past: as it says. */
@@ -85,6 +91,8 @@ extern pe_written pe_batch_claim(PeBatchJob *job, int64 epoch, const int64 *held
 extern pe_written pe_batch_save(PeBatchJob *job, int64 epoch);
 extern pe_written pe_batch_note(PeBatchJob *job, int64 epoch, const PeFailedRow *rows, int count);
 extern pe_written pe_batch_settle(PeBatchJob *job, int64 epoch);
+/* No batch is begun for so many microseconds; the claim of one ends it. */
+extern pe_written pe_batch_postpone(PeBatchJob *job, int64 epoch, int64 period);
 extern pe_written pe_batch_give_back(PeBatchJob *job, int64 epoch);
 
 /* Rows of jobs that are over, past retention. */

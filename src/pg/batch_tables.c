@@ -31,6 +31,7 @@ typedef struct JobArg
 	const PeFailedRow *rows;
 	int row_count;
 	pe_job_past *past;
+	int64 period;   /* microseconds */
 	int64 accepted; /* what became of its keys */
 	int64 retried;
 	int64 dead;
@@ -246,12 +247,18 @@ claim_task(void *data)
 	    .types = {INT4OID, INT8OID, INT8ARRAYOID}};
 	static PeStatement drop = {
 	    .sql = "DELETE FROM profenrich.batch_job WHERE job_id = $1", .nargs = 1, .types = {INT8OID}};
+	static PeStatement has_budget = {
+	    .sql = "UPDATE profenrich.delivery_state SET no_batch_until = NULL WHERE enrichment_id = $1"
+	           " AND no_batch_until IS NOT NULL",
+	    .nargs = 1,
+	    .types = {INT4OID}};
 	JobArg *arg = data;
 	PeBatchJob *job = arg->job;
 	Datum values[3] = {Int32GetDatum(job->enrichment_id)};
 
 	if (!may_write(arg))
 		return;
+	pe_statement_run(&has_budget, values, NULL, false, 0);
 	pe_statement_run(&insert, values, NULL, false, 0);
 	job->job_id = int8_result(1);
 	text_result(2, job->external_id, sizeof(job->external_id));
@@ -276,6 +283,30 @@ pe_batch_claim(PeBatchJob *job, int64 epoch, const int64 *held, int held_count)
 	if (written != PE_WRITTEN)
 		job->job_id = 0;
 	return written;
+}
+
+static void
+postpone_task(void *data)
+{
+	static PeStatement upsert = {
+	    .sql = "INSERT INTO profenrich.delivery_state AS s (enrichment_id, no_batch_until) VALUES ($1,"
+	           " clock_timestamp() + $2 * interval '1 microsecond') ON CONFLICT (enrichment_id) DO UPDATE"
+	           " SET no_batch_until = excluded.no_batch_until",
+	    .nargs = 2,
+	    .types = {INT4OID, INT8OID}};
+	JobArg *arg = data;
+	Datum values[2] = {Int32GetDatum(arg->job->enrichment_id), Int64GetDatum(arg->period)};
+
+	if (may_write(arg))
+		pe_statement_run(&upsert, values, NULL, false, 0);
+}
+
+pe_written
+pe_batch_postpone(PeBatchJob *job, int64 epoch, int64 period)
+{
+	JobArg arg = {.job = job, .epoch = epoch, .period = period};
+
+	return pe_delivery_write("putting off a batch", postpone_task, &arg);
 }
 
 /* Keys that were refused before they were sent. */

@@ -4,12 +4,9 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "platform/catalog.h"
 #include "platform/identity.h"
@@ -112,21 +109,6 @@ static const struct
     {"streaming host", step_streaming},
 };
 
-/* message, detail and hint in one text. */
-static char *
-describe(const char *message, const char *detail, const char *hint)
-{
-	StringInfoData text;
-
-	initStringInfo(&text);
-	appendStringInfoString(&text, message);
-	if (detail != NULL && detail[0] != '\0')
-		appendStringInfo(&text, "; %s", detail);
-	if (hint != NULL && hint[0] != '\0')
-		appendStringInfo(&text, " (%s)", hint);
-	return text.data;
-}
-
 static void
 put_step(PeRow *row, const char *name, bool ok, const char *detail)
 {
@@ -134,46 +116,6 @@ put_step(PeRow *row, const char *name, bool ok, const char *detail)
 	pe_row_add_bool(row, ok);
 	pe_row_add_text(row, detail);
 	pe_row_put(row);
-}
-
-/*
- * Opens the connection in a subtransaction, so that a missing server, mapping or
- * privilege becomes a row. NULL then, and *wrong says what.
- */
-static PeConnection *
-try_open(const char *server, char **wrong)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	PeConnection *volatile connection = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		connection = pe_connection_open(server, GetUserId(), caller);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		    error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			ReThrowError(error);
-		/* What the server says is in its own encoding; rows are put from UTF-8. */
-		*wrong = pe_to_utf8(describe(error->message, error->detail, error->hint));
-	}
-	PG_END_TRY();
-	return connection;
 }
 
 /*
@@ -190,12 +132,12 @@ pe_check_connection(PG_FUNCTION_ARGS)
 	PeRow row;
 
 	pe_rows_begin(fcinfo, &row);
-	connection = try_open(server, &wrong);
+	connection = pe_connection_try_open(server, GetUserId(), CurrentMemoryContext, &wrong);
 	ok = connection != NULL;
 	put_step(&row, "server and user mapping", ok,
 	         ok ? psprintf("organisation %s, client %s%s", connection->server.org_id, connection->client_id,
 	                       OidIsValid(connection->roleid) ? "" : ", mapping for PUBLIC")
-	            : wrong);
+	            : pe_to_utf8(wrong)); /* rows are put from UTF-8 */
 	for (int i = 0; i < lengthof(steps); i++)
 	{
 		char detail[512] = "";
@@ -211,7 +153,7 @@ pe_check_connection(PG_FUNCTION_ARGS)
 		if (status == PE_CANCELLED)
 			pe_raise(&err);
 		ok = status == PE_OK;
-		put_step(&row, steps[i].name, ok, ok ? detail : describe(err.message, err.detail, err.hint));
+		put_step(&row, steps[i].name, ok, ok ? detail : pe_describe_error(err.message, err.detail, err.hint));
 	}
 	if (connection != NULL)
 		pe_connection_close(connection);

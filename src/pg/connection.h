@@ -67,6 +67,13 @@ extern struct pe_http_pool *pe_connection_pool;
  */
 extern PeConnection *pe_connection_open(const char *server, Oid roleid, MemoryContext parent);
 
+/*
+ * The same, but where that would raise it returns NULL, and *wrong says what and why, as text of
+ * the server. Cancellation and want of memory are raised all the same.
+ */
+extern PeConnection *pe_connection_try_open(const char *server, Oid roleid, MemoryContext parent,
+                                            char **wrong);
+
 /* Could the secret be read now, and may it go where the server's options would send it? */
 extern pe_status pe_connection_check_secret(PeConnection *connection, pe_error *err);
 

@@ -49,6 +49,8 @@ typedef struct PeTarget
 	int batch_failures; /* batches that failed in a row, lately */
 	int64 held_for;     /* microseconds since a batch landed too lately; not positive: no */
 	int64 resumes;      /* how often resume() was called */
+	bool outage;        /* the tables say that the platform does not answer */
+	bool postponed;     /* ... that there was no budget for a batch when it was last looked for */
 } PeTarget;
 
 /* Chunks of the enrichment wait for a batch: only retries are streamed. */
@@ -179,6 +181,12 @@ extern pe_written pe_delivery_acknowledge(const PeSettled *settled, int count, i
  */
 extern pe_written pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int64 probe_in,
                                      int64 resumes);
+
+/*
+ * Writes down since how many microseconds the platform has not answered for an enrichment, or -1: it
+ * does. *error, in the current memory context: what last failed, NULL when that is not known.
+ */
+extern pe_written pe_delivery_note_outage(int32 enrichment_id, int64 since, char **error);
 
 /* Log rows wait in memory until the next acknowledgement or flush. */
 extern void pe_delivery_log(const PeLogRow *row);

@@ -1,10 +1,11 @@
 /*
  * delivery_state.c
- *		One row for each enrichment: what delivery has done for it, and what it is blocked by.
+ *		One row for each enrichment: what delivery has done for it, and what is in its way.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -131,4 +132,45 @@ pe_delivery_report(int32 enrichment_id, pe_block block, const char *reason, int6
 	ReportArg arg = {enrichment_id, block, reason, probe_in, resumes};
 
 	return pe_delivery_write("noting a block", report_task, &arg);
+}
+
+typedef struct OutageArg
+{
+	int32 enrichment_id;
+	int64 since;
+	MemoryContext context;
+	char *error;
+} OutageArg;
+
+/* An error from before the outage does not tell of it; log rows are dated by another clock, about. */
+static void
+outage_task(void *data)
+{
+	static PeStatement upsert = {
+	    .sql = "INSERT INTO profenrich.delivery_state AS s (enrichment_id, outage_since) VALUES ($1,"
+	           " clock_timestamp() - $2 * interval '1 microsecond') ON CONFLICT (enrichment_id) DO UPDATE"
+	           " SET outage_since = excluded.outage_since"
+	           " RETURNING CASE WHEN last_error_at >= outage_since - interval '1 second' THEN last_error END",
+	    .nargs = 2,
+	    .types = {INT4OID, INT8OID}};
+	OutageArg *arg = data;
+	Datum values[2] = {Int32GetDatum(arg->enrichment_id), Int64GetDatum(arg->since)};
+	char nulls[2] = {' ', arg->since < 0 ? 'n' : ' '};
+	char *error;
+
+	if (!pe_delivery_enrichment_exists(arg->enrichment_id))
+		return;
+	pe_statement_run(&upsert, values, nulls, false, 0);
+	error = SPI_processed > 0 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
+	arg->error = error != NULL ? MemoryContextStrdup(arg->context, error) : NULL;
+}
+
+pe_written
+pe_delivery_note_outage(int32 enrichment_id, int64 since, char **error)
+{
+	OutageArg arg = {enrichment_id, since, CurrentMemoryContext};
+	pe_written written = pe_delivery_write("noting an outage", outage_task, &arg);
+
+	*error = arg.error;
+	return written;
 }

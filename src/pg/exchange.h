@@ -41,6 +41,10 @@ typedef struct PeQueue
 	int64 after_chunk[PE_SHARDS]; /* where to go on looking */
 	bool from_start[PE_SHARDS];   /* but first look from the start once */
 	int64 no_batch_before;        /* the day's budget was used up */
+	bool met;                     /* a scan has found it before */
+	pe_block told;                /* what was last said of it in the server's log */
+	int64 resumes;                /* by the scan before */
+	int64 note_outage_at;         /* its row was locked */
 	size_t last_bytes;            /* of a request's body, about */
 } PeQueue;
 
@@ -66,6 +70,9 @@ extern int64 pe_worker_now(void);
 
 /* Does what the state machine asked for (all but waiting), and tells it how that ended. */
 extern void pe_worker_do(PeWorker *worker, const pe_action *action);
+
+/* Says in the server's log that an enrichment is blocked, or no longer, unless that was said before. */
+extern void pe_tell_block(PeQueue *queue, pe_block block, const char *reason);
 
 /* Moves transfers on and hands completed replies to the state machine. */
 extern void pe_exchange_dispatch(PeWorker *worker);

@@ -15,9 +15,8 @@
 #include "platform/batch.h"
 #include "pg/env.h"
 #include "pg/late_check.h"
+#include "pg/unix_time.h"
 
-#define UNIX_MS(at)   (((at) + ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000)
-#define FROM_MS(ms)   ((ms) *1000 - ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define LOOK_PERIOD   (10 * PE_SECOND)
 #define MAX_TRIES     5
 #define MAX_PAGES     100
@@ -147,7 +146,7 @@ take_page(const pe_http_response *response, pe_error *err)
 	for (int i = 0; i < list.count; i++)
 		if (list.items[i].state == PE_BATCH_BAD && strncmp(list.items[i].external_id, "profenrich-", 11) != 0)
 		{
-			check.created[check.batch_count] = FROM_MS(list.items[i].created_ms);
+			check.created[check.batch_count] = pe_time_of_unix_ms(list.items[i].created_ms);
 			check.batches[check.batch_count++] = pstrdup(list.items[i].id);
 		}
 	check.listed = true;
@@ -205,7 +204,7 @@ start_call(PeWorker *worker, const PeTarget *target)
 {
 	pe_batch_query query = {.dataset_id = target->dataset_id,
 	                        .status = statuses[check.status],
-	                        .created_after_ms = UNIX_MS(check.since),
+	                        .created_after_ms = pe_unix_ms(check.since),
 	                        .start = check.page * PE_BATCH_PAGE};
 	pe_error err = {0};
 	pe_result result;

@@ -26,6 +26,7 @@
 #include "platform/registry.h"
 #include "platform/sender.h"
 #include "pg/arguments.h"
+#include "pg/batch_budget.h"
 #include "pg/connection.h"
 #include "pg/consent.h"
 #include "pg/enrichment_target.h"
@@ -370,22 +371,6 @@ put_limits(PeRow *row, const DeliveryPlan *plan)
 	          "the platform's queries get slow");
 }
 
-/* Batches that this database began within the last day in the sandbox, whichever enrichment they were of. */
-static int64
-batches_begun(const PeServer *server)
-{
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[] = {CStringGetTextDatum(server->org_id != NULL ? server->org_id : ""),
-	                  CStringGetTextDatum(server->sandbox)};
-	bool isnull;
-
-	pe_owner_execute(
-	    "SELECT count(*) FROM profenrich.batch_job JOIN profenrich.enrichment_target t USING (enrichment_id) "
-	    "WHERE created_at > now() - interval '1 day' AND t.org_id = $1 AND t.sandbox = $2",
-	    2, types, values, NULL, false, 1);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
 static void
 put_files(PeRow *row, const DeliveryPlan *plan)
 {
@@ -395,6 +380,28 @@ put_files(PeRow *row, const DeliveryPlan *plan)
 	          psprintf("of at most %d kB, uploaded one after the other", pe_batch_file_size));
 	put_text(row, "bytes", psprintf("%.0f", bytes), true, "of all files");
 	put_text(row, "minutes", NULL, true, "a batch is there when the platform has ingested it");
+}
+
+/* Others are asked for only where it matters: that needs the platform. */
+static void
+put_batches(PeRow *row, const DeliveryPlan *plan, bool batch)
+{
+	const PeEnrichment *e = plan->refresh->enrichment;
+	int64 begun = pe_batches_begun(plan->server);
+	int64 others = 0;
+	char *wrong = NULL;
+	StringInfoData detail;
+
+	batch = batch && plan->records > 0;
+	initStringInfo(&detail);
+	appendStringInfo(&detail,
+	                 "of %d a day for all that feeds the sandbox; " INT64_FORMAT " begun here within a day",
+	                 pe_batch_budget, begun);
+	if (batch && e->provisioned && !pe_batches_of_others(e, &others, &wrong))
+		appendStringInfo(&detail, ", how many by others is not known: %s", wrong);
+	else if (batch && e->provisioned)
+		appendStringInfo(&detail, ", " INT64_FORMAT " by others", others);
+	put_count(row, "batches", batch ? 1 : 0, !batch || begun + others < pe_batch_budget, detail.data);
 }
 
 static void
@@ -423,8 +430,6 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 	pe_delivery_mode mode =
 	    pe_delivery_mode_choose(plan->refresh->enrichment->mode, &bounds, plan->records, seconds, &why);
 	bool batch = mode == PE_MODE_BATCH;
-	int64 begun = batches_begun(server);
-
 	put_count(row, "messages", plan->records, true, "one for each profile that changed or is retracted");
 	put_count(row, "waiting", plan->waiting, true, "of them later: profenrich.resend_gap");
 	put_text(row, "bytes per record",
@@ -437,9 +442,7 @@ put_delivery(PeRow *row, const DeliveryPlan *plan)
 		put_files(row, plan);
 	else
 		put_requests(row, plan, &limits);
-	put_count(row, "batches", batch ? 1 : 0, !batch || begun < pe_batch_budget,
-	          psprintf("of %d a day for all that feeds the sandbox; " INT64_FORMAT " begun here within a day",
-	                   pe_batch_budget, begun));
+	put_batches(row, plan, batch);
 }
 
 /* plan(enrichment) -> (item, value, ok, detail) */

@@ -16,7 +16,7 @@
 /*
  * $1 enrichment, $2 key. A dead letter, retry or chunk counts for the version of the
  * value that it is about. When a value was accepted is known only while its shard has
- * had no other accepted request since the value was due.
+ * had no other accepted request since the value was due, and there was no other batch.
  */
 #define STATUS_SQL                                                                                           \
 	"SELECT x.state,"                                                                                        \
@@ -38,7 +38,7 @@
 	" x.attempts, x.http_status,"                                                                            \
 	" CASE WHEN x.state = 'accepted' THEN (SELECT min(l.at) FROM (SELECT d.at FROM profenrich.delivery_log"  \
 	"   d WHERE d.at >= greatest(x.changed_at, x.not_before) AND d.enrichment_id = x.enrichment_id"          \
-	"   AND d.shard = x.shard AND d.accepted > 0 LIMIT 2) l HAVING count(*) = 1) END"                        \
+	"   AND coalesce(d.shard, x.shard) = x.shard AND d.accepted > 0 LIMIT 2) l HAVING count(*) = 1) END"     \
 	", x.namespace FROM (SELECT n.name, n.namespace, n.enrichment_id, s.version, s.changed_at, "             \
 	"s.not_before, s.retracted, s.value,"                                                                    \
 	"   jsonb_build_object(n.namespace, jsonb_build_array(jsonb_build_object('id', $2, 'primary', true)))"   \

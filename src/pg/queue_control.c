@@ -115,7 +115,7 @@ pe_resume(PG_FUNCTION_ARGS)
 	change(queue.enrichment_id,
 	       "INSERT INTO profenrich.delivery_state AS s (enrichment_id, resumes) VALUES ($1, 1)"
 	       " ON CONFLICT (enrichment_id) DO UPDATE SET resumes = s.resumes + 1, blocked = NULL,"
-	       " blocked_reason = NULL, blocked_at = NULL, next_probe_at = NULL");
+	       " blocked_reason = NULL, blocked_at = NULL, next_probe_at = NULL, no_batch_until = NULL");
 	change(queue.enrichment_id,
 	       "UPDATE profenrich.retry SET next_at = now() WHERE enrichment_id = $1 AND next_at > now()");
 	pe_audit("resume", name, NULL);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
@@ -103,4 +104,18 @@ pe_check(pe_status status, const pe_error *err)
 {
 	if (status != PE_OK)
 		pe_raise(err);
+}
+
+char *
+pe_describe_error(const char *message, const char *detail, const char *hint)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, message);
+	if (detail != NULL && detail[0] != '\0')
+		appendStringInfo(&text, "; %s", detail);
+	if (hint != NULL && hint[0] != '\0')
+		appendStringInfo(&text, " (%s)", hint);
+	return text.data;
 }

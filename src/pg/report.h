@@ -25,6 +25,9 @@ extern void pe_raise_as(int sqlstate, const pe_error *err) pg_attribute_noreturn
 /* Returns when status is PE_OK, else raises err. */
 extern void pe_check(pe_status status, const pe_error *err);
 
+/* Message, detail and hint, the latter two or NULL, in one palloc'd text. */
+extern char *pe_describe_error(const char *message, const char *detail, const char *hint);
+
 /*
  * Text that can be stored and sent to the client, in place or a palloc'd copy. The
  * platform's words are UTF-8, and where pure layers cut a text short they keep characters

@@ -36,6 +36,7 @@
 #include "pg/exchange.h"
 #include "pg/guc.h"
 #include "pg/late_check.h"
+#include "pg/outage.h"
 #include "pg/owner.h"
 #include "pg/worker.h"
 #include "pg/worker_shmem.h"
@@ -286,8 +287,12 @@ housekeeping(int64 now)
 
 	if (ConfigReloadPending)
 	{
+		int budget = pe_batch_budget;
+
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		if (pe_batch_budget != budget)
+			pe_batch_budget_changed(&worker);
 		pe_sender_wake(worker.sender);
 	}
 	if (now < next_tick)
@@ -299,6 +304,7 @@ housekeeping(int64 now)
 	pe_exchange_look(&worker, now);
 	publish(now);
 	pe_delivery_log_flush();
+	pe_outage_look(&worker, now);
 	if (now >= next_partitions)
 	{
 		next_partitions = now + PARTITION_PERIOD;

@@ -69,6 +69,35 @@ forget_enrichments(PeWorker *worker)
 	}
 }
 
+void
+pe_tell_block(PeQueue *queue, pe_block block, const char *reason)
+{
+	const char *name = queue->target != NULL ? queue->target->name : "";
+
+	if (queue->told == block)
+		return;
+	queue->told = block;
+	if (block == PE_BLOCK_NONE)
+		ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is no longer blocked", name)));
+	else
+		ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is blocked: %s", name, pe_block_name(block)),
+		              reason != NULL && reason[0] != '\0' ? errdetail_log("%s", reason) : 0));
+}
+
+/* What others have changed: resume() and adopt() end blocks; after resume() a budget is looked at anew. */
+static void
+meet_target(PeQueue *queue, PeTarget *target)
+{
+	queue->target = target;
+	if (queue->met)
+		pe_tell_block(queue, target->blocked, target->blocked_reason);
+	if (queue->resumes != target->resumes)
+		queue->no_batch_before = 0;
+	queue->met = true;
+	queue->told = target->blocked;
+	queue->resumes = target->resumes;
+}
+
 static void
 take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 {
@@ -88,7 +117,7 @@ take_target(PeWorker *worker, PeTarget *target, int64 now, int64 *next_scan)
 	};
 
 	link->seen = true;
-	enrichment->target = target;
+	meet_target(enrichment, target);
 	if (pe_sender_server(worker->sender, link->server_id, &target->limits, now) != PE_OK ||
 	    pe_sender_link(worker->sender, link->id, link->server_id) != PE_OK ||
 	    pe_sender_enrichment(worker->sender, &info, now) != PE_OK)
@@ -232,19 +261,11 @@ static void
 do_report(PeWorker *worker, const pe_action *action)
 {
 	PeQueue *enrichment = pe_queue_of(worker, action->enrichment, false);
-	const char *name = enrichment != NULL && enrichment->target != NULL ? enrichment->target->name : "";
 	pe_written written = pe_delivery_report(action->enrichment, action->block, action->reason,
 	                                        action->probe_in, action->resumes);
 
-	if (written == PE_WRITTEN && action->news)
-	{
-		if (action->block == PE_BLOCK_NONE)
-			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is no longer blocked", name)));
-		else
-			ereport(LOG, (errmsg("profenrich: enrichment \"%s\" is blocked: %s", name,
-			                     pe_block_name(action->block)),
-			              action->reason[0] != '\0' ? errdetail_log("%s", action->reason) : 0));
-	}
+	if (written == PE_WRITTEN && enrichment != NULL)
+		pe_tell_block(enrichment, action->block, action->reason);
 	pe_sender_reported(worker->sender, action->enrichment, written, pe_worker_now());
 }
 

@@ -9,6 +9,8 @@
 #define MAX_POLL        (30 * PE_SECOND)
 #define MAX_OBJECTIONS  3
 #define MAX_WRITE_TRIES 4
+/* So many calls in a row without an answer are an outage. */
+#define OUTAGE_FAILURES 5
 /* A failure of the platform's own comes back so often before the batch is given up. */
 #define MAX_FAULTS 8
 
@@ -153,7 +155,7 @@ static bool
 writes(pe_job_step step)
 {
 	return step == PE_JOB_CLAIM || step == PE_JOB_SAVE || step == PE_JOB_SETTLE || step == PE_JOB_GIVE_BACK ||
-	       step == PE_JOB_BLOCK;
+	       step == PE_JOB_BLOCK || step == PE_JOB_POSTPONE;
 }
 
 /* Does the platform hold a batch that was neither completed nor taken back? */
@@ -166,10 +168,10 @@ takes_files(const pe_job *job)
 static pe_job_step
 choose(const pe_job *job)
 {
-	if (job->exhausted)
-		return PE_JOB_FORGET;
 	if (job->gone)
 		return takes_files(job) ? PE_JOB_ABORT : PE_JOB_FORGET;
+	if (job->exhausted)
+		return job->postponed ? PE_JOB_FORGET : PE_JOB_POSTPONE;
 	if (job->report)
 		return PE_JOB_BLOCK;
 	if (job->failing)
@@ -448,12 +450,41 @@ accepted(pe_job *job, pe_job_step step, const pe_job_answer *answer, int64_t now
 	}
 }
 
+static bool
+is_failure(pe_outcome outcome)
+{
+	return outcome == PE_OUTCOME_NOT_SENT || outcome == PE_OUTCOME_UNKNOWN ||
+	       outcome == PE_OUTCOME_OVERLOAD || outcome == PE_OUTCOME_FAULT;
+}
+
+static void
+note_reach(pe_job *job, const pe_job_answer *answer, int64_t now)
+{
+	if (answer->unasked)
+		return;
+	job->answered = !is_failure(answer->outcome);
+	if (job->answered)
+		job->failures = 0;
+	else if (job->failures++ == 0)
+		job->failing_since = now;
+}
+
+pe_reach
+pe_job_reach(const pe_job *job, int64_t *since)
+{
+	*since = job->failing_since;
+	if (job->failures >= OUTAGE_FAILURES)
+		return PE_REACH_OUTAGE;
+	return job->answered ? PE_REACH_ANSWERS : PE_REACH_UNKNOWN;
+}
+
 void
 pe_job_answered(pe_job *job, int64_t now, const pe_job_answer *answer)
 {
 	pe_job_step step = job->step;
 
 	job->step = PE_JOB_WAIT;
+	note_reach(job, answer, now);
 	if (step == PE_JOB_ABORT)
 	{
 		/* Whatever came of it: an unfinished batch is dropped by the platform in time. */
@@ -491,6 +522,9 @@ is_written(pe_job *job, pe_job_step step)
 			break;
 		case PE_JOB_BLOCK:
 			job->report = false;
+			break;
+		case PE_JOB_POSTPONE:
+			job->postponed = true;
 			break;
 		default:
 			break;

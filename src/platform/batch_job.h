@@ -27,6 +27,7 @@
  *	PE_JOB_SETTLE		acknowledge: the chunks go, refused records are noted
  *	PE_JOB_GIVE_BACK	the batch failed: its chunks are queued again
  *	PE_JOB_BLOCK		write down that the enrichment is blocked, or no longer
+ *	PE_JOB_POSTPONE		write down that the day's budget is used up
  *
  *	PE_JOB_WAIT			nothing until the given time
  *	PE_JOB_FORGET		the job is over
@@ -96,6 +97,7 @@ typedef enum pe_job_step
 	PE_JOB_SETTLE,
 	PE_JOB_GIVE_BACK,
 	PE_JOB_BLOCK,
+	PE_JOB_POSTPONE,
 	PE_JOB_FORGET
 } pe_job_step;
 
@@ -109,6 +111,7 @@ typedef struct pe_job
 	bool exhausted;   /* forgotten because the day's budget is used up; reason says so */
 
 	/* private */
+	bool postponed; /* ... which the tables know */
 	uint64_t random;
 	pe_job_step step; /* asked for, not yet answered; WAIT: none */
 	bool paused;
@@ -125,7 +128,10 @@ typedef struct pe_job
 	bool empty;       /* all files are there and no record is in them */
 	int budget;       /* batches a day */
 	int tries;
-	int objections; /* refusals in a row of a batch that is as it should be */
+	bool answered;         /* the last call was, whatever the answer */
+	int failures;          /* calls in a row that were not */
+	int64_t failing_since; /* when the first of them ended */
+	int objections;        /* refusals in a row of a batch that is as it should be */
 	int polls;
 	int64_t next_try;
 	int64_t completed;
@@ -161,6 +167,7 @@ extern pe_job_step pe_job_next(pe_job *job, int64_t now, int64_t *until);
 typedef struct pe_job_answer
 {
 	pe_outcome outcome;
+	bool unasked; /* with NOT_SENT: for a reason of our own, which says nothing of the platform */
 	int http_status;
 	int64_t retry_after;  /* microseconds; 0 when the reply did not say */
 	const char *reason;   /* words for people, or NULL */
@@ -175,6 +182,8 @@ typedef struct pe_job_answer
 } pe_job_answer;
 
 extern void pe_job_answered(pe_job *job, int64_t now, const pe_job_answer *answer);
+/* Does the platform answer the job's calls? *since: of an outage, when the first one failed. */
+extern pe_reach pe_job_reach(const pe_job *job, int64_t *since);
 extern void pe_job_written(pe_job *job, int64_t now, pe_written written);
 
 #endif /* PE_BATCH_JOB_H */

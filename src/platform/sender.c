@@ -3,7 +3,7 @@
  *		The sender's events: what is known of servers, enrichments and slots.
  *
  * What a reply means for the keys is in sender_reply.c, what to do next in
- * sender_plan.c.
+ * sender_plan.c, what status views are told in sender_status.c.
  */
 #include "platform/sender.h"
 
@@ -116,8 +116,8 @@ find_link(pe_sender *sender, int id)
 	return l;
 }
 
-static enrichment *
-find_enrichment(pe_sender *sender, int id)
+enrichment *
+pe_find_enrichment(const pe_sender *sender, int id)
 {
 	enrichment *e = sender->enrichments;
 
@@ -292,7 +292,6 @@ void
 pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char *reason, int64_t now)
 {
 	e->report = true;
-	e->news = e->news || e->block != block;
 	e->block = block;
 	e->blocked_by_token = false;
 	(void) snprintf(e->reason, sizeof(e->reason), "%s", reason != NULL ? reason : "");
@@ -318,7 +317,7 @@ pe_enrichment_unblock(enrichment *e)
 	e->reason[0] = '\0';
 	e->next_probe = PE_NEVER;
 	e->probe = NULL;
-	e->report = e->news = true;
+	e->report = true;
 	e->verdicts = e->refused = 0;
 	e->healthy = false;
 }
@@ -375,7 +374,7 @@ resumed(enrichment *e, int64_t now)
 {
 	try_afresh(e, now);
 	pe_enrichment_unblock(e);
-	e->report = e->news = false;
+	e->report = false;
 	e->stored_blocked = false;
 }
 
@@ -395,14 +394,14 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 	{
 		pe_enrichment_block(sender, e, info->stored_block, info->stored_reason, now);
 		e->next_probe = info->stored_probe_at;
-		e->report = e->news = false;
+		e->report = false;
 		e->stored_blocked = true;
 	}
 	/* adopt() cleared it behind our back. */
 	else if (!is_new && e->stored_blocked && info->stored_block == PE_BLOCK_NONE)
 	{
 		pe_enrichment_unblock(e);
-		e->report = e->news = false;
+		e->report = false;
 		e->stored_blocked = false;
 	}
 	/* provision() and others who changed something ask for an earlier probe. */
@@ -419,7 +418,7 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 pe_status
 pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, int64_t now)
 {
-	enrichment *e = find_enrichment(sender, info->id);
+	enrichment *e = pe_find_enrichment(sender, info->id);
 	server_link *l = find_link(sender, info->link);
 	bool is_new = e == NULL;
 
@@ -443,7 +442,7 @@ pe_sender_enrichment(pe_sender *sender, const pe_sender_enrichment_info *info, i
 void
 pe_sender_has_work(pe_sender *sender, int id, int shard)
 {
-	enrichment *e = find_enrichment(sender, id);
+	enrichment *e = pe_find_enrichment(sender, id);
 
 	if (e != NULL && shard >= 0 && shard < PE_SHARDS)
 		e->slots[shard].has_work = true;
@@ -484,12 +483,6 @@ pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan)
 			pe_slot_give_up(sender, &e->slots[i]);
 	}
 	remove_gone(sender);
-}
-
-bool
-pe_sender_knows(pe_sender *sender, int id)
-{
-	return find_enrichment(sender, id) != NULL;
 }
 
 /* The keys as loaded: one group of those that may go now, the others are decided already. */
@@ -719,6 +712,8 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 		return;
 	}
 	l->token = TOKEN_NONE;
+	if (l->token_tries == 0)
+		l->token_failing_since = l->token_asked_at;
 	l->token_try_at = now + pe_backoff(&sender->random, l->token_tries++);
 	if (status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
 		return;
@@ -735,7 +730,7 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 void
 pe_sender_reported(pe_sender *sender, int id, pe_written written, int64_t now)
 {
-	enrichment *e = find_enrichment(sender, id);
+	enrichment *e = pe_find_enrichment(sender, id);
 
 	if (e == NULL)
 		return;
@@ -745,23 +740,6 @@ pe_sender_reported(pe_sender *sender, int id, pe_written written, int64_t now)
 		written_again(sender, e);
 		return;
 	}
-	e->report = e->news = true;
+	e->report = true;
 	not_written(sender, e, written, now);
-}
-
-void
-pe_sender_count(const pe_sender *sender, int64_t now, pe_sender_numbers *numbers)
-{
-	memset(numbers, 0, sizeof(*numbers));
-	numbers->halted = sender->halted;
-	for (const server *v = sender->servers; v != NULL; v = v->next)
-	{
-		numbers->in_flight += v->throttle.in_flight;
-		numbers->loaded += v->loaded;
-		numbers->breaker_open |= v->throttle.open;
-		if (v->throttle.paused_until > now && v->throttle.paused_until > numbers->paused_until)
-			numbers->paused_until = v->throttle.paused_until;
-	}
-	for (const enrichment *e = sender->enrichments; e != NULL; e = e->next)
-		numbers->blocked += e->block != PE_BLOCK_NONE;
 }

@@ -117,7 +117,6 @@ typedef struct pe_action
 	const char *reason;
 	int64_t probe_in; /* REPORT: microseconds to the next probe, -1 when there is none */
 	int64_t resumes;  /* REPORT: written only while the tables have this count, see below */
-	bool news;        /* REPORT: worth a line in the log (not just another failed probe) */
 } pe_action;
 
 extern pe_status pe_sender_open(const pe_env *env, uint64_t seed, int64_t now, pe_sender **sender,
@@ -174,7 +173,7 @@ extern void pe_sender_scanned(pe_sender *sender, bool ok, int64_t next_scan);
 
 /* Is the enrichment known, or one that is gone but still has a slot in use? Else its slots are, too,
  * forgotten. */
-extern bool pe_sender_knows(pe_sender *sender, int enrichment);
+extern bool pe_sender_knows(const pe_sender *sender, int enrichment);
 
 /* What the tables know of a key. */
 typedef struct pe_key_past
@@ -265,6 +264,13 @@ typedef struct pe_sender_numbers
 	bool breaker_open;
 	int64_t paused_until; /* latest pause of any server, 0 for none */
 } pe_sender_numbers;
+
+/*
+ * Does the platform answer what is sent for an enrichment, its token requests among that? OUTAGE
+ * only where there is something to send. *since: of an outage, when the first request began
+ * that failed.
+ */
+extern pe_reach pe_sender_reach(const pe_sender *sender, int enrichment, int64_t *since);
 
 extern void pe_sender_count(const pe_sender *sender, int64_t now, pe_sender_numbers *numbers);
 

@@ -1,7 +1,7 @@
 /*
  * sender_internal.h
- *		What sender.c (events), sender_reply.c (what a reply means) and sender_plan.c
- *		(what to do next) share.
+ *		What sender.c (events), sender_reply.c (what a reply means), sender_plan.c (what
+ *		to do next) and sender_status.c share.
  */
 #ifndef PE_SENDER_INTERNAL_H
 #define PE_SENDER_INTERNAL_H
@@ -78,7 +78,6 @@ typedef struct enrichment
 	int64_t next_probe;
 	slot *probe;
 	bool report;
-	bool news;
 	bool stored_blocked; /* the tables know of the block */
 	int64_t resumes;     /* by the tables */
 	int64_t fresh_since; /* resumed, or its link altered: answers to requests begun before block nothing */
@@ -114,7 +113,8 @@ typedef struct server_link
 	server *server;
 	token_state token;
 	int token_generation;
-	int token_tries;
+	int token_tries;             /* that failed in a row */
+	int64_t token_failing_since; /* when the first of them was asked for */
 	int64_t token_try_at;
 	int64_t token_asked_at;
 	struct server_link *next;
@@ -138,6 +138,7 @@ struct pe_sender
 };
 
 /* sender.c */
+extern enrichment *pe_find_enrichment(const pe_sender *sender, int id);
 extern slot *pe_slot_of(pe_slot *public);
 extern void pe_slot_release(pe_sender *sender, slot *s);
 extern void pe_slot_give_up(pe_sender *sender, slot *s);

@@ -71,9 +71,8 @@ plan_report(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 			action->block = e->block;
 			action->reason = e->reason;
 			action->probe_in = e->next_probe == PE_NEVER ? -1 : e->next_probe > now ? e->next_probe - now : 0;
-			action->news = e->news;
 			action->resumes = e->resumes;
-			e->report = e->news = false;
+			e->report = false;
 			return true;
 		}
 	return false;

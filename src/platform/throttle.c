@@ -152,7 +152,9 @@ static void
 count_failure(pe_throttle *throttle, int64_t now, int64_t started, uint64_t *random)
 {
 	shrink(throttle, now, started, 0.5);
-	throttle->failures++;
+	throttle->answered = false;
+	if (throttle->failures++ == 0)
+		throttle->failing_since = started;
 	if (throttle->open)
 	{
 		/* Stragglers from before it opened say nothing new. */
@@ -167,6 +169,14 @@ count_failure(pe_throttle *throttle, int64_t now, int64_t started, uint64_t *ran
 	}
 }
 
+static void
+answered(pe_throttle *throttle)
+{
+	throttle->answered = true;
+	throttle->failures = 0;
+	throttle->open = false;
+}
+
 void
 pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health health, uint64_t *random)
 {
@@ -175,12 +185,10 @@ pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health h
 	{
 		case PE_HEALTH_GOOD:
 			adapt_to_latency(throttle, now, started);
-			throttle->failures = 0;
-			throttle->open = false;
+			answered(throttle);
 			break;
 		case PE_HEALTH_ANSWERED:
-			throttle->failures = 0;
-			throttle->open = false;
+			answered(throttle);
 			break;
 		case PE_HEALTH_BUSY:
 			shrink(throttle, now, started, 0.5);
@@ -189,6 +197,15 @@ pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health h
 			count_failure(throttle, now, started, random);
 			break;
 	}
+}
+
+pe_reach
+pe_throttle_reach(const pe_throttle *throttle, int64_t *since)
+{
+	*since = throttle->failing_since;
+	if (throttle->open && throttle->trips > 0)
+		return PE_REACH_OUTAGE;
+	return throttle->answered ? PE_REACH_ANSWERS : PE_REACH_UNKNOWN;
 }
 
 void

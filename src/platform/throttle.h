@@ -31,9 +31,11 @@ typedef struct pe_throttle
 	double window; /* requests that may be in flight */
 	int in_flight;
 	int64_t shrunk_at;
-	double usual_latency; /* microseconds; 0 until the first reply */
-	int failures;         /* in a row */
-	int trips;            /* failed probes since the breaker opened */
+	double usual_latency;  /* microseconds; 0 until the first reply */
+	bool answered;         /* the last request that ended was */
+	int failures;          /* in a row */
+	int64_t failing_since; /* when the first of them began */
+	int trips;             /* failed probes since the breaker opened */
 	bool open;
 	int64_t open_until;
 	int64_t paused_until;
@@ -48,6 +50,14 @@ typedef enum pe_health
 	PE_HEALTH_FAILED    /* no answer, or one that says it cannot */
 } pe_health;
 
+/* Does a server answer? A few failures in between say nothing of that. */
+typedef enum pe_reach
+{
+	PE_REACH_UNKNOWN, /* nothing was sent yet, or what was known may have changed */
+	PE_REACH_ANSWERS,
+	PE_REACH_OUTAGE /* so many requests failed in a row that it is only probed, and a probe failed, too */
+} pe_reach;
+
 extern void pe_throttle_init(pe_throttle *throttle, const pe_throttle_limits *limits, int64_t now);
 extern void pe_throttle_configure(pe_throttle *throttle, const pe_throttle_limits *limits);
 
@@ -60,6 +70,9 @@ extern int64_t pe_throttle_ready(pe_throttle *throttle, int64_t now, int message
 extern void pe_throttle_start(pe_throttle *throttle, int64_t now, int messages);
 extern void pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health health,
                             uint64_t *random);
+
+/* *since: of an outage, when the first request began that failed. */
+extern pe_reach pe_throttle_reach(const pe_throttle *throttle, int64_t *since);
 
 /* The next probe of an open breaker need not wait. */
 extern void pe_throttle_probe_now(pe_throttle *throttle, int64_t now);

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SENDER = ["src/platform/" + name for name in
-          ("sender.c", "sender_plan.c", "sender_reply.c", "outcome.c", "throttle.c")]
+          ("sender.c", "sender_plan.c", "sender_reply.c", "sender_status.c", "outcome.c", "throttle.c")]
 MODEL = ["test/simulation/" + name for name in ("world.c", "database.c", "platform.c", "oracle.c")]
 COMPILE = ["gcc", "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-fno-strict-aliasing", "-fwrapv", "-w",
            "-I" + ROOT + "/src", "-I" + ROOT + "/src/platform", "-I" + ROOT + "/test/unit",

@@ -63,6 +63,8 @@ is(query("SELECT string_agg(outcome || ' ' || m || ' ' || a, ', ' ORDER BY outco
 	'accepted 0 2000, completed 0 0, created 0 0, uploaded 2000 0', 'and its steps');
 is(query("SELECT accepted || ' ' || superseded || ' ' || dead || ' ' || state FROM profenrich.enrichment_status"), '2000 0 0 idle',
 	'and the status');
+is(query("SELECT count(*) FROM generate_series(1, 2000, 100) i, profenrich.profile_status('churn', 'K-' || i) s
+	WHERE s.state = 'accepted' AND s.accepted_at = (SELECT at FROM profenrich.delivery_log WHERE outcome = 'accepted')"), 20, 'each profile has the time at which it landed');
 compare_with_journal($node, $platform, $id, 'churn', 0);
 
 # Killed at each step, in each way: the request was processed, its answer is not seen.
@@ -180,10 +182,22 @@ set(batch_budget => query("SELECT count(*) + 100 FROM profenrich.batch_job WHERE
 $platform->control('POST', '/other-batches', { count => 120 });
 enqueue($node, $id, 1, 600);
 is(query("SELECT profenrich.drain('churn', '3 s')"), 'f', 'in batch mode they wait, when other feeds have used the budget up');
-is(query('SELECT state FROM profenrich.enrichment_status'), 'waiting', 'and the status says so');
+is(query('SELECT state FROM profenrich.enrichment_status'), 'no budget', 'and the status says so');
+like(query('SELECT why FROM profenrich.enrichment_status'), qr/^the sandbox's daily budget of batches is used up; it is looked at again at \d{4}-[-0-9: ]+\S*$/, 'until when');
+like(query("SELECT ok || detail || ' ' || hint FROM profenrich.health() WHERE check_name = 'enrichment churn'"), qr/^falseno budget: .* 600 pending.*batch_budget/, 'so does health()');
+is(query("SELECT value FROM profenrich.metrics() WHERE name = 'profenrich_blocked'"), 1, 'and monitoring');
+like(query("SELECT ok || detail FROM profenrich.plan('churn') WHERE item = 'batches'"), qr/^trueof \d+ a day/, 'a plan with nothing to send needs none');
+query("INSERT INTO scores VALUES ('P-1', 1, 'b')");
+like(query("SELECT ok || detail FROM profenrich.plan('churn') WHERE item = 'batches'"), qr/^falseof \d+ a day for all that feeds the sandbox; \d+ begun here within a day, 120 by others$/, 'plan() has asked for those of others');
+$platform->fault(path => '/catalog/batches', method => 'GET', action => { status => 503 });
+like(query("SELECT ok || detail FROM profenrich.plan('churn') WHERE item = 'batches'"), qr/^trueof .*, how many by others is not known: .*503/, 'and says when it is not told');
+$platform->clear_faults;
+query("DELETE FROM scores; SELECT profenrich.resume('churn')");
+wait_until($node, "SELECT count(*) > 0 FROM profenrich.delivery_log WHERE outcome = 'no budget' AND at > (SELECT max(at) FROM profenrich.audit_trail WHERE action = 'resume')", 'resume() looks at once');
+is(scalar(() = slurp_file($node->logfile) =~ /no batch for enrichment "churn": the sandbox's budget of (?!20 )\d+ batches/g), 1, 'the log has one line for it');
 set(batch_budget => 1000);
-$node->restart;
-delivered('until there is budget');
+delivered('when there is budget they go');
+like(slurp_file($node->logfile), qr/a batch is made for enrichment "churn" again/, 'which the log says, too');
 is(messages(), $before + 600, 'for a batch');
 compare_with_journal($node, $platform, $id, 'churn', 0);
 

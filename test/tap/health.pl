@@ -107,9 +107,43 @@ $platform->clear_faults;
 $node->safe_psql('postgres', "SELECT profenrich.resume('watched')");
 like(heard(qr/^active$/), qr/^watched: blocked: configuration > active$/, 'NOTIFY: no longer');
 ok($node->poll_query_until('postgres', "SELECT pending = 0 FROM profenrich.enrichment_status"), 'and what waited is sent');
+
+# An outage: the platform is there and cannot. A few failures are none; a worker that starts meanwhile changes nothing.
+$platform->fault(path => '/collection/', count => 3, action => { status => 503 });
+enqueue($node, $id, 1, 5);
+ok($node->poll_query_until('postgres', "SELECT pending = 0 FROM profenrich.enrichment_status"), 'three failures in a row pass');
+$platform->fault(path => '/collection/', action => { status => 503 });
+enqueue($node, $id, 1, 5);
+is(heard(qr/^outage$/), 'watched: active > outage', 'NOTIFY: an outage, and of the failures before nothing');
+is_unwell('enrichment watched', qr/outage: the platform has not answered since \d{4}-.*: scripted, .*goes on by itself/, 'and health() has it');
+is($node->safe_psql('postgres', "SELECT outage_since BETWEEN now() - interval '2 minutes' AND now() FROM profenrich.enrichment_status"), 't', 'the status since when');
+is($node->safe_psql('postgres', "SELECT value FROM profenrich.metrics() WHERE name = 'profenrich_blocked'"), 1, 'monitoring, too');
+$node->restart;
+$listener->quit;
+$listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN profenrich');
+ok($node->poll_query_until('postgres', "SELECT requests > 2 FROM profenrich.worker_status"), 'another worker tries');
+is($node->safe_psql('postgres', "SELECT state FROM profenrich.enrichment_status"), 'outage', 'it still is one');
+$platform->clear_faults;
+$node->safe_psql('postgres', "SELECT profenrich.resume('watched')");
+is(heard(qr/^active$/), 'watched: outage > active', 'NOTIFY: over, once it answers');
+ok($node->poll_query_until('postgres', "SELECT state = 'idle' AND outage_since IS NULL FROM profenrich.enrichment_status"), 'and what waited is sent');
+# No token is an outage, too.
+$platform->fault(path => '/ims/', action => { status => 503 });
+$platform->expire_tokens;
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM profenrich.worker_status");
+enqueue($node, $id, 1, 5);
+is(heard(qr/^outage$/), 'watched: active > outage', 'NOTIFY: no token');
+like($node->safe_psql('postgres', "SELECT why FROM profenrich.enrichment_status"), qr/has not answered since .*: no access token: .*503/, 'the status says so');
+$platform->clear_faults;
+$node->safe_psql('postgres', "SELECT profenrich.resume('watched')");
+is(heard(qr/^active$/), 'watched: outage > active', 'NOTIFY: there is one again');
 $listener->quit;
 my $log = slurp_file($node->logfile);
 is(scalar(() = $log =~ /enrichment "watched" is blocked/g), 1, 'the log has one line for the block');
+is(scalar(() = $log =~ /enrichment "watched" is no longer blocked/g), 1, 'and one for its end, which resume() made');
+is(join(' ', $log =~ /(outage of server "aep": nothing can be sent for enrichment "watched"|server "aep" answers again for enrichment "watched")/g),
+	join(' ', ('outage of server "aep": nothing can be sent for enrichment "watched"', 'server "aep" answers again for enrichment "watched"') x 2), 'and for each outage two');
 unlike($log, qr/$StandIn::SECRET/, 'and no secret');
 
 # No process is free for a worker: the launchers of logical replication and of ours have both.

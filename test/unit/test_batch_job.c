@@ -133,6 +133,39 @@ test_choice(void)
 	IS_INT(pe_job_state_of_name("other"), PE_JOB_WISHED, "no name of a state");
 }
 
+/* An outage is five calls in a row without an answer; of what is in doubt nothing is said. */
+static void
+test_reach(void)
+{
+	int64_t since;
+	int64_t first;
+
+	begin(PE_JOB_CLAIMED, false);
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_UNKNOWN, "nothing was asked yet");
+	next();
+	accept();
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_ANSWERS, "an answer");
+	next();
+	answer((pe_job_answer){.outcome = PE_OUTCOME_NOT_SENT});
+	first = now;
+	for (int i = 0; i < 3; i++)
+	{
+		next();
+		answer((pe_job_answer){.outcome = PE_OUTCOME_OVERLOAD});
+	}
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_UNKNOWN, "four failures in a row are none");
+	next();
+	answer((pe_job_answer){.outcome = PE_OUTCOME_NOT_SENT, .unasked = true});
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_UNKNOWN, "what has its reason here does not count");
+	next();
+	answer((pe_job_answer){.outcome = PE_OUTCOME_UNKNOWN});
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_OUTAGE, "five are an outage");
+	IS_INT(since, first, "since the first");
+	next();
+	answer((pe_job_answer){.outcome = PE_OUTCOME_REFUSED, .http_status = 400});
+	IS_INT(pe_job_reach(&job, &since), PE_REACH_ANSWERS, "a refusal is an answer");
+}
+
 static void
 test_life(void)
 {
@@ -224,7 +257,11 @@ test_trouble(void)
 	answer((pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED, .count = 80, .more = true});
 	IS_INT(next(), PE_JOB_BUDGET, "another page of batches");
 	answer((pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED, .count = 90});
-	IS_INT(next(), PE_JOB_FORGET, "ninety today: no budget is left");
+	IS_INT(next(), PE_JOB_POSTPONE, "ninety today: no budget is left");
+	pe_job_written(&job, now, PE_WRITE_CONTENDED);
+	IS_INT(next(), PE_JOB_POSTPONE, "which is written down, however often that takes");
+	written();
+	IS_INT(next(), PE_JOB_FORGET, "then it is over");
 	OK(job.exhausted && strstr(job.reason, "90") != NULL, "%s", job.reason);
 
 	begin(PE_JOB_CLAIMED, false);
@@ -536,6 +573,7 @@ int
 main(void)
 {
 	test_choice();
+	test_reach();
 	test_life();
 	test_files();
 	test_trouble();

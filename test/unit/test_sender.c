@@ -938,6 +938,7 @@ test_throttle(void)
 	pe_throttle_limits limits = {10, 1000, 4};
 	uint64_t random = 3;
 	int64_t now = PE_SECOND;
+	int64_t since;
 	int started = 0;
 
 	pe_throttle_init(&throttle, &limits, now);
@@ -957,6 +958,7 @@ test_throttle(void)
 		pe_throttle_end(&throttle, now + 10, now, PE_HEALTH_FAILED, &random);
 	}
 	OK(throttle.open, "five failures in a row open the breaker");
+	IS_INT(pe_throttle_reach(&throttle, &since), PE_REACH_UNKNOWN, "which may be a hiccup");
 	now = pe_throttle_ready(&throttle, now, 1) + PE_SECOND;
 	IS_INT(pe_throttle_ready(&throttle, now, 1) <= now, true, "after a while there is a probe");
 	pe_throttle_start(&throttle, now, 1);
@@ -974,6 +976,71 @@ test_throttle(void)
 		}
 	}
 	OK(true, "backoffs stay within 1 s * 2^n and five minutes");
+}
+
+static void
+run_to_token(bench *b)
+{
+	for (;;)
+	{
+		pe_sender_next(b->sender, b->now, &b->action);
+		if (b->action.kind == PE_DO_TOKEN)
+			return;
+		if (b->action.kind == PE_DO_SCAN)
+			scan(b);
+		else if (b->action.kind == PE_DO_LOAD)
+			pe_sender_loaded(b->sender, b->action.slot, b->now, PE_WORK_CHUNK, b->queued, NULL);
+		else
+			b->now = b->action.until;
+	}
+}
+
+/* The platform does not answer, and is back; or gives no token, which is as bad. */
+static void
+test_outage(void)
+{
+	static const pe_result unreachable = {.transport = PE_UNREACHABLE, .reason = "connect"};
+	bench b;
+	int64_t since;
+	int64_t first;
+
+	begin(&b, 3);
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN,
+	       "of one that is not known nothing is said");
+	run(&b, PE_SECOND);
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "nor before anything was sent");
+	first = b.now;
+	for (int i = 0; i < 5; i++)
+	{
+		IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "%d failures say nothing yet", i);
+		reply(&b, &unreachable);
+		run(&b, 60 * PE_SECOND);
+	}
+	reply(&b, &unreachable);
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_OUTAGE, "five, and a probe, are an outage");
+	IS_INT(since, first, "since the first");
+	run(&b, 60 * PE_SECOND);
+	reply_status(&b, 503);
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_OUTAGE, "an answer that it cannot is none");
+	run(&b, 600 * PE_SECOND);
+	reply_entries(&b, NULL, 0, 0);
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_ANSWERS, "an answer ends it");
+	b.queued = 0;
+	run(&b, 0);
+	end(&b);
+
+	begin(&b, 1);
+	for (int i = 0; i < 4; i++)
+	{
+		if (i > 0)
+			pe_sender_token(b.sender, b.action.link, b.now, PE_UNREACHABLE, NULL);
+		IS_INT(pe_sender_reach(b.sender, 7, &since), i < 3 ? PE_REACH_UNKNOWN : PE_REACH_OUTAGE,
+		       "%d tokens that did not come", i);
+		run_to_token(&b);
+	}
+	pe_sender_token(b.sender, b.action.link, b.now, PE_UNAUTHORISED, "refused");
+	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "a refused one is a block, and no outage");
+	end(&b);
 }
 
 static void
@@ -1303,6 +1370,7 @@ main(void)
 	test_crowd_of_failures();
 	test_shared_server();
 	test_throttle();
+	test_outage();
 	test_memory();
 	test_block_by_others();
 	test_answer_from_before_resume();

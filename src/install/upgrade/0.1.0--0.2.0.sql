@@ -20,7 +20,7 @@ ALTER TABLE @extschema@.outbox ADD COLUMN job_id bigint;
 DROP INDEX @extschema@.outbox_shard_idx;
 CREATE INDEX outbox_shard_idx ON @extschema@.outbox (enrichment_id, shard, chunk_id) WHERE job_id IS NULL;
 ALTER TABLE @extschema@.delivery_state ADD COLUMN held_until timestamptz,
-	ADD COLUMN resumes bigint NOT NULL DEFAULT 0;
+	ADD COLUMN resumes bigint NOT NULL DEFAULT 0, ADD COLUMN outage_since timestamptz, ADD COLUMN no_batch_until timestamptz;
 
 -- the parts
 
