@@ -76,9 +76,9 @@ CREATE VIEW @extschema@.enrichment_status AS
 				OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', s.outage_since)::text
 				OPERATOR(pg_catalog.||) COALESCE(': ' OPERATOR(pg_catalog.||) CASE WHEN s.last_error_at OPERATOR(pg_catalog.>=)
 					(s.outage_since OPERATOR(pg_catalog.-) '1 second'::interval) THEN s.last_error END, '')
-			WHEN x.state OPERATOR(pg_catalog.=) ANY ('{no budget,sending}'::text[]) AND s.no_batch_until OPERATOR(pg_catalog.>) pg_catalog.now()
+			WHEN x.state OPERATOR(pg_catalog.=) 'no budget' OR (x.state OPERATOR(pg_catalog.=) 'sending' AND s.no_batch_until OPERATOR(pg_catalog.>) pg_catalog.now())
 				THEN 'the sandbox''s daily budget of batches is used up; it is looked at again at '
-				OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', s.no_batch_until)::text
+				OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', GREATEST(s.no_batch_until, pg_catalog.now()))::text
 				OPERATOR(pg_catalog.||) CASE x.state WHEN 'sending' THEN ', and streamed meanwhile' ELSE '' END
 			WHEN x.state OPERATOR(pg_catalog.=) ANY ('{sending,retrying}'::text[]) AND w.paused_until OPERATOR(pg_catalog.>) pg_catalog.now()
 				THEN 'a server asked for a pause until ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', w.paused_until)::text END,
@@ -143,7 +143,8 @@ CREATE VIEW @extschema@.enrichment_status AS
 			WHEN q.keys OPERATOR(pg_catalog.=) 0 THEN 'retrying'
 			WHEN q.due_keys OPERATOR(pg_catalog.=) 0 THEN 'waiting'
 			WHEN (e.options OPERATOR(pg_catalog.->>) 'mode') OPERATOR(pg_catalog.=) 'batch' THEN
-				CASE WHEN s.no_batch_until OPERATOR(pg_catalog.>) pg_catalog.now() THEN 'no budget' ELSE 'waiting' END
+				-- The worker looks again at that time or soon after it.
+				CASE WHEN s.no_batch_until OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) '1 hour'::interval) THEN 'no budget' ELSE 'waiting' END
 			ELSE 'sending' END AS state) x;
 COMMENT ON VIEW @extschema@.enrichment_status IS 'how delivery stands for each enrichment, and why';
 COMMENT ON COLUMN @extschema@.enrichment_status.enrichment IS 'its name';

@@ -12,11 +12,12 @@
 
 #include "platform/catalog.h"
 #include "pg/batch_budget.h"
+#include "pg/guc.h"
 #include "pg/owner.h"
 #include "pg/report.h"
 #include "pg/unix_time.h"
 
-/* Far above any budget. */
+/* As far as is counted, where the budget is not above it. */
 #define MAX_BATCHES 1000
 
 int64
@@ -67,15 +68,17 @@ bool
 pe_batches_of_others(const PeEnrichment *e, int64 *count, char **wrong)
 {
 	PeConnection *connection = pe_connection_try_open(e->server, e->owner, CurrentMemoryContext, wrong);
-	List *own = own_datasets();
 	int64 since_ms = pe_unix_ms(GetCurrentTimestamp()) - PE_MS_PER_DAY;
 	pe_batch_list list = {0};
 	pe_error err = {0};
 	pe_status status;
+	List *own;
 
 	if (connection == NULL)
 		return false;
-	status = pe_catalog_batches(connection->platform, NULL, NULL, since_ms, MAX_BATCHES, &list, &err);
+	own = own_datasets();
+	status = pe_catalog_batches(connection->platform, NULL, NULL, since_ms, Max(MAX_BATCHES, pe_batch_budget),
+	                            &list, &err);
 	if (status == PE_CANCELLED)
 		pe_raise(&err);
 	if (status == PE_OK)

@@ -15,8 +15,8 @@
 extern int64 pe_batches_begun(const PeServer *server);
 
 /*
- * Those of other feeds, asked from the platform as the enrichment's owner; at most a thousand are
- * counted. False when it does not say, and *wrong why. SPI must be connected.
+ * Those of other feeds, asked from the platform as the enrichment's owner; no more than a thousand,
+ * or the budget, are counted. False when it does not say, and *wrong why. SPI must be connected.
  */
 extern bool pe_batches_of_others(const PeEnrichment *e, int64 *count, char **wrong);
 

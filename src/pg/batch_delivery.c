@@ -94,6 +94,13 @@ begin_job(PeWorker *worker, PeBatchJob *job, const pe_job_past *past)
 static void
 forget_job(PeWorker *worker, PeBatchJob *job)
 {
+	PeQueue *queue = pe_queue_of(worker, job->enrichment_id, false);
+	int64 since;
+
+	/* That it was not answered is not the next one's concern: an outage ends with an answer. */
+	if (queue != NULL)
+		queue->batch_reach =
+		    pe_job_reach(&job->job, &since) == PE_REACH_ANSWERS ? PE_REACH_ANSWERS : PE_REACH_UNKNOWN;
 	/* Chunks have waited for the decision. */
 	if (job->job_id == 0)
 		pe_sender_wake(worker->sender);
@@ -131,10 +138,15 @@ consider(PeWorker *worker, const PeQueue *queue, int64 now)
 	                        .limits = target->limits,
 	                        .recent_failures = target->batch_failures};
 	pe_job_past past = {.state = PE_JOB_WISHED};
+	PeBatchJob *job;
 
-	if (now >= queue->no_batch_before && may_begin(target) &&
-	    pe_batch_due(target->enrichment_id, pe_batch_min_keys, &choice.due_keys) && pe_job_wanted(&choice))
-		begin_job(worker, make_job(worker, target, 0), &past);
+	if (now < queue->no_batch_before || !may_begin(target) ||
+	    !pe_batch_due(target->enrichment_id, pe_batch_min_keys, &choice.due_keys) || !pe_job_wanted(&choice))
+		return;
+	job = make_job(worker, target, 0);
+	begin_job(worker, job, &past);
+	/* Where it probes, its first answer may end the block. */
+	pe_job_watch(&job->job, false, target->blocked, now, false);
 }
 
 void
@@ -188,12 +200,12 @@ look_for_jobs(PeWorker *worker, int64 now, int64 *until)
 }
 
 pe_reach
-pe_batch_reach(int32 enrichment_id, int64 *since)
+pe_batch_reach(const PeQueue *queue, int64 *since)
 {
-	const PeBatchJob *job = job_of(enrichment_id);
+	const PeBatchJob *job = job_of(queue->id);
 
 	*since = 0;
-	return job != NULL ? pe_job_reach(&job->job, since) : PE_REACH_UNKNOWN;
+	return job != NULL ? pe_job_reach(&job->job, since) : queue->batch_reach;
 }
 
 void
@@ -203,6 +215,8 @@ pe_batch_budget_changed(PeWorker *worker)
 
 	foreach (cell, worker->enrichments)
 		((PeQueue *) lfirst(cell))->no_batch_before = 0;
+	foreach (cell, jobs)
+		((PeBatchJob *) lfirst(cell))->job.budget = pe_batch_budget;
 }
 
 bool
@@ -526,7 +540,7 @@ start_call(PeWorker *worker, PeBatchJob *job, pe_job_step step)
 	/* A file without records need not be sent: all of its keys have newer values. */
 	if (status == PE_OK && step == PE_JOB_PUT && job->body.messages == 0)
 	{
-		answer = (pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED};
+		answer = (pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED, .unasked = true};
 		(void) read_reply(job, NULL, &answer, &err);
 		job->files--;
 		pe_job_answered(&job->job, pe_worker_now(), &answer);
@@ -567,11 +581,11 @@ claim(PeWorker *worker, PeBatchJob *job)
 	if (written != PE_WRITTEN || queue == NULL || queue->target == NULL)
 		return written;
 	queue->target->job_id = job->job_id;
-	if (queue->target->postponed && job->job_id != 0)
+	if (queue->told_no_budget && job->job_id != 0)
 	{
 		ereport(LOG,
 		        (errmsg("profenrich: a batch is made for enrichment \"%s\" again", queue->target->name)));
-		queue->target->postponed = false;
+		queue->told_no_budget = false;
 	}
 	return written;
 }
@@ -614,10 +628,10 @@ postpone(PeWorker *worker, PeBatchJob *job)
 	queue->no_batch_before = pe_worker_now() + BUDGET_PERIOD;
 	strlcpy(row.error, job->job.reason, sizeof(row.error));
 	pe_delivery_log(&row);
-	if (!target->postponed)
+	if (!queue->told_no_budget)
 		ereport(LOG, (errmsg("profenrich: no batch for enrichment \"%s\": %s", target->name, job->job.reason),
 		              errdetail_log(pe_target_only_batches(target) ? "It waits." : "It is streamed.")));
-	target->postponed = true;
+	queue->told_no_budget = true;
 	return written;
 }
 
@@ -660,7 +674,7 @@ static void
 read_refused(PeWorker *worker, PeBatchJob *job)
 {
 	const PeTarget *target = target_of(worker, job->enrichment_id);
-	pe_job_answer answer = {.outcome = PE_OUTCOME_ACCEPTED};
+	pe_job_answer answer = {.outcome = PE_OUTCOME_ACCEPTED, .unasked = true};
 
 	if (target == NULL)
 	{

@@ -67,8 +67,8 @@ extern void pe_batch_look(PeWorker *worker);
 /* Is it about to be known whether the enrichment's chunks go by batch? */
 extern bool pe_batch_deciding(int32 enrichment_id);
 
-/* Does the platform answer the calls of the enrichment's job? As pe_job_reach. */
-extern pe_reach pe_batch_reach(int32 enrichment_id, int64 *since);
+/* Does the platform answer the calls of the enrichment's job, or did it the last one's? As pe_job_reach. */
+extern pe_reach pe_batch_reach(const PeQueue *queue, int64 *since);
 
 /* profenrich.batch_budget was set anew: enrichments that found none ask again. */
 extern void pe_batch_budget_changed(PeWorker *worker);

@@ -251,6 +251,12 @@ pe_alter_enrichment(PG_FUNCTION_ARGS)
 	check_definition(&d);
 	check_provisioned_change(&stored, &d);
 	definition_values(&d, values);
+	/* In another mode it may need no batch. While the row has the old one, so that listeners hear of it. */
+	pe_owner_execute(
+	    "UPDATE profenrich.delivery_state s SET no_batch_until = NULL FROM profenrich.enrichment e"
+	    " WHERE e.name = $1 AND s.enrichment_id = e.enrichment_id AND s.no_batch_until IS NOT NULL"
+	    " AND e.options ->> 'mode' IS DISTINCT FROM $7 ->> 'mode'",
+	    DEFINITION_COUNT, definition_types, values, NULL, false, 0);
 	pe_owner_execute(
 	    "UPDATE profenrich.enrichment SET owner = $2, server = $3, source = $4, identity_column = $5,"
 	    " namespace = $6, attributes = $7, options = $8, search_path = $9 WHERE name = $1",

@@ -220,7 +220,7 @@ pe_delivery_new_epoch(int64 *epoch)
 	"   (SELECT max(d.job_id) FROM profenrich.batch_job d WHERE d.enrichment_id = e.enrichment_id"           \
 	"   AND d.state = 'done'), 0)),"                                                                         \
 	" (extract(epoch FROM s.held_until - now()) * 1000000)::int8, s.resumes,"                                \
-	" s.outage_since IS NOT NULL, s.no_batch_until IS NOT NULL"                                              \
+	" s.outage_since IS NOT NULL, coalesce(s.no_batch_until > now() - interval '1 hour', false)"             \
 	" FROM profenrich.enrichment e JOIN profenrich.enrichment_target t USING (enrichment_id)"                \
 	" LEFT JOIN profenrich.delivery_state s USING (enrichment_id)"                                           \
 	" LEFT JOIN LATERAL (SELECT max(p.option_value) FILTER (WHERE p.option_name = "                          \
@@ -320,7 +320,7 @@ read_target(HeapTuple row, TupleDesc desc, const char *identity)
 	target->held_for = pe_statement_int64(row, desc, 26, 0);
 	target->resumes = pe_statement_int64(row, desc, 27, 0);
 	target->outage = DatumGetBool(SPI_getbinval(row, desc, 28, &isnull));
-	target->postponed = DatumGetBool(SPI_getbinval(row, desc, 29, &isnull));
+	target->no_budget = DatumGetBool(SPI_getbinval(row, desc, 29, &isnull));
 	target->shards = DatumGetInt32(SPI_getbinval(row, desc, 21, &isnull));
 	if (!pe_target_only_batches(target))
 		target->shards |= DatumGetInt32(SPI_getbinval(row, desc, 20, &isnull));

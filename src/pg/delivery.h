@@ -50,7 +50,7 @@ typedef struct PeTarget
 	int64 held_for;     /* microseconds since a batch landed too lately; not positive: no */
 	int64 resumes;      /* how often resume() was called */
 	bool outage;        /* the tables say that the platform does not answer */
-	bool postponed;     /* ... that there was no budget for a batch when it was last looked for */
+	bool no_budget;     /* ... that there was none for a batch, within the last hour */
 } PeTarget;
 
 /* Chunks of the enrichment wait for a batch: only retries are streamed. */

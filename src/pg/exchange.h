@@ -43,9 +43,12 @@ typedef struct PeQueue
 	int64 no_batch_before;        /* the day's budget was used up */
 	bool met;                     /* a scan has found it before */
 	pe_block told;                /* what was last said of it in the server's log */
-	int64 resumes;                /* by the scan before */
-	int64 note_outage_at;         /* its row was locked */
-	size_t last_bytes;            /* of a request's body, about */
+	bool told_no_budget;          /* ... that it has none for a batch */
+	int64 resumes;                /* by the scan before, as is mode */
+	pe_delivery_mode mode;
+	pe_reach batch_reach; /* of its last batch job: ANSWERS, or nothing is known */
+	int64 note_outage_at; /* its row was locked: no other try before */
+	size_t last_bytes;    /* of a request's body, about */
 } PeQueue;
 
 /* A worker's state, shared by worker.c, worker_steps.c and exchange.c. */

@@ -14,18 +14,18 @@
 /* Somebody's open transaction is looked at again after a while: it costs the worker a short wait. */
 #define LOCKED_PERIOD (15 * PE_SECOND)
 
-/* A batch has calls of its own; where nothing is streamed meanwhile, they are what counts. */
+/*
+ * A batch has calls of its own, to another host. Where nothing is streamed because of it
+ * they are what counts, but for retries, which are streamed all the same.
+ */
 static pe_reach
-reach_of(const PeWorker *worker, const PeTarget *target, int64 *since)
+reach_of(const PeWorker *worker, const PeQueue *queue, int64 now, int64 *since)
 {
-	if (target->job_id != 0 || pe_target_only_batches(target))
-	{
-		pe_reach reach = pe_batch_reach(target->enrichment_id, since);
+	pe_reach stream = pe_sender_reach(worker->sender, queue->id, now, since);
 
-		if (target->job_id != 0 || reach != PE_REACH_UNKNOWN)
-			return reach;
-	}
-	return pe_sender_reach(worker->sender, target->enrichment_id, since);
+	if (stream == PE_REACH_OUTAGE || (queue->target->job_id == 0 && !pe_target_only_batches(queue->target)))
+		return stream;
+	return pe_batch_reach(queue, since);
 }
 
 static void
@@ -45,7 +45,7 @@ note(const PeWorker *worker, PeQueue *queue, int64 now)
 {
 	PeTarget *target = queue->target;
 	int64 since;
-	pe_reach reach = reach_of(worker, target, &since);
+	pe_reach reach = reach_of(worker, queue, now, &since);
 	bool outage = reach == PE_REACH_OUTAGE;
 	pe_written written;
 	char *error;
@@ -67,6 +67,9 @@ pe_outage_look(PeWorker *worker, int64 now)
 {
 	ListCell *cell;
 
+	/* What this system is short of is no outage of the platform's. */
+	if (worker->short_until != 0)
+		return;
 	foreach (cell, worker->enrichments)
 	{
 		PeQueue *queue = lfirst(cell);

@@ -10,8 +10,8 @@
 #include "pg/exchange.h"
 
 /*
- * Now and then: writes down what has changed since the last scan, each enrichment's in a
- * transaction of its own, and says it in the server's log.
+ * Now and then: writes down what is not as the tables say, each enrichment's in a transaction
+ * of its own, and says it in the server's log.
  */
 extern void pe_outage_look(PeWorker *worker, int64 now);
 

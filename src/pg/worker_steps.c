@@ -84,18 +84,26 @@ pe_tell_block(PeQueue *queue, pe_block block, const char *reason)
 		              reason != NULL && reason[0] != '\0' ? errdetail_log("%s", reason) : 0));
 }
 
-/* What others have changed: resume() and adopt() end blocks; after resume() a budget is looked at anew. */
+/* What others have changed: resume() and adopt() end blocks; after resume() a batch's budget is asked for
+ * anew, and in another mode. */
 static void
 meet_target(PeQueue *queue, PeTarget *target)
 {
 	queue->target = target;
-	if (queue->met)
-		pe_tell_block(queue, target->blocked, target->blocked_reason);
-	if (queue->resumes != target->resumes)
+	if (!queue->met)
+	{
+		queue->met = true;
+		queue->told = target->blocked;
+		queue->told_no_budget = target->no_budget;
+		queue->mode = target->mode;
+	}
+	pe_tell_block(queue, target->blocked, target->blocked_reason);
+	if (queue->mode != target->mode)
+		queue->told_no_budget = false;
+	if (queue->resumes != target->resumes || queue->mode != target->mode)
 		queue->no_batch_before = 0;
-	queue->met = true;
-	queue->told = target->blocked;
 	queue->resumes = target->resumes;
+	queue->mode = target->mode;
 }
 
 static void

@@ -170,10 +170,10 @@ choose(const pe_job *job)
 {
 	if (job->gone)
 		return takes_files(job) ? PE_JOB_ABORT : PE_JOB_FORGET;
-	if (job->exhausted)
-		return job->postponed ? PE_JOB_FORGET : PE_JOB_POSTPONE;
 	if (job->report)
 		return PE_JOB_BLOCK;
+	if (job->exhausted)
+		return job->postponed ? PE_JOB_FORGET : PE_JOB_POSTPONE;
 	if (job->failing)
 		return takes_files(job) ? PE_JOB_ABORT : PE_JOB_GIVE_BACK;
 	if (job->unsaved)

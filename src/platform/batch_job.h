@@ -108,7 +108,7 @@ typedef struct pe_job
 	char reason[256]; /* of the block, of the failure, or of what it waits for */
 	size_t max_file;  /* bytes of a file, learnt */
 	int64_t refused;  /* records that the platform says it refused, of a batch that landed */
-	bool exhausted;   /* forgotten because the day's budget is used up; reason says so */
+	bool exhausted;   /* put off because the day's budget is used up; reason says so */
 
 	/* private */
 	bool postponed; /* ... which the tables know */
@@ -167,7 +167,7 @@ extern pe_job_step pe_job_next(pe_job *job, int64_t now, int64_t *until);
 typedef struct pe_job_answer
 {
 	pe_outcome outcome;
-	bool unasked; /* with NOT_SENT: for a reason of our own, which says nothing of the platform */
+	bool unasked; /* there was no call: this says nothing of the platform */
 	int http_status;
 	int64_t retry_after;  /* microseconds; 0 when the reply did not say */
 	const char *reason;   /* words for people, or NULL */

@@ -706,17 +706,21 @@ pe_sender_token(pe_sender *sender, int id, int64_t now, pe_status status, const 
 		l->token = TOKEN_HELD;
 		l->token_generation++;
 		l->token_tries = 0;
+		l->token_failures = 0;
 		for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
 			if (e->link == l && e->blocked_by_token)
 				pe_enrichment_unblock(e);
 		return;
 	}
 	l->token = TOKEN_NONE;
-	if (l->token_tries == 0)
-		l->token_failing_since = l->token_asked_at;
 	l->token_try_at = now + pe_backoff(&sender->random, l->token_tries++);
 	if (status != PE_UNAUTHORISED && status != PE_CONFIGURATION && status != PE_UNTRUSTED)
+	{
+		if (l->token_failures++ == 0)
+			l->token_failing_since = l->token_asked_at;
 		return;
+	}
+	l->token_failures = 0;
 	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
 		if (e->link == l && e->block != PE_BLOCK_IDENTITY && l->token_asked_at >= e->fresh_since)
 		{

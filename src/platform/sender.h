@@ -267,10 +267,10 @@ typedef struct pe_sender_numbers
 
 /*
  * Does the platform answer what is sent for an enrichment, its token requests among that? OUTAGE
- * only where there is something to send. *since: of an outage, when the first request began
- * that failed.
+ * only where there is something to send and nothing else in its way. *since: of an outage, when the first
+ * request began that failed.
  */
-extern pe_reach pe_sender_reach(const pe_sender *sender, int enrichment, int64_t *since);
+extern pe_reach pe_sender_reach(const pe_sender *sender, int enrichment, int64_t now, int64_t *since);
 
 extern void pe_sender_count(const pe_sender *sender, int64_t now, pe_sender_numbers *numbers);
 

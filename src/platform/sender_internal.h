@@ -113,8 +113,9 @@ typedef struct server_link
 	server *server;
 	token_state token;
 	int token_generation;
-	int token_tries;             /* that failed in a row */
-	int64_t token_failing_since; /* when the first of them was asked for */
+	int token_tries;
+	int token_failures;          /* requests in a row that were not answered, not even by a refusal */
+	int64_t token_failing_since; /* when the first of them was made */
 	int64_t token_try_at;
 	int64_t token_asked_at;
 	struct server_link *next;

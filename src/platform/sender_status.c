@@ -25,24 +25,28 @@ has_anything_to_send(const enrichment *e)
 }
 
 pe_reach
-pe_sender_reach(const pe_sender *sender, int id, int64_t *since)
+pe_sender_reach(const pe_sender *sender, int id, int64_t now, int64_t *since)
 {
 	const enrichment *e = pe_find_enrichment(sender, id);
+	const server_link *l;
 	pe_reach reach;
 
 	*since = 0;
-	if (e == NULL || e->block != PE_BLOCK_NONE || pe_enrichment_is_leaving(e))
+	if (e == NULL || pe_enrichment_is_leaving(e))
 		return PE_REACH_UNKNOWN;
-	reach = pe_throttle_reach(&e->link->server->throttle, since);
-	if (reach != PE_REACH_OUTAGE && e->link->token_tries >= TOKEN_FAILURES)
+	l = e->link;
+	reach = pe_throttle_reach(&l->server->throttle, since);
+	if (reach != PE_REACH_OUTAGE && l->token_failures >= TOKEN_FAILURES)
 	{
 		reach = PE_REACH_OUTAGE;
-		*since = e->link->token_failing_since;
+		*since = l->token_failing_since;
 	}
-	else if (reach == PE_REACH_ANSWERS && e->link->token_tries > 0)
-		reach = PE_REACH_UNKNOWN;
-	if (reach == PE_REACH_OUTAGE && !has_anything_to_send(e))
-		reach = PE_REACH_UNKNOWN;
+	/* Without a token nobody knows what it would answer now. */
+	if (reach == PE_REACH_ANSWERS && l->token != TOKEN_HELD)
+		return PE_REACH_UNKNOWN;
+	if (reach == PE_REACH_OUTAGE &&
+	    (e->block != PE_BLOCK_NONE || e->hold_until > now || !has_anything_to_send(e)))
+		return PE_REACH_UNKNOWN;
 	return reach;
 }
 
@@ -55,10 +59,15 @@ pe_sender_count(const pe_sender *sender, int64_t now, pe_sender_numbers *numbers
 	{
 		numbers->in_flight += v->throttle.in_flight;
 		numbers->loaded += v->loaded;
-		numbers->breaker_open |= v->throttle.open;
-		if (v->throttle.paused_until > now && v->throttle.paused_until > numbers->paused_until)
-			numbers->paused_until = v->throttle.paused_until;
 	}
+	/* How a server was that nothing is sent to any more is nobody's concern. */
 	for (const enrichment *e = sender->enrichments; e != NULL; e = e->next)
+	{
+		const pe_throttle *throttle = &e->link->server->throttle;
+
 		numbers->blocked += e->block != PE_BLOCK_NONE;
+		numbers->breaker_open |= throttle->open;
+		if (throttle->paused_until > now && throttle->paused_until > numbers->paused_until)
+			numbers->paused_until = throttle->paused_until;
+	}
 }

@@ -192,6 +192,7 @@ pe_throttle_end(pe_throttle *throttle, int64_t now, int64_t started, pe_health h
 			break;
 		case PE_HEALTH_BUSY:
 			shrink(throttle, now, started, 0.5);
+			throttle->answered = true;
 			break;
 		case PE_HEALTH_FAILED:
 			count_failure(throttle, now, started, random);
@@ -203,9 +204,9 @@ pe_reach
 pe_throttle_reach(const pe_throttle *throttle, int64_t *since)
 {
 	*since = throttle->failing_since;
-	if (throttle->open && throttle->trips > 0)
-		return PE_REACH_OUTAGE;
-	return throttle->answered ? PE_REACH_ANSWERS : PE_REACH_UNKNOWN;
+	if (throttle->answered)
+		return PE_REACH_ANSWERS;
+	return throttle->open && throttle->trips > 0 ? PE_REACH_OUTAGE : PE_REACH_UNKNOWN;
 }
 
 void

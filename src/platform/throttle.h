@@ -53,7 +53,7 @@ typedef enum pe_health
 /* Does a server answer? A few failures in between say nothing of that. */
 typedef enum pe_reach
 {
-	PE_REACH_UNKNOWN, /* nothing was sent yet, or what was known may have changed */
+	PE_REACH_UNKNOWN, /* nothing was sent yet, or the last request failed */
 	PE_REACH_ANSWERS,
 	PE_REACH_OUTAGE /* so many requests failed in a row that it is only probed, and a probe failed, too */
 } pe_reach;

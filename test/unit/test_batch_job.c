@@ -73,6 +73,7 @@ goes(const pe_job_step *steps, int count)
 			case PE_JOB_SETTLE:
 			case PE_JOB_GIVE_BACK:
 			case PE_JOB_BLOCK:
+			case PE_JOB_POSTPONE:
 				written();
 				break;
 			case PE_JOB_PUT:
@@ -262,6 +263,11 @@ test_trouble(void)
 	IS_INT(next(), PE_JOB_POSTPONE, "which is written down, however often that takes");
 	written();
 	IS_INT(next(), PE_JOB_FORGET, "then it is over");
+	begin(PE_JOB_WISHED, false);
+	pe_job_watch(&job, false, PE_BLOCK_AUTHORISATION, now, false);
+	IS_INT(next(), PE_JOB_BUDGET, "a probe of a block");
+	answer((pe_job_answer){.outcome = PE_OUTCOME_ACCEPTED, .count = 90});
+	GOES("says that it is over, and that there is no budget", PE_JOB_BLOCK, PE_JOB_POSTPONE, PE_JOB_FORGET);
 	OK(job.exhausted && strstr(job.reason, "90") != NULL, "%s", job.reason);
 
 	begin(PE_JOB_CLAIMED, false);

@@ -1005,26 +1005,42 @@ test_outage(void)
 	int64_t first;
 
 	begin(&b, 3);
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN,
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_UNKNOWN,
 	       "of one that is not known nothing is said");
 	run(&b, PE_SECOND);
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "nor before anything was sent");
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_UNKNOWN, "nor before anything was sent");
 	first = b.now;
 	for (int i = 0; i < 5; i++)
 	{
-		IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "%d failures say nothing yet", i);
+		IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_UNKNOWN, "%d failures say nothing yet",
+		       i);
 		reply(&b, &unreachable);
 		run(&b, 60 * PE_SECOND);
 	}
 	reply(&b, &unreachable);
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_OUTAGE, "five, and a probe, are an outage");
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_OUTAGE, "five, and a probe, are an outage");
 	IS_INT(since, first, "since the first");
 	run(&b, 60 * PE_SECOND);
 	reply_status(&b, 503);
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_OUTAGE, "an answer that it cannot is none");
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_OUTAGE, "an answer that it cannot is none");
 	run(&b, 600 * PE_SECOND);
 	reply_entries(&b, NULL, 0, 0);
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_ANSWERS, "an answer ends it");
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_ANSWERS, "an answer ends it");
+	run(&b, 0);
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	for (int i = 0; i < 6; i++)
+	{
+		run(&b, 600 * PE_SECOND);
+		reply(&b, &unreachable);
+	}
+	run(&b, 600 * PE_SECOND);
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_OUTAGE, "another one");
+	reply_status(&b, 429);
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_ANSWERS,
+	       "is ended by an answer that asks for patience");
+	run(&b, 600 * PE_SECOND);
+	reply_status(&b, 404);
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_ANSWERS, "or that blocks");
 	b.queued = 0;
 	run(&b, 0);
 	end(&b);
@@ -1034,12 +1050,20 @@ test_outage(void)
 	{
 		if (i > 0)
 			pe_sender_token(b.sender, b.action.link, b.now, PE_UNREACHABLE, NULL);
-		IS_INT(pe_sender_reach(b.sender, 7, &since), i < 3 ? PE_REACH_UNKNOWN : PE_REACH_OUTAGE,
+		IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), i < 3 ? PE_REACH_UNKNOWN : PE_REACH_OUTAGE,
 		       "%d tokens that did not come", i);
 		run_to_token(&b);
 	}
+	b.info.resumes++;
+	scan(&b);
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_OUTAGE, "which resume() does not end");
+	b.info.hold_until = b.now + PE_SECOND;
+	scan(&b);
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_UNKNOWN,
+	       "nothing is said of one that is to wait");
 	pe_sender_token(b.sender, b.action.link, b.now, PE_UNAUTHORISED, "refused");
-	IS_INT(pe_sender_reach(b.sender, 7, &since), PE_REACH_UNKNOWN, "a refused one is a block, and no outage");
+	IS_INT(pe_sender_reach(b.sender, 7, b.now, &since), PE_REACH_UNKNOWN,
+	       "a refused one is a block, and no outage");
 	end(&b);
 }
 
