@@ -299,6 +299,7 @@ pe_enrichment_block(pe_sender *sender, enrichment *e, pe_block block, const char
 	e->probe = NULL;
 	e->verdicts = e->refused = 0;
 	e->healthy = false;
+	e->suspect = e->suspect || block == PE_BLOCK_SCHEMA;
 	for (int i = 0; i < PE_SHARDS; i++)
 	{
 		if (block == PE_BLOCK_SCHEMA)
@@ -397,12 +398,13 @@ reconcile_block(pe_sender *sender, enrichment *e, const pe_sender_enrichment_inf
 		e->report = false;
 		e->stored_blocked = true;
 	}
-	/* adopt() cleared it behind our back. */
+	/* adopt() cleared it behind our back, or a batch that has landed. */
 	else if (!is_new && e->stored_blocked && info->stored_block == PE_BLOCK_NONE)
 	{
 		pe_enrichment_unblock(e);
 		e->report = false;
 		e->stored_blocked = false;
+		e->suspect = false;
 	}
 	/* provision() and others who changed something ask for an earlier probe. */
 	else if (e->block != PE_BLOCK_NONE && e->block == info->stored_block &&
@@ -573,6 +575,21 @@ decide(slot *s, const int *chosen, int count, pe_key_state state, pe_outcome out
 	}
 }
 
+/* Who was served goes to the end of the list, so that enrichments of one server share it fairly. */
+static void
+serve_last(pe_sender *sender, enrichment *e)
+{
+	enrichment **at = &sender->enrichments;
+
+	while (*at != e)
+		at = &(*at)->next;
+	*at = e->next;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = e;
+	e->next = NULL;
+}
+
 void
 pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built *built)
 {
@@ -588,6 +605,9 @@ pe_sender_built(pe_sender *sender, pe_slot *public, int64_t now, const pe_built 
 		pe_sender_build_failed(sender, public, now, false);
 		return;
 	}
+	/* A probe is one's turn only when it is made. */
+	if (built->sent_count > 0 || !l->server->throttle.open)
+		serve_last(sender, s->owner);
 	memset(left, 0, sizeof(left));
 	for (int i = 0; i < current.length; i++)
 		left[s->order[current.start + i]] = true;

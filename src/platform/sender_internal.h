@@ -86,6 +86,7 @@ typedef struct enrichment
 	int verdicts; /* of the present sample */
 	int refused;
 	bool healthy; /* the last whole sample was */
+	bool suspect; /* its schema was, and nothing has been accepted since */
 	int64_t last_accepted;
 	slot slots[PE_SHARDS];
 	struct enrichment *next;

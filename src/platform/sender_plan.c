@@ -234,41 +234,41 @@ plan_slot(pe_sender *sender, slot *s, bool full, int64_t now, int64_t *until, pe
 	return false;
 }
 
-/* Who was served goes to the end of the list, so that enrichments of one server share it fairly. */
-static void
-serve_last(pe_sender *sender, enrichment *e)
+/* The next step of one of the enrichment's slots that hold work, or else of one that would load some. */
+static bool
+plan_slots_of(pe_sender *sender, enrichment *e, bool with_work, bool full, int64_t now, int64_t *until,
+              pe_action *action)
 {
-	enrichment **at = &sender->enrichments;
+	for (int i = 0; i < PE_SHARDS; i++)
+	{
+		slot *s = &e->slots[(i + sender->turn) % PE_SHARDS];
 
-	while (*at != e)
-		at = &(*at)->next;
-	*at = e->next;
-	while (*at != NULL)
-		at = &(*at)->next;
-	*at = e;
-	e->next = NULL;
+		if ((s->state == SLOT_READY) == with_work && plan_slot(sender, s, full, now, until, action))
+		{
+			sender->turn = (sender->turn + 1) % PE_SHARDS;
+			return true;
+		}
+	}
+	return false;
 }
 
-/* Slots that hold work come first, then those that would load some; each in turn. */
+/*
+ * Slots that hold work come first, then those that would load some; each in turn. But where a
+ * server is only probed, whose turn it is loads as long as it finds nothing to send: else one
+ * whose chunks have newer values behind them would lose its turn to those in trouble, each time.
+ */
 static bool
 plan_slots(pe_sender *sender, int64_t now, int64_t *until, pe_action *action)
 {
 	bool full = is_full(sender);
 
-	for (int pass = 0; pass < 2; pass++)
-		for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
-			for (int i = 0; i < PE_SHARDS; i++)
-			{
-				slot *s = &e->slots[(i + sender->turn) % PE_SHARDS];
-
-				if ((s->state == SLOT_READY) == (pass == 0) && plan_slot(sender, s, full, now, until, action))
-				{
-					sender->turn = (sender->turn + 1) % PE_SHARDS;
-					if (action->kind == PE_DO_SEND)
-						serve_last(sender, e);
-					return true;
-				}
-			}
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		if (plan_slots_of(sender, e, true, full, now, until, action) ||
+		    (e->link->server->throttle.open && plan_slots_of(sender, e, false, full, now, until, action)))
+			return true;
+	for (enrichment *e = sender->enrichments; e != NULL; e = e->next)
+		if (plan_slots_of(sender, e, false, full, now, until, action))
+			return true;
 	return false;
 }
 

@@ -100,13 +100,15 @@ accept_key(pe_sender *sender, slot *s, int index, int64_t now)
 	note(sender, key, PE_OUTCOME_ACCEPTED, 0, NULL);
 	key->state = PE_KEY_ACCEPTED;
 	s->owner->last_accepted = now;
+	s->owner->suspect = false;
 	(void) count_verdict(sender, s, false, NULL, now);
 }
 
 /*
  * The platform refuses this one record. While the enrichment is not known to be
  * healthy, a first refusal is held back by one more try, so that a wrong schema is
- * noticed before anything is dead. An outdated answer cannot tell one from the other:
+ * noticed before anything is dead; and after it was, nothing dies before something is
+ * accepted, however often somebody resumes. An outdated answer cannot tell one from the other:
  * the key stays undecided, and is sent again. Returns true when the enrichment got blocked.
  */
 static bool
@@ -115,18 +117,18 @@ refuse_key(pe_sender *sender, slot *s, int index, pe_outcome outcome, int http_s
 {
 	pe_key *key = &s->public.keys[index];
 	enrichment *e = s->owner;
-	bool first = key->before != PE_OUTCOME_REFUSED;
+	bool again = key->before == PE_OUTCOME_REFUSED && !e->suspect;
 
 	if (is_outdated(s) && !e->healthy)
 		return false;
 	note(sender, key, outcome, http_status, reason);
-	if (e->healthy || !first)
+	if (e->healthy || again)
 		key->state = PE_KEY_DEAD;
 	else
 		retry_later(sender, key, 0);
 	key->attempts++;
 	key->before = PE_OUTCOME_REFUSED;
-	if (!first && !e->healthy)
+	if (again && !e->healthy)
 		return false;
 	return count_verdict(sender, s, true, reason, now);
 }

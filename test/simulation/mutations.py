@@ -73,6 +73,8 @@ MUTATIONS = [
      ""),
     ("dead letters wholesale instead of a block", "sender_reply.c",
      "if (e->refused > TRIAL_KEYS / 2)", "if (false)"),
+    ("after resume() the same refusals kill", "sender_reply.c",
+     "key->before == PE_OUTCOME_REFUSED && !e->suspect;", "key->before == PE_OUTCOME_REFUSED;"),
     ("one 500 is the data's fault", "sender_reply.c",
      "if (key->attempts + 1 >= MAX_FAULTS)", "if (true)"),
     ("failures of all kinds count as 500s", "sender_reply.c",
@@ -99,8 +101,8 @@ MUTATIONS = [
      "\tv->id = 1000 + id;\n\tv->next = sender->servers;\n\tsender->servers = v;\n\tl->server = v;"),
     ("places of loaded chunks are not given back", "sender.c",
      "e->link->server->loaded--;\n\te->loaded--;", ""),
-    ("enrichments take no turns", "sender_plan.c",
-     "if (action->kind == PE_DO_SEND)\n\t\t\t\t\t\tserve_last(sender, e);", ""),
+    ("enrichments take no turns", "sender.c",
+     "if (built->sent_count > 0 || !l->server->throttle.open)\n\t\tserve_last(sender, s->owner);", ""),
     # Permission.
     ("two slots serve one shard", "sender.c",
      "e->slots[i].public.shard = i;", "e->slots[i].public.shard = i == 1 ? 0 : i;"),
@@ -214,7 +216,7 @@ def first_complaint(program, seeds, steps):
 
 def main():
     directory = sys.argv[1]
-    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 1500
+    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 12000
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 10000
     os.makedirs(directory, exist_ok=True)
     objects = {}

@@ -420,6 +420,8 @@ oracle_crashed(world *w)
 
 		memset(watch->in_flight, 0, sizeof(watch->in_flight));
 		watch->known = false;
+		/* The next sender has to notice it anew. */
+		watch->wrong_epochs += w->platform.wrong_schema[e];
 		if (t->blocked == PE_BLOCK_NONE)
 			watch->quiet_until = 0;
 		for (int k = 0; k < w->keys; k++)

@@ -205,7 +205,7 @@ typedef struct enrichment_watch
 	bool known;
 	int64_t quiet_until; /* blocked for its configuration: no probe before */
 	int in_flight[PE_SHARDS];
-	int wrong_epochs; /* how often its schema became wrong */
+	int wrong_epochs; /* how often its schema became wrong, or was when a sender began */
 	int wrongly_dead; /* good records among the dead letters */
 	int deaths;
 	int64_t resumed_at;                   /* in the tables; what was begun before is no reason to block */

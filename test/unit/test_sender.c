@@ -446,6 +446,49 @@ test_schema(void)
 	end(&b);
 }
 
+/* Somebody resumes again and again while the schema is still wrong: what was refused before is no more dead
+ * for it. */
+static void
+test_schema_resumed(void)
+{
+	bench b;
+	int bad[40];
+	int dead = 0;
+
+	for (int i = 0; i < 40; i++)
+		bad[i] = i;
+	begin(&b, 40);
+	run(&b, PE_SECOND);
+	reply_entries(&b, bad, 40, 400);
+	expect_kept(&b, 40);
+	b.retries = true;
+	b.queued = 8;
+	for (int i = 0; i < 8; i++)
+		b.past[i] = (pe_key_past){.attempts = 1, .outcome = PE_OUTCOME_REFUSED};
+	for (int i = 0; i < 5; i++)
+	{
+		b.info.resumes++;
+		b.info.stored_block = PE_BLOCK_NONE;
+		scan(&b);
+		IS_INT(run(&b, 10 * PE_SECOND), PE_DO_SEND, "resumed");
+		reply_entries(&b, bad, b.action.key_count, 400);
+		IS_INT(run(&b, 0), PE_DO_COMMIT, "refused");
+		dead += count_state(&b, PE_KEY_DEAD);
+		pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	}
+	IS_INT(dead, 0, "nothing is dead");
+	IS_INT(run(&b, 10 * PE_SECOND), PE_DO_SEND, "the schema is right now");
+	reply_entries(&b, bad, 1, 400);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "one is refused, seven are accepted");
+	pe_sender_committed(b.sender, b.action.slot, b.now, PE_WRITTEN);
+	b.queued = 1;
+	IS_INT(run(&b, 10 * PE_SECOND), PE_DO_SEND, "tried again");
+	reply_entries(&b, bad, 1, 400);
+	IS_INT(run(&b, 0), PE_DO_COMMIT, "and refused again");
+	IS_INT(count_state(&b, PE_KEY_DEAD), 1, "that one is");
+	end(&b);
+}
+
 /* The first key may be one that no schema would make right: another one must get its turn. */
 static void
 test_schema_probes(void)
@@ -773,6 +816,8 @@ typedef struct crowd
 	int (*server_of)(int link);
 	pe_throttle_limits limits;
 	long sent[16];
+	int superseded[16]; /* so many loads of an enrichment's are not worth a request */
+	int64_t first_sent[16];
 	int most_loaded;
 } crowd;
 
@@ -821,6 +866,12 @@ run_crowd(crowd *c, int64_t duration, int (*answer)(int enrichment))
 			pe_sender_committed(c->sender, action.slot, c->now, PE_WRITTEN);
 		else if (action.kind == PE_DO_REPORT)
 			pe_sender_reported(c->sender, action.enrichment, PE_WRITTEN, c->now);
+		else if (c->superseded[action.slot->enrichment] > 0)
+		{
+			c->superseded[action.slot->enrichment]--;
+			built = (pe_built){.superseded = action.keys, .superseded_count = action.key_count};
+			pe_sender_built(c->sender, action.slot, c->now, &built);
+		}
 		else
 		{
 			pe_result result = {.transport = PE_OK, .http_status = answer(action.slot->enrichment)};
@@ -832,7 +883,8 @@ run_crowd(crowd *c, int64_t duration, int (*answer)(int enrichment))
 			result.retry_after = result.http_status == 429 ? 50 * PE_SECOND : 0;
 			built = (pe_built){.sent = action.keys, .sent_count = action.key_count, .bytes = 100};
 			pe_sender_built(c->sender, action.slot, c->now, &built);
-			c->sent[action.slot->enrichment]++;
+			if (c->sent[action.slot->enrichment]++ == 0)
+				c->first_sent[action.slot->enrichment] = c->now;
 			c->now += 1000;
 			pe_sender_response(c->sender, action.slot, c->now, &result, &summary);
 		}
@@ -903,6 +955,22 @@ test_crowd_of_failures(void)
 	OK(c.sent[5] > 5 * (c.sent[0] + c.sent[1] + c.sent[2] + c.sent[3] + c.sent[4]),
 	   "the one that is well is not held back: %ld requests against %ld", c.sent[5], c.sent[0]);
 	OK(c.most_loaded <= 64 + 6, "and memory is bounded: %d chunks", c.most_loaded);
+	pe_sender_close(c.sender);
+}
+
+/* The server is only probed, because of the others; whose chunks have newer values behind them gets to those.
+ */
+static void
+test_crowd_of_superseded(void)
+{
+	crowd c;
+
+	begin_crowd(&c, 6, zero, zero);
+	c.superseded[5] = 1000;
+	run_crowd(&c, 3600 * PE_SECOND, last_of_six_is_well);
+	OK(c.sent[5] > 0 && c.first_sent[5] < 60 * PE_SECOND,
+	   "one with a thousand superseded chunks is soon served: after %d s",
+	   (int) (c.first_sent[5] / PE_SECOND));
 	pe_sender_close(c.sender);
 }
 
@@ -1378,6 +1446,7 @@ main(void)
 	test_halving();
 	test_first_refusal_waits();
 	test_schema();
+	test_schema_resumed();
 	test_schema_probes();
 	test_faults_after_other_failures();
 	test_later();
@@ -1392,6 +1461,7 @@ main(void)
 	test_pause_after_unknown();
 	test_change_of_link();
 	test_crowd_of_failures();
+	test_crowd_of_superseded();
 	test_shared_server();
 	test_throttle();
 	test_outage();
