@@ -11,6 +11,8 @@
 #include "pg/batch_delivery.h"
 #include "pg/outage.h"
 
+/* What is over sooner is not worth telling anybody. */
+#define LEAST_OUTAGE (5 * PE_SECOND)
 /* Somebody's open transaction is looked at again after a while: it costs the worker a short wait. */
 #define LOCKED_PERIOD (15 * PE_SECOND)
 
@@ -51,6 +53,8 @@ note(const PeWorker *worker, PeQueue *queue, int64 now)
 	char *error;
 
 	if (reach == PE_REACH_UNKNOWN || outage == target->outage || now < queue->note_outage_at)
+		return;
+	if (outage && now - since < LEAST_OUTAGE)
 		return;
 	written = pe_delivery_note_outage(target->enrichment_id, outage ? Max(now - since, 0) : -1, &error);
 	if (written == PE_WRITTEN)
